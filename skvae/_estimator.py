@@ -1,0 +1,620 @@
+"""ConvVAETransformer: parameters, documentation and public methods (NumPy, scikit-learn)."""
+
+import warnings
+from contextlib import contextmanager
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from . import _elbo, _images, _training
+from ._network import default_hidden_channels
+
+
+class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Components of images: the posterior mean of a convolutional variational auto-encoder.
+
+    What :class:`~sklearn.decomposition.PCA` does for tables, for pictures, and without being
+    linear: `transform` gives each image `n_components` numbers, `inverse_transform` turns
+    such numbers back into an image, and `sample` draws images that were never seen.
+
+    The encoder maps an image x to the posterior q(z|x) = N(mu, diag(sigma^2)) of K latent
+    variables, the decoder maps z to the distribution p(x|z) of an image. Both are trained
+    together to minimise, over the images, the mean of
+
+        -ELBO = -log p(x|z) + beta * KL(q(z|x) || N(0, I)),  z = mu + sigma * noise,
+
+    with KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), as in [1]_. Likelihoods are in nats
+    per image, summed over its pixels.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        K, the number of latent variables.
+
+    image_shape : tuple of int, default=None
+        ``(H, W)``, or three numbers with the channels where `channel_axis` says. None: the
+        shape of the images when X has 3 or 4 dimensions; else a square when the number of
+        features is one, and ``(1, n_features)`` when it is not.
+
+    channel_axis : {-1, 0}, default=-1
+        Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
+        -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
+
+    pixel_range : tuple of float, default=None
+        ``(low, high)``, the values of X that are the darkest and the lightest pixel. None:
+        (0, 255) for uint8, (0, 1) for bool, else the least and the greatest value of the
+        training data.
+
+    hidden_channels : tuple of int, default=None
+        Channels of each stage of the encoder, from the image inwards; the decoder mirrors
+        them. None: chosen by the size of the image.
+
+    hidden_units : int, default=256
+        Width of the dense layer between the convolutions and the latent variables.
+
+    likelihood : {"bernoulli"}, default="bernoulli"
+        The family of p(x|z). "bernoulli" is binary cross entropy on pixels scaled to [0, 1].
+
+    beta : float, default=1.0
+        Weight of the KL term in training. Scores always use 1.
+
+    max_iter : int, default=None
+        Number of epochs. None: as many as make about 5,600 steps of the optimiser, but at
+        least 1 and at most 100.
+
+    batch_size : int, default=128
+        Images in each step of the optimiser.
+
+    learning_rate : float, default=0.005
+        Peak of the one-cycle schedule of Adam. `partial_fit` uses it throughout.
+
+    early_stopping : bool, default=False
+        Whether to set `validation_fraction` of the images aside, stop when their loss has
+        not improved for `n_iter_no_change` epochs, and restore the best weights. Has no
+        effect on `partial_fit`.
+
+    validation_fraction : float, default=0.1
+        Share of the training images to set aside with `early_stopping`.
+
+    n_iter_no_change : int, default=10
+        Epochs without improvement that end the training with `early_stopping`.
+
+    tol : float, default=1e-4
+        Improvement of the validation loss, in nats per image, that counts with
+        `early_stopping`.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the previous `fit`.
+
+    device : str, default="auto"
+        Where to compute: "auto" takes CUDA, else MPS, else the CPU; or any torch device
+        string that this machine has.
+
+    callbacks : list, default=None
+        Further skorch callbacks.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the images, the noise in training and the noise of
+        the scores. An int makes fits bit-identical on the same machine, versions, device and
+        number of threads. NumPy's and torch's global generators are never used; None takes
+        entropy from the operating system.
+
+    verbose : int, default=0
+        0 is silent; 1 shows a progress bar over the epochs.
+
+    Attributes
+    ----------
+    image_shape_ : tuple of int
+        Shape of one image, in the layout that `fit` saw.
+
+    pixel_range_ : tuple of float
+        ``(low, high)`` in the units of X.
+
+    n_components_ : int
+        Number of latent variables.
+
+    n_features_in_ : int
+        Numbers in one image.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, when X has names that are all strings.
+
+    n_iter_ : int
+        Epochs of training so far.
+
+    loss_curve_ : list of float
+        Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
+
+    history_ : DataFrame
+        One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood``, ``train_kl``,
+        with early stopping the same with ``valid_``, in nats per image, and ``duration`` in
+        seconds.
+
+    kl_per_component_ : ndarray of shape (n_components,)
+        Mean KL divergence of each component over (at most 10,000 of) the training images, in
+        nats: how much it tells about an image.
+
+    device_ : str
+        Where the network is.
+
+    net_ : skorch.NeuralNet
+        The net that trained.
+
+    module_ : torch.nn.Module
+        The network: ``module_.encode(x)`` gives mu and log sigma^2, ``module_.decode(z)`` the
+        logits, for x of shape (n, C, H, W) in [0, 1].
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : Linear components.
+    sklearn.neural_network.BernoulliRBM : Binary hidden units with a linear energy.
+
+    References
+    ----------
+    .. [1] D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+       https://arxiv.org/abs/1312.6114
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvae import ConvVAETransformer
+    >>> images = load_digits().images
+    >>> images.shape
+    (1797, 8, 8)
+    >>> vae = ConvVAETransformer(n_components=4, max_iter=2, random_state=0).fit(images)
+    >>> latents = vae.transform(images)
+    >>> latents.shape
+    (1797, 4)
+    >>> vae.inverse_transform(latents).shape
+    (1797, 8, 8)
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "image_shape": [tuple, list, None],
+        "channel_axis": [Options(Integral, {-1, 0})],
+        "pixel_range": [tuple, list, None],
+        "hidden_channels": [tuple, list, None],
+        "hidden_units": [Interval(Integral, 1, None, closed="left")],
+        "likelihood": [StrOptions(set(_elbo.LIKELIHOODS))],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str],
+        "callbacks": [list, tuple, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components=10,
+        *,
+        image_shape=None,
+        channel_axis=-1,
+        pixel_range=None,
+        hidden_channels=None,
+        hidden_units=256,
+        likelihood="bernoulli",
+        beta=1.0,
+        max_iter=None,
+        batch_size=128,
+        learning_rate=5e-3,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.image_shape = image_shape
+        self.channel_axis = channel_axis
+        self.pixel_range = pixel_range
+        self.hidden_channels = hidden_channels
+        self.hidden_units = hidden_units
+        self.likelihood = likelihood
+        self.beta = beta
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train the encoder and the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images, in any real dtype. Never changed, and never copied as a whole.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter does not fit the images, or if the loss becomes NaN or
+            infinite. The estimator is then as it was before.
+
+        Warns
+        -----
+        UserWarning
+            If Ctrl-C ends the training; what is trained so far is kept.
+        """
+        with _unchanged_on_error(self):
+            self._fit(X, again=self.warm_start and hasattr(self, "net_"))
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train for one epoch on X, at a constant learning rate.
+
+        Shape and pixel range are those of the first call: give `pixel_range` when the first
+        images may not show the whole range. Adam goes on from call to call; a copy or a
+        reloaded estimator starts it anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        with _unchanged_on_error(self):
+            self._fit(X, again=hasattr(self, "net_"), incremental=True)
+        return self
+
+    def _fit(self, X, *, again, incremental=False):
+        rows = self._validate_images(X, reset=not again)
+        device = _training.resolve_device(self.device)
+        if not again:
+            self._seed = _draw_seed(self.random_state)
+            self._history = []
+        dataset, valid = _training.ImageDataset(rows, self._image_format), None
+        if self.early_stopping and not incremental:
+            dataset, valid = self._split(dataset)
+
+        architecture = self._resolve_architecture()
+        module = _training.build_module(architecture, device)
+        if not again:
+            _training.draw_weights(module, dataset, self._seed)
+        elif architecture == self._architecture:
+            _training.set_weights(module, _training.get_weights(self.module_))
+        else:
+            raise ValueError(
+                f"The network was fitted as {self._architecture}, and training goes on from "
+                f"it; its parameters now ask for {architecture}. Set them back, or call fit "
+                "with warm_start=False."
+            )
+
+        n_epochs = 1 if incremental else self.max_iter
+        if n_epochs is None:
+            n_epochs = _training.default_max_iter(len(dataset), self.batch_size)
+        first_epoch = len(self._history)
+        net, interrupted = _training.train(
+            module,
+            dataset,
+            n_epochs=n_epochs,
+            valid=valid,
+            one_cycle=not incremental,
+            optimizer=self.net_.optimizer_ if again and incremental else None,
+            patience=self.n_iter_no_change,
+            tol=self.tol,
+            verbose=self.verbose,
+            callbacks=self.callbacks or (),
+            likelihood=self.likelihood,
+            beta=self.beta,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=self._seed,
+            first_epoch=first_epoch,
+            device=device,
+        )
+        if interrupted:
+            warnings.warn(
+                "Training interrupted by user; what is trained so far is kept.", UserWarning
+            )
+        self.net_ = net
+        self.device_ = device
+        self._architecture = architecture
+        self._likelihood = self.likelihood
+        self._history = self._history + _training.history_rows(net, first_epoch)
+        self.n_components_ = self.n_components
+        self.n_iter_ = len(self._history)
+        self.loss_curve_ = [row["train_loss"] for row in self._history]
+        self.kl_per_component_ = _training.mean_kl_per_component(module, dataset)
+
+    def _validate_images(self, X, *, reset=False):
+        """Rows of X in their own dtype; with `reset`, sets the attributes of the format."""
+        rows, seen_shape = _images.flatten_images(X)
+        if not reset and seen_shape not in (None, self.image_shape_):
+            raise ValueError(
+                f"X holds images of shape {seen_shape}, but {type(self).__name__} was fitted "
+                f"on images of shape {self.image_shape_}."
+            )
+        # "numeric" keeps every numeric dtype: pixels become float32 in their batch.
+        rows = validate_data(self, rows, dtype="numeric", reset=reset)
+        if rows.dtype.kind not in "biuf":
+            raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
+        if reset:
+            self.image_shape_ = _images.resolve_shape(
+                self.image_shape, self.channel_axis, rows.shape[1], seen_shape
+            )
+            self.pixel_range_ = _images.resolve_pixel_range(self.pixel_range, rows)
+            self._channel_axis = self.channel_axis
+            self._as_rows = seen_shape is None
+        _images.warn_if_outside(rows, self.pixel_range_)
+        return rows
+
+    @property
+    def _image_format(self):
+        return _images.ImageFormat(
+            self.image_shape_, self._channel_axis, self.pixel_range_, self._as_rows
+        )
+
+    def _resolve_architecture(self):
+        image_shape = self._image_format.channels_first_shape
+        hidden_channels = self.hidden_channels
+        if hidden_channels is None:
+            hidden_channels = default_hidden_channels(*image_shape[1:])
+        if not hidden_channels or not all(
+            isinstance(n, Integral) and n > 0 for n in hidden_channels
+        ):
+            raise ValueError(
+                "hidden_channels must hold one whole number above 0 for each stage. "
+                f"Got {self.hidden_channels!r}."
+            )
+        return {
+            "image_shape": image_shape,
+            "n_components": int(self.n_components),
+            "hidden_channels": tuple(int(n) for n in hidden_channels),
+            "hidden_units": int(self.hidden_units),
+        }
+
+    def _split(self, dataset):
+        train, held_out = train_test_split(
+            dataset.indices, test_size=self.validation_fraction, random_state=self._seed
+        )
+        return (
+            _training.ImageDataset(dataset.rows, dataset.image_format, indices)
+            for indices in (np.sort(train), np.sort(held_out))
+        )
+
+    def transform(self, X):
+        """Mean mu of the posterior q(z|x) of each image.
+
+        A row of the result depends on that image alone, to the last bit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data, as rows or in the layout of `fit`.
+
+        Returns
+        -------
+        X_new : ndarray of shape (n_samples, n_components), float32
+            The latent means.
+
+        Warns
+        -----
+        UserWarning
+            If values lie far outside `pixel_range_`.
+        """
+        check_is_fitted(self)
+        mu, _ = _training.encode(self.module_, self._dataset(X))
+        return mu
+
+    def inverse_transform(self, X):
+        """Mean image of p(x|z) for latent variables.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Latent variables z.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W), float32
+            Images in the units and in the layout that `fit` saw.
+        """
+        check_is_fitted(self)
+        z = check_array(X, dtype=np.float32, estimator=self, input_name="X")
+        if z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X has {z.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_components_} features as input."
+            )
+        return self._decode(z)
+
+    def score_samples(self, X):
+        """ELBO of each image: log p(x|z) - KL(q(z|x) || N(0, I)), whatever `beta` trained.
+
+        A lower bound of log p(x) in expectation, by one draw z ~ q(z|x). The draw belongs to
+        the image: the same image gets the same value in every call, wherever it stands.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data.
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,), float64
+            In nats per image; higher is better.
+        """
+        check_is_fitted(self)
+        return _training.elbo(self.module_, self._dataset(X), self._likelihood, self._seed)
+
+    def score(self, X, y=None):
+        """Mean of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        score : float
+            Mean ELBO, nats per image; higher is better.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, random_state=None):
+        """Mean images of p(x|z) for new draws z ~ N(0, I).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of images.
+
+        random_state : int, RandomState instance or None, default=None
+            Seeds the draws. None: new ones in every call.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W), float32
+            Images in the units and in the layout that `fit` saw.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a whole number above 0. Got {n_samples!r}.")
+        z = _generator(random_state).standard_normal((n_samples, self.n_components_))
+        return self._decode(z)
+
+    def _dataset(self, X):
+        return _training.ImageDataset(self._validate_images(X), self._image_format)
+
+    def _decode(self, z):
+        return self._image_format.from_unit(_training.decode(self.module_, z, self._likelihood))
+
+    @property
+    def module_(self):
+        """The trained `torch.nn.Module`."""
+        return self.net_.module_
+
+    @property
+    def history_(self):
+        """Losses and duration of each epoch, as a pandas DataFrame."""
+        return pd.DataFrame(self._history)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self):
+        # Plain Python and NumPy arrays: the net would carry its device and a pickle of torch.
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            del state["net_"]
+            state["_weights"] = _training.get_weights(self.module_)
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        try:
+            self.device_ = _training.resolve_device(self.device_)
+        except ValueError:
+            self.device_ = "cpu"
+        module = _training.build_module(self._architecture, self.device_)
+        _training.set_weights(module, weights)
+        self.net_ = _training.build_net(
+            module,
+            likelihood=self._likelihood,
+            beta=self.beta,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=self._seed,
+            first_epoch=self.n_iter_,
+            device=self.device_,
+        )
+
+
+def _generator(random_state):
+    """As `check_random_state`, but None never stands for NumPy's global generator."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def _draw_seed(random_state):
+    return int(_generator(random_state).randint(2**31))
+
+
+@contextmanager
+def _unchanged_on_error(estimator):
+    """Put the attributes of the estimator back when an exception passes."""
+    attributes = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(attributes)
+        raise

@@ -1,0 +1,257 @@
+"""Rows of X <-> images in [0, 1]: shape, layout and pixel range (NumPy only)."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How the rows of X hold images.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(H, W)``, or three numbers with the number of channels at `channel_axis`.
+
+    channel_axis : {-1, 0}
+        Place of the channels in a three-number shape.
+
+    pixel_range : tuple of float
+        ``(low, high)`` in the units of X; mapped to [0, 1].
+
+    as_rows : bool
+        Whether images leave as rows, because they came as rows.
+    """
+
+    shape: tuple
+    channel_axis: int
+    pixel_range: tuple
+    as_rows: bool
+
+    @property
+    def n_features(self):
+        """Numbers in one image: H * W * C."""
+        return math.prod(self.shape)
+
+    @property
+    def channels_first_shape(self):
+        """``(C, H, W)``, with C = 1 where the shape names no channels."""
+        if len(self.shape) == 2:
+            return (1, *self.shape)
+        channels = self.shape[self.channel_axis]
+        height, width = np.delete(self.shape, self.channel_axis).tolist()
+        return (channels, height, width)
+
+    def to_unit(self, rows):
+        """(rows - low) / (high - low), clipped to [0, 1].
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, n_features)
+            Rows of X in any real dtype.
+
+        Returns
+        -------
+        images : ndarray of shape (n, C, H, W), float32
+            A new, contiguous array.
+        """
+        low, high = self.pixel_range
+        width = high - low or 1.0
+        # Small integers and float32 are exact in float32; what is wider is not.
+        unit = rows.astype(np.result_type(rows.dtype, np.float32))
+        if low != 0:
+            unit -= low
+        unit /= width
+        if not _dtype_fits(rows.dtype, self.pixel_range):
+            np.clip(unit, 0.0, 1.0, out=unit)
+        unit = unit.astype(np.float32, copy=False)
+        if len(self.shape) == 3 and self.channel_axis == -1:
+            unit = np.moveaxis(unit.reshape(-1, *self.shape), -1, 1)
+        return np.ascontiguousarray(unit).reshape(-1, *self.channels_first_shape)
+
+    def from_unit(self, images):
+        """low + (high - low) * images, in the layout that `fit` saw.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, C, H, W)
+            Pixels in [0, 1].
+
+        Returns
+        -------
+        X : ndarray of shape (n, n_features) or (n, *shape), float32
+        """
+        low, high = self.pixel_range
+        if len(self.shape) == 3 and self.channel_axis == -1:
+            images = np.moveaxis(images, 1, -1)
+        X = images.astype(np.float64) * (high - low) + low
+        shape = (self.n_features,) if self.as_rows else self.shape
+        return X.astype(np.float32).reshape(len(images), *shape)
+
+
+def flatten_images(X):
+    """Rows of n_features numbers, and the shape of one image where X tells it.
+
+    Parameters
+    ----------
+    X : array-like
+        Rows, or images of shape (n, H, W), (n, H, W, C) or (n, C, H, W).
+
+    Returns
+    -------
+    rows : array-like
+        X itself, unless X has 3 or 4 dimensions.
+
+    shape : tuple of int or None
+        The shape of one image; None for anything but images.
+    """
+    if isinstance(X, (list, tuple)) or (hasattr(X, "__array__") and not hasattr(X, "ndim")):
+        X = np.asarray(X)
+    if getattr(X, "ndim", 2) not in (3, 4):
+        return X, None
+    X = np.asarray(X)
+    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
+    """The shape of one image, from the parameter, from X, or from the number of features.
+
+    Parameters
+    ----------
+    image_shape : sequence of int or None
+        The constructor's parameter.
+
+    channel_axis : {-1, 0}
+        The constructor's parameter; only for the message.
+
+    n_features : int
+        Numbers in one row.
+
+    seen_shape : tuple of int or None
+        Shape of one image in a 3-D or 4-D X.
+
+    Returns
+    -------
+    shape : tuple of int
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` is not two or three whole numbers above zero, does not multiply
+        to `n_features`, or differs from the shape of the images in X.
+    """
+    if image_shape is None:
+        if seen_shape is not None:
+            return tuple(seen_shape)
+        side = math.isqrt(n_features)
+        return (side, side) if side * side == n_features else (1, n_features)
+
+    shape = tuple(image_shape)
+    if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n > 0 for n in shape):
+        raise ValueError(
+            "image_shape must be (H, W), or three numbers with the channels "
+            f"{'first' if channel_axis == 0 else 'last'}, each a whole number above 0. "
+            f"Got {image_shape!r}."
+        )
+    shape = tuple(int(n) for n in shape)
+    if seen_shape is not None and shape != tuple(seen_shape):
+        raise ValueError(
+            f"image_shape={shape} differs from the shape of the images in X, "
+            f"{tuple(seen_shape)}. Leave image_shape=None to take it from X."
+        )
+    if math.prod(shape) != n_features:
+        raise ValueError(
+            f"image_shape={shape} multiplies to {math.prod(shape)} numbers per image, "
+            f"but X has {n_features} features."
+        )
+    return shape
+
+
+def resolve_pixel_range(pixel_range, rows):
+    """``(low, high)`` in the units of X.
+
+    Parameters
+    ----------
+    pixel_range : sequence of two floats or None
+        The constructor's parameter. None: (0, 255) for uint8, (0, 1) for bool, else the
+        least and the greatest value.
+
+    rows : ndarray of shape (n, n_features)
+        The training data.
+
+    Returns
+    -------
+    pixel_range : tuple of float
+
+    Raises
+    ------
+    ValueError
+        If `pixel_range` is not two finite numbers in rising order, or if the range is too
+        wide for float32.
+    """
+    if pixel_range is None:
+        bounds = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(rows.dtype.str[1:])
+        low, high = bounds or (float(rows.min()), float(rows.max()))
+    else:
+        bounds = tuple(pixel_range)
+        if not (
+            len(bounds) == 2
+            and all(isinstance(b, Real) and math.isfinite(b) for b in bounds)
+            and bounds[0] < bounds[1]
+        ):
+            raise ValueError(
+                "pixel_range must be two finite numbers (low, high) with low < high. "
+                f"Got {pixel_range!r}."
+            )
+        low, high = map(float, bounds)
+    if high - low > np.finfo(np.float32).max:
+        raise ValueError(
+            f"The pixel range ({low:g}, {high:g}) is too wide for float32. Rescale X, or give "
+            "pixel_range."
+        )
+    return low, high
+
+
+def warn_if_outside(rows, pixel_range):
+    """Warn when values lie beyond the range by more than half of its width.
+
+    Held-out images may leave the range of the training images a little; values far
+    outside come from other units, such as 0-255 sent to a model fitted on 0-1.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+
+    pixel_range : tuple of float
+        ``(low, high)`` in the units of X.
+
+    Warns
+    -----
+    UserWarning
+        Naming both ranges.
+    """
+    if _dtype_fits(rows.dtype, pixel_range):
+        return
+    low, high = pixel_range
+    least, greatest = float(rows.min()), float(rows.max())
+    margin = (high - low) / 2
+    if least < low - margin or greatest > high + margin:
+        warnings.warn(
+            f"X has values from {least:g} to {greatest:g}, far outside the pixel range "
+            f"({low:g}, {high:g}) of this model; they are clipped to it. Send X in the units "
+            "of the training images, or give pixel_range.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _dtype_fits(dtype, pixel_range):
+    """Whether every value of `dtype` lies within the range, so that no pass over X is due."""
+    low, high = pixel_range
+    if dtype == np.uint8:
+        return low <= 0 and high >= 255
+    return dtype == np.bool_ and low <= 0 and high >= 1

@@ -1,0 +1,282 @@
+"""Encoder, decoder and the reparametrisation trick (torch only)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def stage_folds(height, width, n_stages):
+    """How much each stage of the encoder shrinks the picture, as (rows, columns).
+
+    A side is halved until at most 7 cells are left. The last stages halve once each; the
+    first takes all that is still due, which is where pixels are plenty and channels few.
+
+    Parameters
+    ----------
+    height, width : int
+        Sides of the picture, in pixels.
+
+    n_stages : int
+        Number of stages.
+
+    Returns
+    -------
+    folds : list of (int, int)
+        One pair for each stage.
+
+    Examples
+    --------
+    >>> stage_folds(28, 28, 1)
+    [(4, 4)]
+    >>> stage_folds(105, 40, 3)
+    [(4, 2), (2, 2), (2, 2)]
+    """
+    return list(zip(_side_folds(height, n_stages), _side_folds(width, n_stages), strict=True))
+
+
+def default_hidden_channels(height, width):
+    """Channels of each stage: one stage for each halving beyond the first two.
+
+    Parameters
+    ----------
+    height, width : int
+        Sides of the picture, in pixels.
+
+    Returns
+    -------
+    hidden_channels : tuple of int
+
+    Examples
+    --------
+    >>> default_hidden_channels(28, 28), default_hidden_channels(105, 105)
+    ((64,), (32, 64, 64))
+    """
+    n_stages = max(1, _n_halvings(height) - 1, _n_halvings(width) - 1)
+    return (64,) if n_stages == 1 else (32,) + (64,) * (n_stages - 1)
+
+
+def _n_halvings(side):
+    """Halvings that leave at most 7 of `side` cells."""
+    return (math.ceil(side / 7) - 1).bit_length()
+
+
+def _side_folds(side, n_stages):
+    n_halvings = _n_halvings(side)
+    first = max(0, n_halvings - (n_stages - 1))
+    later = [2 if stage < n_halvings - first else 1 for stage in range(n_stages - 1)]
+    return [2**first, *later]
+
+
+class Fold(nn.Module):
+    """Move blocks of pixels into channels: (n, C, H, W) -> (n, C * rows * columns, H', W').
+
+    As `torch.nn.PixelUnshuffle`, with a factor for each axis.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of a block; H' = H / rows and W' = W / columns.
+    """
+
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        h, w = h // self.rows, w // self.columns
+        x = x.reshape(n, c, h, self.rows, w, self.columns).permute(0, 1, 3, 5, 2, 4)
+        return x.reshape(n, c * self.rows * self.columns, h, w)
+
+
+class Unfold(nn.Module):
+    """The inverse of `Fold`: (n, C * rows * columns, H', W') -> (n, C, H, W).
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of a block.
+    """
+
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        c = c // (self.rows * self.columns)
+        x = x.reshape(n, c, self.rows, self.columns, h, w).permute(0, 1, 4, 2, 5, 3)
+        return x.reshape(n, c, h * self.rows, w * self.columns)
+
+
+def _conv(in_channels, out_channels, cells):
+    # A 3 x 3 window that keeps the size; on a side of one cell its outer part sees padding only.
+    kernel = [3 if side > 1 else 1 for side in cells]
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=[k // 2 for k in kernel])
+
+
+class ConvVAE(nn.Module):
+    """Variational auto-encoder of pictures, with a decoder that mirrors the encoder.
+
+    Each stage of the encoder folds pixels into channels and convolves twice; a dense layer
+    and two heads give mu and log sigma^2. The picture is padded at the bottom and at the
+    right to a multiple of the folds, and the logits are cropped back.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        ``(C, H, W)``.
+
+    n_components : int
+        K, the number of latent variables.
+
+    hidden_channels : sequence of int or None
+        Channels of each stage; None: `default_hidden_channels`.
+
+    hidden_units : int
+        Width of the dense layer on either side of the latents.
+    """
+
+    def __init__(self, image_shape, n_components, hidden_channels, hidden_units):
+        super().__init__()
+        self.image_shape = channels, height, width = tuple(image_shape)
+        self.n_components = n_components
+        if hidden_channels is None:
+            hidden_channels = default_hidden_channels(height, width)
+        folds = stage_folds(height, width, len(hidden_channels))
+        total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
+        cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
+        self.padding = (0, cells[1] * total[1] - width, 0, cells[0] * total[0] - height)
+        bottom = (hidden_channels[-1], *cells)
+
+        # Built from the bottom up, so that both sides know the cells of every stage.
+        encoder, decoder = [], []
+        inputs = [channels, *hidden_channels[:-1]]
+        for fold, n_in, n_out in reversed(list(zip(folds, inputs, hidden_channels, strict=True))):
+            n_folded = n_in * fold[0] * fold[1]
+            encoder = [
+                Fold(*fold),
+                _conv(n_folded, n_out, cells),
+                nn.GELU(),
+                _conv(n_out, n_out, cells),
+                nn.GELU(),
+                *encoder,
+            ]
+            decoder += [
+                nn.GELU(),
+                _conv(n_out, n_out, cells),
+                nn.GELU(),
+                _conv(n_out, n_folded, cells),
+                Unfold(*fold),
+            ]
+            cells = [cells[0] * fold[0], cells[1] * fold[1]]
+
+        n_bottom = math.prod(bottom)
+        self.encoder = nn.Sequential(
+            *encoder, nn.Flatten(), nn.Linear(n_bottom, hidden_units), nn.GELU()
+        )
+        self.mu_head = nn.Linear(hidden_units, n_components)
+        self.logvar_head = nn.Linear(hidden_units, n_components)
+        self.decoder = nn.Sequential(
+            nn.Linear(n_components, hidden_units),
+            nn.GELU(),
+            nn.Linear(hidden_units, n_bottom),
+            nn.Unflatten(1, bottom),
+            *decoder,
+        )
+
+    def encode(self, x):
+        """Parameters of the posterior q(z|x) = N(mu, diag(sigma^2)).
+
+        Parameters
+        ----------
+        x : tensor of shape (n, C, H, W)
+            Images in [0, 1].
+
+        Returns
+        -------
+        mu, logvar : tensor of shape (n, K)
+            Mean and log sigma^2.
+        """
+        hidden = self.encoder(F.pad(x, self.padding))  # (n, hidden_units)
+        return self.mu_head(hidden), self.logvar_head(hidden)
+
+    def decode(self, z):
+        """Natural parameters of p(x|z).
+
+        Parameters
+        ----------
+        z : tensor of shape (n, K)
+
+        Returns
+        -------
+        logits : tensor of shape (n, C, H, W)
+        """
+        _, height, width = self.image_shape
+        return self.decoder(z)[..., :height, :width]
+
+    def forward(self, x, noise):
+        """Logits for one draw z ~ q(z|x), and the posterior that it came from.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, C, H, W)
+            Images in [0, 1].
+
+        noise : tensor of shape (n, K)
+            Draws from N(0, I).
+
+        Returns
+        -------
+        logits : tensor of shape (n, C, H, W)
+
+        mu, logvar : tensor of shape (n, K)
+        """
+        mu, logvar = self.encode(x)
+        return self.decode(reparametrize(mu, logvar, noise)), mu, logvar
+
+
+def reparametrize(mu, logvar, noise):
+    """z = mu + sigma * noise, Kingma & Welling (2014), section 2.4.
+
+    Parameters
+    ----------
+    mu, logvar : tensor of shape (n, K)
+
+    noise : tensor of shape (n, K)
+        Draws from N(0, I).
+
+    Returns
+    -------
+    z : tensor of shape (n, K)
+    """
+    return mu + torch.exp(0.5 * logvar) * noise
+
+
+@torch.no_grad()
+def initialize_weights(module, generator, mean_pixel):
+    """Draw all weights from `generator`, and let the decoder start at the mean pixel.
+
+    Weights and biases are uniform within 1 / sqrt(fan-in), PyTorch's own default, which
+    would draw from the global generator.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    generator : torch.Generator
+
+    mean_pixel : sequence of C floats
+        Mean of each channel over the training images, in [0, 1].
+    """
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+    last = module.decoder[-2]
+    # The bound keeps a channel that is always dark or always light from an infinite bias.
+    logit = torch.logit(torch.as_tensor(mean_pixel, dtype=torch.float32), eps=1e-3)
+    last.bias.copy_(logit.repeat_interleave(len(last.bias) // len(logit)))
