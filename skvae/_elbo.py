@@ -12,7 +12,8 @@ logits (n, C, H, W)        natural parameters of p(x|z), one per pixel
 ====== =================== ==========================================================
 """
 
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -84,3 +85,27 @@ def kl_divergence(mu, logvar):
     """
     # expm1(v) - v keeps its digits near v = 0, where exp(v) - 1 - v loses them all.
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
+
+
+def elbo_terms(likelihood, x, logits, mu, logvar, dtype=None):
+    """log p(x|z) and KL(q(z|x) || N(0, I)); the ELBO is the first less the second.
+
+    Parameters
+    ----------
+    likelihood : str
+        A key of `LIKELIHOODS`.
+
+    x, logits : tensor of shape (n, C, H, W)
+
+    mu, logvar : tensor of shape (n, K)
+
+    dtype : torch.dtype, default=None
+        Precision of the sums; None: that of the logits.
+
+    Returns
+    -------
+    log_likelihood, kl : tensor of shape (n,)
+        In nats.
+    """
+    kl = kl_divergence(mu, logvar).sum(1, dtype=dtype)
+    return log_likelihood(likelihood, logits, x, dtype), kl

@@ -17,7 +17,9 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _elbo, _images, _training
+from . import _images, _inference, _training
+from ._batches import ImageDataset
+from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
 
 
@@ -187,7 +189,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         "pixel_range": [tuple, list, None],
         "hidden_channels": [tuple, list, None],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "likelihood": [StrOptions(set(_elbo.LIKELIHOODS))],
+        "likelihood": [StrOptions(set(LIKELIHOODS))],
         "beta": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -314,20 +316,20 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _fit(self, X, *, again, incremental=False):
         rows = self._validate_images(X, reset=not again)
-        device = _training.resolve_device(self.device)
+        device = _inference.resolve_device(self.device)
         if not again:
             self._seed = _draw_seed(self.random_state)
             self._history = []
-        dataset, valid = _training.ImageDataset(rows, self._image_format), None
+        dataset, valid = ImageDataset(rows, self._image_format), None
         if self.early_stopping and not incremental:
             dataset, valid = self._split(dataset)
 
         architecture = self._resolve_architecture()
-        module = _training.build_module(architecture, device)
+        module = _inference.build_module(architecture, device)
         if not again:
-            _training.draw_weights(module, dataset, self._seed)
+            _inference.draw_weights(module, dataset, self._seed)
         elif architecture == self._architecture:
-            _training.set_weights(module, _training.get_weights(self.module_))
+            _inference.set_weights(module, _inference.get_weights(self.module_))
         else:
             raise ValueError(
                 f"The network was fitted as {self._architecture}, and training goes on from "
@@ -360,7 +362,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         )
         if interrupted:
             warnings.warn(
-                "Training interrupted by user; what is trained so far is kept.", UserWarning
+                "Training interrupted by user; what is trained so far is kept.",
+                UserWarning,
+                stacklevel=4,
             )
         self.net_ = net
         self.device_ = device
@@ -370,7 +374,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.n_components_ = self.n_components
         self.n_iter_ = len(self._history)
         self.loss_curve_ = [row["train_loss"] for row in self._history]
-        self.kl_per_component_ = _training.mean_kl_per_component(module, dataset)
+        self.kl_per_component_ = _inference.mean_kl_per_component(module, dataset)
 
     def _validate_images(self, X, *, reset=False):
         """Rows of X in their own dtype; with `reset`, sets the attributes of the format."""
@@ -424,7 +428,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             dataset.indices, test_size=self.validation_fraction, random_state=self._seed
         )
         return (
-            _training.ImageDataset(dataset.rows, dataset.image_format, indices)
+            ImageDataset(dataset.rows, dataset.image_format, indices)
             for indices in (np.sort(train), np.sort(held_out))
         )
 
@@ -450,7 +454,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             If values lie far outside `pixel_range_`.
         """
         check_is_fitted(self)
-        mu, _ = _training.encode(self.module_, self._dataset(X))
+        mu, _ = _inference.encode(self.module_, self._dataset(X))
         return mu
 
     def inverse_transform(self, X):
@@ -494,7 +498,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             In nats per image; higher is better.
         """
         check_is_fitted(self)
-        return _training.elbo(self.module_, self._dataset(X), self._likelihood, self._seed)
+        return _inference.elbo(self.module_, self._dataset(X), self._likelihood, self._seed)
 
     def score(self, X, y=None):
         """Mean of `score_samples`.
@@ -539,10 +543,10 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self._decode(z)
 
     def _dataset(self, X):
-        return _training.ImageDataset(self._validate_images(X), self._image_format)
+        return ImageDataset(self._validate_images(X), self._image_format)
 
     def _decode(self, z):
-        return self._image_format.from_unit(_training.decode(self.module_, z, self._likelihood))
+        return self._image_format.from_unit(_inference.decode(self.module_, z, self._likelihood))
 
     @property
     def module_(self):
@@ -572,7 +576,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         state = dict(super().__getstate__())
         if "net_" in state:
             del state["net_"]
-            state["_weights"] = _training.get_weights(self.module_)
+            state["_weights"] = _inference.get_weights(self.module_)
         return state
 
     def __setstate__(self, state):
@@ -582,11 +586,11 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if weights is None:
             return
         try:
-            self.device_ = _training.resolve_device(self.device_)
+            self.device_ = _inference.resolve_device(self.device_)
         except ValueError:
             self.device_ = "cpu"
-        module = _training.build_module(self._architecture, self.device_)
-        _training.set_weights(module, weights)
+        module = _inference.build_module(self._architecture, self.device_)
+        _inference.set_weights(module, weights)
         self.net_ = _training.build_net(
             module,
             likelihood=self._likelihood,

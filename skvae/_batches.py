@@ -1,0 +1,144 @@
+"""Rows of X -> batches of image tensors and of noise (NumPy, torch)."""
+
+import math
+
+import numpy as np
+import torch
+
+# Rows of noise from which an image takes its own, by its pixels.
+N_NOISE = 2**14
+
+# What a seed is used for: each use has a generator of its own.
+WEIGHTS, EPOCH, SCORE = range(3)
+
+
+def generator_for(seed, *use):
+    """The torch generator for one use of a seed, such as ``(EPOCH, 3)``."""
+    state = np.random.SeedSequence([seed, *use]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+class ImageDataset(torch.utils.data.Dataset):
+    """Images that stay as they came until their batch.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+        Any real dtype; may be read-only or a memory map.
+
+    image_format : ImageFormat
+
+    indices : ndarray of int, default=None
+        The rows that belong to the set; None: all.
+    """
+
+    def __init__(self, rows, image_format, indices=None):
+        self.rows = rows
+        self.image_format = image_format
+        self.indices = np.arange(len(rows)) if indices is None else indices
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, positions):
+        """x of shape (n, C, H, W) in [0, 1] at an array or a slice of positions."""
+        rows = self.rows[self.indices[positions]]  # indices copy, also from a memory map
+        return torch.from_numpy(self.image_format.to_unit(rows))
+
+    def thinned(self):
+        """At most 10,000 of the images, spread evenly over the set."""
+        step = math.ceil(len(self) / 10_000)
+        return ImageDataset(self.rows, self.image_format, self.indices[::step])
+
+
+class EpochBatches:
+    """Every image once, in a new order and with new noise in each epoch.
+
+    Order and noise depend on the seed and on the number of the epoch alone.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    batch_size : int
+
+    n_components : int
+
+    seed : int
+
+    first_epoch : int
+        Number of the epoch that the first iteration yields.
+
+    device : str
+    """
+
+    def __init__(self, dataset, batch_size, n_components, seed, first_epoch, device):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.n_components = n_components
+        self.seed = seed
+        self.epoch = first_epoch
+        self.device = device
+
+    def __iter__(self):
+        generator = generator_for(self.seed, EPOCH, self.epoch)
+        self.epoch += 1
+        order = torch.randperm(len(self.dataset), generator=generator).numpy()
+        for start in range(0, len(order), self.batch_size):
+            x = self.dataset[order[start : start + self.batch_size]]
+            noise = torch.randn(len(x), self.n_components, generator=generator)
+            yield {"x": x.to(self.device), "noise": noise.to(self.device)}, None
+
+
+class PixelNoise:
+    """Draws from N(0, I) for the posterior of an image, chosen by its pixels.
+
+    So the estimate for an image does not depend on the other images, their number or their
+    order, and still the errors of different images are independent: with one draw shared by
+    all, they would add up instead of averaging out.
+
+    Parameters
+    ----------
+    n_components : int
+
+    seed : int
+    """
+
+    def __init__(self, n_components, seed):
+        self.draws = torch.randn(N_NOISE, n_components, generator=generator_for(seed, SCORE))
+
+    def __call__(self, x):
+        """Noise of shape (n, K) for x of shape (n, C, H, W) on the CPU."""
+        bits = x.flatten(1).numpy().view(np.uint32).astype(np.uint64)
+        # A multiply-shift hash (Dietzfelbinger et al., 1997): its top bits are the best ones.
+        multipliers = np.random.default_rng(0).integers(2**64, size=bits.shape[1], dtype=np.uint64)
+        keys = (bits @ multipliers) >> np.uint64(64 - N_NOISE.bit_length() + 1)
+        return self.draws[torch.from_numpy(keys.astype(np.int64))]
+
+
+class ScoringBatches:
+    """The images in their order, each with the noise that belongs to its pixels.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    batch_size : int
+
+    n_components : int
+
+    seed : int
+
+    device : str
+    """
+
+    def __init__(self, dataset, batch_size, n_components, seed, device):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.noise = PixelNoise(n_components, seed)
+        self.device = device
+
+    def __iter__(self):
+        for start in range(0, len(self.dataset), self.batch_size):
+            x = self.dataset[slice(start, start + self.batch_size)]
+            yield {"x": x.to(self.device), "noise": self.noise(x).to(self.device)}, None
