@@ -3,6 +3,7 @@
 import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,19 @@ from . import _images, _inference, _training
 from ._batches import ImageDataset
 from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
+
+
+class Posterior(NamedTuple):
+    """The normal posterior q(z|x) of each image, with independent components.
+
+    Parameters
+    ----------
+    mean, std : ndarray of shape (n_samples, n_components)
+        mu and sigma, in units of the latent variables.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
 
 
 class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -45,9 +59,10 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         K, the number of latent variables.
 
     image_shape : tuple of int, default=None
-        ``(H, W)``, or three numbers with the channels where `channel_axis` says. None: the
-        shape of the images when X has 3 or 4 dimensions; else a square when the number of
-        features is one, and ``(1, n_features)`` when it is not.
+        ``(H, W)``, or three numbers with the channels where `channel_axis` says; one of them
+        may be -1, for what is left. None: the shape of the images when X has 3 or 4
+        dimensions; else a square where the number of features is a square number, and
+        ``(1, n_features)`` where it is not.
 
     channel_axis : {-1, 0}, default=-1
         Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
@@ -73,7 +88,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     max_iter : int, default=None
         Number of epochs. None: as many as make about 5,600 steps of the optimiser, but at
-        least 1 and at most 100.
+        least 1 and at most 200.
 
     batch_size : int, default=128
         Images in each step of the optimiser.
@@ -456,6 +471,24 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check_is_fitted(self)
         mu, _ = _inference.encode(self.module_, self._dataset(X))
         return mu
+
+    def posterior(self, X):
+        """Mean mu and standard deviation sigma of the posterior q(z|x) of each image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n_samples, n_components), float32
+            A named pair, in units of the latent variables.
+        """
+        check_is_fitted(self)
+        mu, logvar = _inference.encode(self.module_, self._dataset(X))
+        return Posterior(mean=mu, std=np.exp(logvar / 2))
 
     def inverse_transform(self, X):
         """Mean image of p(x|z) for latent variables.

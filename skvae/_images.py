@@ -141,8 +141,8 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
     Raises
     ------
     ValueError
-        If `image_shape` is not two or three whole numbers above zero, does not multiply
-        to `n_features`, or differs from the shape of the images in X.
+        If `image_shape` is not two or three whole numbers above zero (one of them may be -1),
+        does not multiply to `n_features`, or differs from the shape of the images in X.
     """
     if image_shape is None:
         if seen_shape is not None:
@@ -151,13 +151,18 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
         return (side, side) if side * side == n_features else (1, n_features)
 
     shape = tuple(image_shape)
-    if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n > 0 for n in shape):
+    if (
+        len(shape) not in (2, 3)
+        or not all(isinstance(n, Integral) and (n > 0 or n == -1) for n in shape)
+        or shape.count(-1) > 1
+    ):
         raise ValueError(
             "image_shape must be (H, W), or three numbers with the channels "
-            f"{'first' if channel_axis == 0 else 'last'}, each a whole number above 0. "
-            f"Got {image_shape!r}."
+            f"{'first' if channel_axis == 0 else 'last'}; each a whole number above 0, and at "
+            f"most one of them -1 for what is left. Got {image_shape!r}."
         )
-    shape = tuple(int(n) for n in shape)
+    known = math.prod(n for n in shape if n != -1)
+    shape = tuple(int(n) if n != -1 else n_features // known for n in shape)
     if seen_shape is not None and shape != tuple(seen_shape):
         raise ValueError(
             f"image_shape={shape} differs from the shape of the images in X, "
@@ -165,8 +170,8 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
         )
     if math.prod(shape) != n_features:
         raise ValueError(
-            f"image_shape={shape} multiplies to {math.prod(shape)} numbers per image, "
-            f"but X has {n_features} features."
+            f"image_shape={tuple(image_shape)} multiplies to {abs(math.prod(image_shape))} numbers "
+            f"per image, but X has {n_features} features."
         )
     return shape
 
@@ -190,8 +195,8 @@ def resolve_pixel_range(pixel_range, rows):
     Raises
     ------
     ValueError
-        If `pixel_range` is not two finite numbers in rising order, or if the range is too
-        wide for float32.
+        If `pixel_range` is not two finite numbers in rising order, or if float32 cannot hold
+        the range.
     """
     if pixel_range is None:
         bounds = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(rows.dtype.str[1:])
@@ -208,10 +213,10 @@ def resolve_pixel_range(pixel_range, rows):
                 f"Got {pixel_range!r}."
             )
         low, high = map(float, bounds)
-    if high - low > np.finfo(np.float32).max:
+    if not (high == low or np.finfo(np.float32).tiny < high - low < np.finfo(np.float32).max):
         raise ValueError(
-            f"The pixel range ({low:g}, {high:g}) is too wide for float32. Rescale X, or give "
-            "pixel_range."
+            f"The pixel range ({low:g}, {high:g}) is too wide or too narrow for float32. "
+            "Rescale X, or give pixel_range."
         )
     return low, high
 

@@ -15,11 +15,11 @@ from ._batches import EpochBatches, ScoringBatches
 from ._elbo import elbo_terms
 
 # Optimiser steps that `max_iter=None` aims at, and the bound that keeps tiny data instant.
-N_STEPS, MAX_EPOCHS = 5_600, 100
+N_STEPS, MAX_EPOCHS = 5_600, 200
 
 
 def default_max_iter(n_samples, batch_size):
-    """Epochs that make about 5,600 steps, between 1 and 100.
+    """Epochs that make about 5,600 steps, between 1 and 200.
 
     Parameters
     ----------

@@ -1,0 +1,143 @@
+"""
+====================================================
+What a variational auto-encoder learns about digits
+====================================================
+
+Train :class:`~skvae.ConvVAETransformer` on handwritten digits and look at what it learnt:
+t-SNE of the pixels beside t-SNE of the latent variables, test images above their
+reconstructions, digits that nobody wrote, and the loss curve. A table compares the latents
+with the pixels and with as many principal components.
+
+Run ``python examples/plot_digits.py``, or with ``--data openml`` or ``--data FOLDER`` (the
+IDX files of MNIST) for the full data set.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from _datasets import load
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.distributions import Normal, kl_divergence
+
+from skvae import ConvVAETransformer, LatentSpaceDisplay, ReconstructionDisplay
+
+parser = argparse.ArgumentParser(description="Train a VAE on digits and draw what it learnt.")
+parser.add_argument("--data", default="digits", help="digits, openml, or a folder of IDX files")
+parser.add_argument("--out", default="pictures", type=Path, help="folder for the pictures")
+parser.add_argument("--n-components", default=10, type=int)
+args = parser.parse_args()
+
+digits = load(args.data)
+K = args.n_components
+print(
+    f"{digits.name}: {len(digits.train_images):,} training images, "
+    f"{len(digits.test_images):,} test images, {K} components",
+    flush=True,
+)
+
+# %%
+# Training
+# --------
+# No label is used. All that the model needs to know of the images is in the array.
+pixel_range = (0, 16) if digits.name == "digits" else None
+vae = ConvVAETransformer(n_components=K, pixel_range=pixel_range, random_state=0, verbose=1)
+vae.fit(digits.train_images)
+vae_train, vae_test = vae.transform(digits.train_images), vae.transform(digits.test_images)
+
+# %%
+# Are the classes better separated than in the pixels?
+# ----------------------------------------------------
+# Classifiers train on the training images and are scored on the test images. The t-SNE
+# planes show (at most 5,000) test images; there the accuracy of 5-NN is cross-validated.
+pixels_train = digits.train_images.reshape(len(digits.train_images), -1) / 255
+pixels_test = digits.test_images.reshape(len(digits.test_images), -1) / 255
+pca = PCA(K, random_state=0).fit(pixels_train)
+features = {
+    "pixels": (pixels_train, pixels_test),
+    f"PCA, {K} components": (pca.transform(pixels_train), pca.transform(pixels_test)),
+    f"VAE, {K} components": (vae_train, vae_test),
+}
+shown = slice(0, 5_000)
+classes = digits.test_labels[shown]
+table, planes = {}, {}
+for name, (train, test) in features.items():
+    print(f"Evaluating {name} ...", flush=True)
+    # Features of about unit size: the solver converges in fewer steps.
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000, tol=1e-3))
+    neighbours = KNeighborsClassifier(5)
+    planes[name] = TSNE(random_state=0).fit_transform(test[shown])
+    table[name] = {
+        "logistic regression": linear.fit(train, digits.train_labels).score(
+            test, digits.test_labels
+        ),
+        "5-NN": neighbours.fit(train, digits.train_labels).score(test, digits.test_labels),
+        "5-NN in the t-SNE plane": cross_val_score(neighbours, planes[name], classes).mean(),
+    }
+
+# %%
+# The pictures
+# ------------
+args.out.mkdir(parents=True, exist_ok=True)
+fig, axes = plt.subplots(1, 2, figsize=(13, 6.8), layout="constrained")
+for ax, name in zip(axes, ("pixels", f"VAE, {K} components"), strict=True):
+    LatentSpaceDisplay(points=planes[name], y=classes).plot(ax)
+    accuracy = table[name]["5-NN in the t-SNE plane"]
+    ax.set_title(f"t-SNE of {name}\n5-NN accuracy in this plane: {accuracy:.1%}")
+fig.suptitle(f"{len(classes):,} test images of {digits.name}, coloured by digit")
+fig.savefig(args.out / "tsne.png", dpi=120)
+
+fig, ax = plt.subplots(figsize=(10, 4.8), layout="constrained")
+ReconstructionDisplay.from_estimator(vae, digits.test_images, n_images=20, ax=ax)
+ax.set_title(f"Test images, and what {K} numbers keep of them")
+fig.savefig(args.out / "reconstructions.png", dpi=120)
+
+fig, axes = plt.subplots(6, 12, figsize=(9, 4.9), layout="constrained")
+for ax, image in zip(axes.flat, vae.sample(axes.size, random_state=0), strict=True):
+    ax.imshow(image, cmap="gray", vmin=vae.pixel_range_[0], vmax=vae.pixel_range_[1])
+    ax.set_axis_off()
+fig.suptitle("Digits that nobody wrote: decoded from draws of N(0, I)")
+fig.savefig(args.out / "samples.png", dpi=120)
+
+fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+ax.plot(vae.history_["epoch"], vae.loss_curve_, marker=".", color="#3f90da")
+ax.set(xlabel="epoch", ylabel="-ELBO of the training images (nats per image)")
+ax.set_title("Loss curve")
+ax.grid(alpha=0.3)
+fig.savefig(args.out / "loss_curve.png", dpi=120)
+plt.close("all")
+
+# %%
+# The numbers
+# -----------
+elbo = vae.score(digits.test_images)
+mean, std = map(torch.from_numpy, vae.posterior(digits.test_images))
+kl = kl_divergence(Normal(mean, std), Normal(0, 1)).sum(1).mean().item()
+mean_image = np.clip(pixels_train.mean(0) * 255 / vae.pixel_range_[1], 1e-3, 1 - 1e-3)
+x = pixels_test * 255 / vae.pixel_range_[1]
+blind = -(x * np.log(mean_image) + (1 - x) * np.log1p(-mean_image)).sum(1).mean()
+
+print(f"\nPictures: {', '.join(str(path) for path in sorted(args.out.glob('*.png')))}")
+print(f"Training took {vae.history_['duration'].sum():.0f} s, {vae.n_iter_} epochs\n")
+print("Test images, nats per image")
+print(f"  -ELBO                            {-elbo:8.2f}")
+print(f"    -log p(x|z)                    {-elbo - kl:8.2f}")
+print(f"    KL(q(z|x) || N(0, I))          {kl:8.2f}")
+print(f"  -ELBO of a model that ignores z  {blind:8.2f}\n")
+print("Accuracy on the test images")
+print(pd.DataFrame(table).T.map("{:.1%}".format).to_string())
+planes_accuracy = {name: row["5-NN in the t-SNE plane"] for name, row in table.items()}
+better = planes_accuracy[f"VAE, {K} components"] > planes_accuracy["pixels"]
+print(
+    f"\nIn the t-SNE plane, the latents separate the digits {'better' if better else 'no better'} "
+    "than the pixels do."
+)

@@ -1,0 +1,41 @@
+"""Data and fitted estimators that the tests share; small nets, few steps."""
+
+import os
+
+# SciPy reads it once, on its import; without it scikit-learn skips its array API checks.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from skvae import ConvVAETransformer
+
+mpl.use("Agg")
+torch.set_num_threads(1)  # nets this small gain nothing from more
+
+# A net that trains in a fraction of a second.
+SMALL = {
+    "n_components": 3,
+    "hidden_channels": (8,),
+    "hidden_units": 16,
+    "batch_size": 32,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """400 images of shape (8, 8), uint8 from 0 to 16, read-only; and their labels."""
+    bunch = load_digits()
+    images = bunch.images[:400].astype(np.uint8)
+    images.flags.writeable = False
+    return images, bunch.target[:400]
+
+
+@pytest.fixture(scope="session")
+def small(digits):
+    """A small estimator, fitted on the first 300 digits. Not to be fitted again."""
+    return ConvVAETransformer(**SMALL, pixel_range=(0, 16), max_iter=15).fit(digits[0][:300])

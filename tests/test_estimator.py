@@ -1,0 +1,472 @@
+"""The estimator as users meet it: every input, bad input, pipelines, searches and pickles."""
+
+import copy
+import pickle
+import re
+
+import cloudpickle
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from conftest import SMALL
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.utils._param_validation import InvalidParameterError
+
+from skvae import ConvVAETransformer
+
+QUICK = {**SMALL, "max_iter": 2}
+METHODS = ["transform", "posterior", "score_samples", "score", "inverse_transform", "sample"]
+
+
+def classifier(**params):
+    quick = {**SMALL, "hidden_units": 64, "pixel_range": (0, 16), "beta": 0.1, "max_iter": 20}
+    vae = ConvVAETransformer(**{**quick, **params})
+    return Pipeline([("vae", vae), ("clf", LogisticRegression(max_iter=2_000))])
+
+
+# Inputs of every kind
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (1, 6), (8, 8), (17, 31), (28, 28), (32, 32, 3), (105, 105)],
+    ids=str,
+)
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_any_image_shape(shape, as_rows):
+    X = np.random.default_rng(0).uniform(size=(5, *shape)).astype(np.float32)
+    if as_rows:
+        X = X.reshape(5, -1)
+    vae = ConvVAETransformer(**{**QUICK, "max_iter": 1}, image_shape=shape).fit(X)
+    z = vae.transform(X)
+    assert z.shape == (5, 3)
+    assert z.dtype == np.float32
+    assert vae.image_shape_ == shape
+    assert vae.n_features_in_ == np.prod(shape)
+    for images in (vae.inverse_transform(z), vae.sample(5)):
+        assert images.shape == X.shape
+        assert images.dtype == np.float32
+        low, high = vae.pixel_range_
+        assert low <= images.min() <= images.max() <= high
+    assert vae.score_samples(X).shape == (5,)
+
+
+def test_square_rows_are_images(digits):
+    images = digits[0][:100]
+    rows = ConvVAETransformer(**QUICK).fit(images.reshape(100, 64))
+    assert rows.image_shape_ == (8, 8)
+    assert_array_equal(
+        rows.transform(images), ConvVAETransformer(**QUICK).fit(images).transform(images)
+    )
+
+
+def test_channels_first_and_last_are_the_same_images():
+    last = np.random.default_rng(0).uniform(size=(20, 6, 5, 3))
+    first = np.moveaxis(last, -1, 1)
+    a = ConvVAETransformer(**QUICK).fit(last)
+    b = ConvVAETransformer(**QUICK, channel_axis=0).fit(first)
+    assert a.image_shape_ == (6, 5, 3)
+    assert b.image_shape_ == (3, 6, 5)
+    z = a.transform(last)
+    assert_array_equal(z, b.transform(first))
+    assert_array_equal(np.moveaxis(a.inverse_transform(z), -1, 1), b.inverse_transform(z))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X.astype(np.float64),
+        lambda X: X.astype(np.float32),
+        lambda X: X.astype(np.float16),
+        lambda X: X.astype(np.int64),
+        lambda X: X.tolist(),
+        lambda X: np.asfortranarray(X),
+        lambda X: np.repeat(X, 2, axis=0)[::2],
+        lambda X: pd.DataFrame(X),
+        lambda X: pd.DataFrame(X.astype(float)),
+        lambda X: X.astype(object),
+    ],
+    ids=[
+        "float64",
+        "float32",
+        "float16",
+        "int64",
+        "list",
+        "F",
+        "strided",
+        "frame",
+        "f64",
+        "object",
+    ],
+)
+def test_containers_and_dtypes_give_the_same_model(digits, convert):
+    X = digits[0][:60].reshape(60, 64)
+    vae = ConvVAETransformer(**QUICK, pixel_range=(0, 16))
+    expected = vae.fit(X).transform(X)
+    converted = convert(X)
+    assert_allclose(vae.fit(converted).transform(converted), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bool_images(digits):
+    X = digits[0] > 8
+    vae = ConvVAETransformer(**QUICK).fit(X)
+    assert vae.pixel_range_ == (0, 1)
+    assert_array_equal(vae.transform(X), vae.transform(X.astype(np.uint8)))
+
+
+def test_memory_maps_are_read_and_left_alone(digits, tmp_path):
+    X = digits[0].reshape(400, 64)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    vae = ConvVAETransformer(**QUICK)
+    assert_array_equal(vae.fit(mapped).transform(mapped), vae.fit(X).transform(X))
+    assert_array_equal(np.load(tmp_path / "X.npy"), X)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_nothing_that_was_passed_in_is_changed(digits, dtype):
+    X = digits[0].astype(dtype)
+    before = X.copy()
+    shape, channels, pixel_range = [8, 8], [8], [0, 12]
+    vae = ConvVAETransformer(
+        **{**QUICK, "hidden_channels": channels}, image_shape=shape, pixel_range=pixel_range
+    )
+    z = vae.fit(X).transform(X)
+    kept = z.copy()
+    vae.inverse_transform(z)
+    vae.partial_fit(X).score(X)
+    assert_array_equal(X, before)
+    assert_array_equal(z, kept)
+    assert (shape, channels, pixel_range) == ([8, 8], [8], [0, 12])
+
+
+def test_reconstructions_resemble_their_originals(digits):
+    images = digits[0]
+    params = {**SMALL, "n_components": 8, "hidden_units": 64, "hidden_channels": (16,)}
+    vae = ConvVAETransformer(**params, pixel_range=(0, 16), max_iter=60).fit(images[:300])
+    held_out = images[300:].astype(float)
+    error = ((vae.inverse_transform(vae.transform(held_out)) - held_out) ** 2).mean()
+    assert error < 0.75 * ((images[:300].mean(0) - held_out) ** 2).mean()
+
+
+def test_pixel_values_come_back_in_their_units(digits):
+    images = digits[0]
+    vae = ConvVAETransformer(**SMALL, max_iter=15).fit(images.astype(float))
+    shifted = ConvVAETransformer(**SMALL, max_iter=15).fit(images * 10.0 - 500)
+    assert shifted.pixel_range_ == (-500, -340)
+    z = vae.transform(images)
+    assert_allclose(shifted.transform(images * 10.0 - 500), z, rtol=1e-3, atol=1e-4)
+    expected = vae.inverse_transform(z) * 10 - 500
+    assert_allclose(shifted.inverse_transform(z), expected, atol=0.1)
+
+
+def test_samples(small):
+    images = small.sample(20, random_state=0)
+    assert images.shape == (20, 8, 8)
+    assert_array_equal(images, small.sample(20, random_state=0))
+    assert (images != small.sample(20, random_state=1)).any()
+    assert (small.sample(3) != small.sample(3)).any()
+    assert images.std(0).mean() > 0.1  # different images
+    for bad in (0, -1, 1.5, "two"):
+        with pytest.raises(ValueError, match="n_samples must be a whole number above 0"):
+            small.sample(bad)
+
+
+def test_score_is_the_mean_of_score_samples(small, digits):
+    score = small.score(digits[0])
+    assert type(score) is float
+    assert score == pytest.approx(small.score_samples(digits[0]).mean())
+    assert small.score_samples(digits[0]).dtype == np.float64
+    assert small.score(digits[0]) == score
+
+
+def test_strange_images_score_lower(small, digits):
+    noise = np.random.default_rng(0).integers(0, 17, digits[0].shape)
+    assert small.score(noise) < small.score(digits[0]) - 10
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "match"),
+    [
+        ([[0.0, np.nan]], ValueError, "contains NaN"),
+        ([[0.0, np.inf]], ValueError, "contains infinity"),
+        ([[0.0, 1j]], ValueError, "Complex data not supported"),
+        ([["a", "b"]], ValueError, "could not convert|bytes/strings"),
+        (sp.csr_array([[0.0, 1.0]]), TypeError, "Sparse data was passed"),
+        ([0.0, 1.0], ValueError, "Expected 2D array, got 1D array"),
+        (np.zeros((0, 4)), ValueError, r"0 sample\(s\)"),
+        (np.zeros((0, 4, 4)), ValueError, r"0 sample\(s\)"),
+        (np.zeros((4, 0)), ValueError, r"0 feature\(s\)"),
+        (np.zeros((2, 2, 2, 2, 2)), ValueError, "Found array with dim 5"),
+        (np.float64(3), ValueError, "Expected 2D array"),
+        (np.zeros((3, 2), "datetime64[s]"), ValueError, "X must hold real numbers"),
+    ],
+)
+def test_bad_images(X, error, match):
+    with pytest.raises(error, match=match):
+        ConvVAETransformer(**QUICK).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"image_shape": (5, 5)}, r"image_shape=\(5, 5\) multiplies to 25 .* has 64 features"),
+        ({"image_shape": (4, 16)}, r"\(4, 16\) differs from the shape .* \(8, 8\)"),
+        ({"image_shape": (8,)}, "image_shape must be"),
+        ({"pixel_range": (1, 0)}, "pixel_range must be two finite numbers"),
+        ({"hidden_channels": ()}, "hidden_channels must hold one whole number"),
+        ({"hidden_channels": (8, 0)}, r"hidden_channels must hold .* Got \(8, 0\)"),
+        ({"hidden_channels": (8, 2.5)}, "hidden_channels must hold"),
+        ({"device": "nonsense"}, "device='nonsense' is not available. Available here: .*cpu"),
+    ],
+)
+def test_bad_parameters_for_the_images(digits, params, match):
+    images = digits[0][:20]
+    if params.get("image_shape") == (5, 5):
+        images = images.reshape(20, 64)
+    with pytest.raises(ValueError, match=match):
+        ConvVAETransformer(**{**QUICK, **params}).fit(images)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 0),
+        ("n_components", 2.5),
+        ("image_shape", 28),
+        ("channel_axis", 1),
+        ("beta", -1),
+        ("likelihood", "poisson"),
+        ("max_iter", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0),
+        ("early_stopping", "yes"),
+        ("validation_fraction", 1.0),
+        ("n_iter_no_change", 0),
+        ("tol", -1e-3),
+        ("device", 0),
+        ("callbacks", "early"),
+        ("random_state", "seed"),
+        ("verbose", -1),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_transform"])
+def test_parameters_of_the_wrong_type_or_range(digits, name, value, method):
+    vae = ConvVAETransformer(**{**QUICK, name: value})
+    with pytest.raises(InvalidParameterError, match=f"The '{name}' parameter .* must be"):
+        getattr(vae, method)(digits[0][:20])
+
+
+@pytest.mark.parametrize("method", ["transform", "posterior", "score_samples", "score"])
+def test_other_images_than_the_fitted_ones(small, digits, method):
+    function = getattr(small, method)
+    with pytest.raises(ValueError, match=r"shape \(4, 16\).*fitted on images of shape \(8, 8\)"):
+        function(digits[0].reshape(-1, 4, 16))
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*fitted on images of shape \(8, 8\)"):
+        function(digits[0][..., None])
+    with pytest.raises(
+        ValueError, match="X has 10 features, but ConvVAETransformer is expecting 64"
+    ):
+        function(np.zeros((3, 10)))
+
+
+def test_latents_of_the_wrong_width(small):
+    with pytest.raises(ValueError, match="X has 4 features, but ConvVAETransformer is expecting 3"):
+        small.inverse_transform(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="contains NaN"):
+        small.inverse_transform([[np.nan, 0, 0]])
+
+
+def test_values_in_other_units_warn(digits):
+    vae = ConvVAETransformer(**QUICK).fit(digits[0] / 16)
+    with pytest.warns(UserWarning, match=r"from 0 to 16, far outside the pixel range \(0, 1\)"):
+        z = vae.transform(digits[0].astype(float))
+    assert_array_equal(z, vae.transform((digits[0] > 0).astype(float)))  # clipped
+    with pytest.warns(UserWarning, match="far outside"):
+        ConvVAETransformer(**QUICK, pixel_range=(0, 1)).fit(digits[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_not_fitted(method):
+    argument = () if method == "sample" else ([[0.0]],)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(ConvVAETransformer(), method)(*argument)
+
+
+# Among other estimators
+
+
+def test_pipeline_classifies(digits):
+    images, labels = digits
+    X = images.reshape(400, 64)
+    score = classifier(n_components=8, hidden_units=64, max_iter=60).fit(X[:300], labels[:300])
+    assert score.score(X[300:], labels[300:]) > 0.6
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_grid_search_over_a_pipeline(digits, n_jobs):
+    X, labels = digits[0].reshape(400, 64), digits[1]
+    grid = {"vae__n_components": [1, 4]}
+    search = GridSearchCV(classifier(), grid, cv=2, n_jobs=n_jobs, error_score="raise")
+    search.fit(X, labels)
+    assert search.best_params_ == {"vae__n_components": 4}
+    assert search.best_estimator_["vae"].transform(X).shape == (400, 4)
+
+
+def test_grid_search_without_a_classifier(digits):
+    grid = {"n_components": [1, 3], "max_iter": [1, 30]}
+    search = GridSearchCV(ConvVAETransformer(**SMALL, pixel_range=(0, 16)), grid, cv=2)
+    search.fit(digits[0].reshape(400, 64))
+    assert search.best_params_["max_iter"] == 30
+    assert search.best_score_ == search.cv_results_["mean_test_score"].max()
+
+
+def test_cross_val_score(digits):
+    X, labels = digits[0].reshape(400, 64), digits[1]
+    assert cross_val_score(classifier(), X, labels, cv=3).mean() > 0.3  # chance: 0.1
+    elbos = cross_val_score(ConvVAETransformer(**QUICK), X, cv=3)
+    assert (elbos < 0).all()
+
+
+def test_t_sne_of_the_latents(digits):
+    pipeline = make_pipeline(ConvVAETransformer(**QUICK), TSNE(perplexity=5, max_iter=250))
+    assert pipeline.fit_transform(digits[0][:60].reshape(60, 64)).shape == (60, 2)
+
+
+def test_columns_and_unions(digits):
+    frame = pd.DataFrame(digits[0].reshape(400, 64)).add_prefix("pixel")
+    frame["age"] = np.arange(400.0)
+    vae = ConvVAETransformer(**QUICK)
+    columns = ColumnTransformer(
+        [("vae", vae, [f"pixel{i}" for i in range(64)])], remainder="passthrough"
+    ).set_output(transform="pandas")
+    out = columns.fit_transform(frame)
+    names = [f"vae__convvaetransformer{i}" for i in range(3)]
+    assert list(out.columns) == [*names, "remainder__age"]
+    assert columns.named_transformers_["vae"].image_shape_ == (8, 8)
+    union = FeatureUnion([("vae", vae), ("pca", PCA(2))]).fit(frame)
+    assert union.transform(frame).shape == (400, 5)
+    assert union.get_feature_names_out()[3] == "pca__pca0"
+
+
+def test_set_output_to_pandas(digits):
+    frame = pd.DataFrame(digits[0].reshape(400, 64), index=np.arange(400) + 7).add_prefix("pixel")
+    vae = ConvVAETransformer(**QUICK).set_output(transform="pandas")
+    out = vae.fit_transform(frame)
+    assert list(out.columns) == [f"convvaetransformer{i}" for i in range(3)]
+    assert list(out.index) == list(frame.index)
+    assert (out.dtypes == np.float32).all()
+    assert list(vae.feature_names_in_) == list(frame.columns)
+    with pytest.raises(ValueError, match="feature names should match"):
+        vae.transform(frame.add_suffix("x"))
+
+
+def test_pipeline_with_memory(digits, tmp_path):
+    X, labels = digits[0].reshape(400, 64), digits[1]
+    pipeline = classifier(max_iter=2).set_params(memory=joblib.Memory(tmp_path, verbose=0))
+    first = pipeline.fit(X, labels).predict(X)
+    pipeline.set_params(clf__C=1.0).fit(X, labels)  # the transformer comes from the cache
+    assert_array_equal(pipeline.predict(X), first)
+
+
+def copies(vae, tmp_path):
+    yield copy.copy(vae)
+    yield copy.deepcopy(vae)
+    yield from (pickle.loads(pickle.dumps(vae, p)) for p in range(pickle.HIGHEST_PROTOCOL + 1))
+    yield cloudpickle.loads(cloudpickle.dumps(vae))
+    joblib.dump(vae, tmp_path / "vae.joblib")
+    yield joblib.load(tmp_path / "vae.joblib")
+    yield joblib.load(tmp_path / "vae.joblib", mmap_mode="r")
+
+
+def test_copies_and_pickles_give_the_same_bits(small, digits, tmp_path):
+    images = digits[0]
+    z = small.transform(images)
+    for other in copies(small, tmp_path):
+        assert_array_equal(other.transform(images), z)
+        assert_array_equal(other.inverse_transform(z), small.inverse_transform(z))
+        assert_array_equal(other.score_samples(images), small.score_samples(images))
+        assert other.loss_curve_ == small.loss_curve_
+        pd.testing.assert_frame_equal(other.history_, small.history_)
+        other.partial_fit(images)
+        assert other.n_iter_ == small.n_iter_ + 1
+    assert_array_equal(small.transform(images), z)
+
+
+def test_fitted_pipeline_survives_joblib(digits, tmp_path):
+    X, labels = digits[0].reshape(400, 64), digits[1]
+    pipeline = classifier(max_iter=2).fit(X, labels)
+    joblib.dump(pipeline, tmp_path / "pipeline.joblib")
+    assert_array_equal(joblib.load(tmp_path / "pipeline.joblib").predict(X), pipeline.predict(X))
+
+
+def test_state_is_plain_python_and_numpy(small):
+    def check(value):
+        if isinstance(value, dict):
+            assert all(type(key) is str for key in value)
+            value = list(value.values())
+        if isinstance(value, (list, tuple)):
+            for item in value:
+                check(item)
+        else:
+            assert type(value) in (int, float, str, bool, type(None), np.ndarray), type(value)
+
+    check(small.__getstate__())
+
+
+def test_parameters_changed_after_fit_do_not_break_a_pickle(digits):
+    vae = ConvVAETransformer(**QUICK).fit(digits[0])
+    z = vae.transform(digits[0])
+    vae.set_params(hidden_units=99, n_components=7, image_shape=(2, 32), channel_axis=0, beta=5)
+    other = pickle.loads(pickle.dumps(vae))
+    assert_array_equal(other.transform(digits[0]), z)
+    assert other.get_params() == vae.get_params()
+
+
+def test_a_model_from_a_gpu_opens_without_one(small, digits):
+    state = small.__getstate__()
+    other = ConvVAETransformer()
+    other.__setstate__({**state, "device_": "cuda:7"})
+    assert other.device_ == "cpu" or other.device_.startswith("cuda")
+    assert_allclose(other.transform(digits[0]), small.transform(digits[0]), rtol=1e-4, atol=1e-5)
+
+
+def test_clone_keeps_every_parameter_and_nothing_fitted(digits):
+    vae = ConvVAETransformer(**QUICK, beta=2.0, pixel_range=(0, 16), callbacks=[]).fit(digits[0])
+    other = clone(vae)
+    assert other.get_params() == vae.get_params()
+    assert vars(other).keys() == other.get_params().keys()
+
+
+def test_html_repr(small):
+    for vae in (ConvVAETransformer(n_components=7), small):
+        assert "ConvVAETransformer" in vae._repr_html_()
+    assert repr(ConvVAETransformer(n_components=7)) == "ConvVAETransformer(n_components=7)"
+
+
+def test_fitted_attributes(small, digits):
+    assert small.image_shape_ == (8, 8)
+    assert small.pixel_range_ == (0, 16)
+    assert small.n_components_ == 3
+    assert small.n_features_in_ == 64
+    assert small.kl_per_component_.shape == (3,)
+    assert small.device_ in ("cpu", "cuda", "mps")
+    assert small.net_.module_ is small.module_
+    assert isinstance(small.history_, pd.DataFrame)
+    names = [name for name in vars(ConvVAETransformer) if re.fullmatch(r"[a-z].*_", name)]
+    for name in names:
+        with pytest.raises(AttributeError):
+            getattr(ConvVAETransformer(), name)

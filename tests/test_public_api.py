@@ -1,0 +1,61 @@
+"""What `skvae` offers, no more and no less."""
+
+from importlib.metadata import version
+from inspect import Parameter, signature
+
+import skvae
+from skvae import ConvVAETransformer
+
+
+def test_all_is_exact():
+    assert sorted(skvae.__all__) == [
+        "ConvVAETransformer",
+        "LatentSpaceDisplay",
+        "ReconstructionDisplay",
+        "__version__",
+    ]
+    public = {name for name in vars(skvae) if not name.startswith("_")}
+    assert public == {name for name in skvae.__all__ if not name.startswith("_")}
+    assert skvae.__version__ == version("skvae")
+
+
+def test_parameters_and_defaults():
+    parameters = signature(ConvVAETransformer).parameters
+    assert {name: parameter.default for name, parameter in parameters.items()} == {
+        "n_components": 10,
+        "image_shape": None,
+        "channel_axis": -1,
+        "pixel_range": None,
+        "hidden_channels": None,
+        "hidden_units": 256,
+        "likelihood": "bernoulli",
+        "beta": 1.0,
+        "max_iter": None,
+        "batch_size": 128,
+        "learning_rate": 5e-3,
+        "early_stopping": False,
+        "validation_fraction": 0.1,
+        "n_iter_no_change": 10,
+        "tol": 1e-4,
+        "warm_start": False,
+        "device": "auto",
+        "callbacks": None,
+        "random_state": None,
+        "verbose": 0,
+    }
+    kinds = [parameter.kind for parameter in parameters.values()]
+    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 19
+
+
+def test_methods():
+    methods = {name for name in vars(ConvVAETransformer) if not name.startswith("_")}
+    assert methods - {"module_", "history_"} == {
+        "fit",
+        "inverse_transform",
+        "partial_fit",
+        "posterior",
+        "sample",
+        "score",
+        "score_samples",
+        "transform",
+    } | {name for name in methods if name.startswith("set_") and name.endswith("_request")}

@@ -1,0 +1,87 @@
+"""All of scikit-learn's estimator checks: none skipped, none expected to fail."""
+
+import unittest
+
+import pytest
+import sklearn
+import sklearn.utils.estimator_checks as checks
+from sklearn.utils import get_tags
+from sklearn.utils.fixes import parse_version
+
+from skvae import ConvVAETransformer
+
+ESTIMATORS = [
+    ConvVAETransformer(),
+    ConvVAETransformer(image_shape=(1, -1), max_iter=3),
+    ConvVAETransformer(image_shape=(-1, 1, 1), channel_axis=0, max_iter=3),
+    ConvVAETransformer(early_stopping=True, max_iter=5),
+]
+
+# Importable, but not among those that `check_estimator` runs.
+FURTHER_CHECKS = [
+    checks.check_dataframe_column_names_consistency,
+    checks.check_transformer_get_feature_names_out,
+    checks.check_transformer_get_feature_names_out_pandas,
+    checks.check_set_output_transform,
+    checks.check_set_output_transform_pandas,
+    checks.check_global_output_transform_pandas,
+    checks.check_get_feature_names_out_error,
+    checks.check_inplace_ensure_writeable,
+    checks.check_param_validation,
+]
+
+
+def run(check, *args):
+    try:
+        check(*args)
+    except unittest.SkipTest as skipped:
+        pytest.fail(f"skipped: {skipped}")
+
+
+@checks.parametrize_with_checks(ESTIMATORS)
+def test_sklearn_checks(estimator, check):
+    run(check, estimator)
+
+
+# These checks send an array to an estimator that was fitted on a frame: the warning is right.
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+@pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_further_checks(estimator, check):
+    run(check, type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_the_number_of_checks(estimator):
+    ran = [check for _, check in checks.estimator_checks_generator(estimator)]
+    if parse_version(sklearn.__version__) >= parse_version("1.9"):
+        assert len(ran) >= 47
+    names = {getattr(check, "func", check).__name__ for check in ran}
+    assert {
+        "check_transformer_general",
+        "check_transformer_preserve_dtypes",
+        "check_methods_subset_invariance",
+        "check_methods_sample_order_invariance",
+        "check_fit_idempotent",
+        "check_estimators_pickle",
+        "check_readonly_memmap_input",
+        "check_positive_only_tag_during_fit",
+    } <= names
+
+
+def test_no_tag_that_would_leave_checks_out():
+    tags = get_tags(ConvVAETransformer())
+    assert not tags.no_validation
+    assert not tags.non_deterministic
+    assert not tags._skip_test
+    assert not tags.input_tags.positive_only
+    assert tags.transformer_tags.preserves_dtype == ["float32"]
+
+
+def test_checks_can_fail():
+    class Broken(ConvVAETransformer):
+        def transform(self, X):
+            return super().transform(X) + len(X)
+
+    with pytest.raises(AssertionError, match="not invariant"):
+        checks.check_methods_subset_invariance("Broken", Broken(max_iter=1))
