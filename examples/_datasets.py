@@ -70,7 +70,7 @@ def read_idx(path):
     """
     packed = path.with_name(path.name + ".gz")
     data = gzip.decompress(packed.read_bytes()) if packed.exists() else path.read_bytes()
-    n_axes = data[3] if data[:3] == b"\0\0\x08" else 0
+    n_axes = data[3] if len(data) > 3 and data[:3] == b"\0\0\x08" else 0
     header = 4 + 4 * n_axes
     shape = np.frombuffer(data, ">u4", n_axes, 4) if n_axes and len(data) >= header else None
     if shape is None or len(data) != header + shape.prod(dtype=np.int64):

@@ -43,8 +43,8 @@ def test_sklearn_checks(estimator, check):
     run(check, estimator)
 
 
-# These checks send an array to an estimator that was fitted on a frame: the warning is right.
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+# These checks mix frames and arrays: scikit-learn is right to warn of it.
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names:UserWarning")
 @pytest.mark.parametrize("check", FURTHER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 def test_further_checks(estimator, check):
