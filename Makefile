@@ -22,6 +22,10 @@ test: $(READY) ## Run all tests
 coverage: $(READY) ## Run all tests and report the lines that they miss
 	$(BIN)/python -m pytest --cov
 
+soak: $(READY) ## Test reliability at length (about 15 minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris || echo "atheris does not install here"
+	cd tests && $(abspath $(BIN))/python soak.py
+
 lint: $(READY) ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,4 +43,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-.PHONY: help demo test coverage lint format clean
+.PHONY: help demo test coverage soak lint format clean

@@ -1,12 +1,15 @@
 """Components of images by variational auto-encoders, as scikit-learn transformers."""
 
 from ._display import LatentSpaceDisplay, ReconstructionDisplay
-from ._estimator import ConvVAETransformer
+from ._estimator import ConvVAETransformer, load
+from ._persistence import InvalidFileError
 from ._version import __version__
 
 __all__ = [
     "ConvVAETransformer",
+    "InvalidFileError",
     "LatentSpaceDisplay",
     "ReconstructionDisplay",
     "__version__",
+    "load",
 ]

@@ -3,6 +3,7 @@
 import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
+from os import PathLike, fspath
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +14,17 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import _images, _inference, _training
+from . import _images, _inference, _persistence, _state, _training
 from ._batches import ImageDataset
 from ._elbo import LIKELIHOODS
-from ._network import default_hidden_channels
+from ._network import as_arrays, default_hidden_channels, set_weights
+from ._version import __version__
 
 
 class Posterior(NamedTuple):
@@ -121,6 +124,11 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     callbacks : list, default=None
         Further skorch callbacks.
 
+    checkpoint : str or path-like, default=None
+        A file to which `fit` writes its whole progress after each epoch. A `fit` with the
+        same parameters and data that finds it goes on from there, and ends bit-identical to
+        one that never stopped. `partial_fit` does not use it.
+
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the images, the noise in training and the noise of
         the scores. An int makes fits bit-identical on the same machine, versions, device and
@@ -216,6 +224,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         "warm_start": ["boolean"],
         "device": [str],
         "callbacks": [list, tuple, None],
+        "checkpoint": [str, PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -241,6 +250,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         warm_start=False,
         device="auto",
         callbacks=None,
+        checkpoint=None,
         random_state=None,
         verbose=0,
     ):
@@ -262,6 +272,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.warm_start = warm_start
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -332,49 +343,53 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _fit(self, X, *, again, incremental=False):
         rows = self._validate_images(X, reset=not again)
         device = _inference.resolve_device(self.device)
+        architecture = self._resolve_architecture()
         if not again:
             self._seed = _draw_seed(self.random_state)
             self._history = []
-        dataset, valid = ImageDataset(rows, self._image_format), None
-        if self.early_stopping and not incremental:
-            dataset, valid = self._split(dataset)
-
-        architecture = self._resolve_architecture()
-        module = _inference.build_module(architecture, device)
-        if not again:
-            _inference.draw_weights(module, dataset, self._seed)
-        elif architecture == self._architecture:
-            _inference.set_weights(module, _inference.get_weights(self.module_))
-        else:
+        elif architecture != self._architecture:
             raise ValueError(
                 f"The network was fitted as {self._architecture}, and training goes on from "
                 f"it; its parameters now ask for {architecture}. Set them back, or call fit "
                 "with warm_start=False."
             )
+        progress = save_progress = None
+        if self.checkpoint is not None and not incremental:
+            progress, save_progress = self._open_checkpoint(rows, architecture, device, again)
 
+        dataset, valid = ImageDataset(rows, self._image_format), None
+        if self.early_stopping and not incremental:
+            dataset, valid = self._split(dataset)
         n_epochs = 1 if incremental else self.max_iter
         if n_epochs is None:
             n_epochs = _training.default_max_iter(len(dataset), self.batch_size)
-        first_epoch = len(self._history)
-        net, interrupted = _training.train(
-            module,
-            dataset,
-            n_epochs=n_epochs,
-            valid=valid,
-            one_cycle=not incremental,
-            optimizer=self.net_.optimizer_ if again and incremental else None,
-            patience=self.n_iter_no_change,
-            tol=self.tol,
-            verbose=self.verbose,
-            callbacks=self.callbacks or (),
-            likelihood=self.likelihood,
-            beta=self.beta,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            seed=self._seed,
-            first_epoch=first_epoch,
-            device=device,
-        )
+        with _advice_on_memory():
+            module = _inference.build_module(architecture, device)
+            if again:
+                set_weights(module, as_arrays(self.module_.state_dict()))
+            else:
+                _inference.draw_weights(module, dataset, self._seed)
+            net, interrupted = _training.train(
+                module,
+                dataset,
+                n_epochs=n_epochs,
+                valid=valid,
+                one_cycle=not incremental,
+                optimizer=self.net_.optimizer_ if again and incremental else None,
+                progress=progress,
+                save_progress=save_progress,
+                patience=self.n_iter_no_change,
+                tol=self.tol,
+                verbose=self.verbose,
+                callbacks=self.callbacks or (),
+                likelihood=self.likelihood,
+                beta=self.beta,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                seed=self._seed,
+                first_epoch=len(self._history) if progress is None else len(progress["history"]),
+                device=device,
+            )
         if interrupted:
             warnings.warn(
                 "Training interrupted by user; what is trained so far is kept.",
@@ -385,11 +400,43 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.device_ = device
         self._architecture = architecture
         self._likelihood = self.likelihood
-        self._history = self._history + _training.history_rows(net, first_epoch)
+        self._history = self._history + _training.history_rows(net, len(self._history))
         self.n_components_ = self.n_components
         self.n_iter_ = len(self._history)
         self.loss_curve_ = [row["train_loss"] for row in self._history]
         self.kl_per_component_ = _inference.mean_kl_per_component(module, dataset)
+
+    def _open_checkpoint(self, rows, architecture, device, again):
+        """Progress to go on from, or None; and the function that saves what comes."""
+        if again:
+            raise ValueError(
+                "A checkpoint holds a whole fit: with warm_start=True a second fit cannot use "
+                "it. Set checkpoint=None or warm_start=False."
+            )
+        path = fspath(self.checkpoint)
+        plan = _state.training_plan(
+            self.get_params(deep=False), rows, architecture, self._seed, device
+        )
+        try:
+            header, arrays = _persistence.read(path, _state.progress_arrays)
+        except FileNotFoundError:
+            progress = None
+        else:
+            progress = _state.progress_from_file(plan, header, arrays)
+            self._seed = plan["seed"] = progress["seed"]
+
+        def save_progress(progress):
+            try:
+                _persistence.write(path, *_state.progress_to_file(plan, progress))
+            except OSError as error:
+                raise OSError(
+                    error.errno,
+                    f"The checkpoint could not be written ({error.strerror}). What the last "
+                    "epoch before wrote is whole: make room and call fit again to go on.",
+                    path,
+                ) from error
+
+        return progress, save_progress
 
     def _validate_images(self, X, *, reset=False):
         """Rows of X in their own dtype; with `reset`, sets the attributes of the format."""
@@ -575,6 +622,27 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         z = _generator(random_state).standard_normal((n_samples, self.n_components_))
         return self._decode(z)
 
+    def save(self, path):
+        """Write the fitted estimator to a file that holds no pickle; `skvae.load` reads it.
+
+        The file is a zip archive of JSON and NumPy arrays. It is written beside `path` and
+        moved into place, so that a crash leaves an old file whole. The parameters `callbacks`
+        and `checkpoint`, and a `random_state` that is a RandomState, are left out.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; replaced if it is there.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an old file is then as it was.
+        """
+        check_is_fitted(self)
+        params, state = self.get_params(deep=False), self.__getstate__()
+        _persistence.write(path, *_state.model_to_file(params, state))
+
     def _dataset(self, X):
         return ImageDataset(self._validate_images(X), self._image_format)
 
@@ -609,21 +677,31 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         state = dict(super().__getstate__())
         if "net_" in state:
             del state["net_"]
-            state["_weights"] = _inference.get_weights(self.module_)
+            state["_weights"] = as_arrays(self.module_.state_dict())
+            state["_skvae_version"] = __version__
         return state
 
     def __setstate__(self, state):
         state = dict(state)
-        weights = state.pop("_weights", None)
+        weights, version = state.pop("_weights", None), state.pop("_skvae_version", None)
         super().__setstate__(state)
         if weights is None:
             return
+        if version != __version__:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=f"skvae {__version__}",
+                    original_sklearn_version=f"skvae {version}",
+                ),
+                stacklevel=2,
+            )
         try:
             self.device_ = _inference.resolve_device(self.device_)
         except ValueError:
             self.device_ = "cpu"
         module = _inference.build_module(self._architecture, self.device_)
-        _inference.set_weights(module, weights)
+        set_weights(module, weights)
         self.net_ = _training.build_net(
             module,
             likelihood=self._likelihood,
@@ -655,3 +733,86 @@ def _unchanged_on_error(estimator):
         vars(estimator).clear()
         vars(estimator).update(attributes)
         raise
+
+
+@contextmanager
+def _advice_on_memory():
+    """Say what to lower when torch runs out of memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        # torch.OutOfMemoryError on a GPU, a plain RuntimeError of the allocator on the CPU.
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise MemoryError(
+            "Memory ran out. Lower batch_size, hidden_channels or hidden_units. "
+            f"({str(error).splitlines()[0]:.200})"
+        ) from error
+
+
+def load(path, device=None):
+    """Read an estimator that `ConvVAETransformer.save` wrote.
+
+    The file may be a stranger's: nothing in it is executed, and no more memory is taken than
+    the parameters in it justify, at most 4 GiB.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    device : str, default=None
+        Where to compute, which also becomes the parameter `device`. None: what that parameter
+        says where this machine has it, else the CPU.
+
+    Returns
+    -------
+    estimator : ConvVAETransformer
+        Fitted; gives the same bits as the one that was saved.
+
+    Raises
+    ------
+    skvae.InvalidFileError
+        If the file is damaged or not one that skvae wrote; a ValueError.
+
+    ValueError
+        If this machine does not have `device`.
+
+    OSError
+        If the file cannot be read.
+
+    Warns
+    -----
+    InconsistentVersionWarning
+        If another version of skvae wrote the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import skvae
+    >>> images = np.random.default_rng(0).uniform(size=(20, 8, 8))
+    >>> vae = skvae.ConvVAETransformer(max_iter=1, random_state=0).fit(images)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     vae.save(os.path.join(folder, "model.skvae"))
+    ...     same = skvae.load(os.path.join(folder, "model.skvae"))
+    >>> bool((same.transform(images) == vae.transform(images)).all())
+    True
+    """
+
+    def expected(header):
+        specs = _state.model_arrays(header)
+        ConvVAETransformer(**_state.restored_params(header["params"]))._validate_params()
+        if header["likelihood"] not in LIKELIHOODS:
+            raise ValueError(f"unknown likelihood {header['likelihood']!r:.40}")
+        return specs
+
+    header, arrays = _persistence.read(path, expected)
+    params, state = _state.model_from_file(header, arrays)
+    estimator = ConvVAETransformer(**params)
+    if device is not None:
+        _inference.resolve_device(device)
+        estimator.device = device
+    # The state may name a device that is not here: then __setstate__ takes the CPU.
+    estimator.__setstate__({**vars(estimator), **state, "device_": estimator.device})
+    return estimator

@@ -213,12 +213,31 @@ def resolve_pixel_range(pixel_range, rows):
                 f"Got {pixel_range!r}."
             )
         low, high = map(float, bounds)
-    if not (high == low or np.finfo(np.float32).tiny < high - low < np.finfo(np.float32).max):
+    if not fits_float32(low, high):
         raise ValueError(
             f"The pixel range ({low:g}, {high:g}) is too wide or too narrow for float32. "
             "Rescale X, or give pixel_range."
         )
     return low, high
+
+
+def fits_float32(low, high):
+    """Whether float32 can hold a range of pixels, which may be empty.
+
+    Parameters
+    ----------
+    low, high : float
+
+    Returns
+    -------
+    fits : bool
+    """
+    limits = np.finfo(np.float32)
+    return (
+        -limits.max < low
+        and high < limits.max
+        and (low == high or limits.tiny < high - low < limits.max)
+    )
 
 
 def warn_if_outside(rows, pixel_range):

@@ -87,35 +87,6 @@ def draw_weights(module, dataset, seed):
     initialize_weights(module, generator_for(seed, WEIGHTS), (sums / len(sample)).tolist())
 
 
-def get_weights(module):
-    """The weights of a network as NumPy arrays of its own.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    Returns
-    -------
-    weights : dict of str to ndarray
-    """
-    return {
-        name: weight.detach().cpu().contiguous().numpy().copy()
-        for name, weight in module.state_dict().items()
-    }
-
-
-def set_weights(module, weights):
-    """Copy NumPy arrays, which may be read-only, into a network.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    weights : dict of str to ndarray
-    """
-    module.load_state_dict({name: torch.tensor(weight) for name, weight in weights.items()})
-
-
 def encode(module, dataset):
     """Posterior of each image.
 

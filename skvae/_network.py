@@ -1,4 +1,4 @@
-"""Encoder, decoder and the reparametrisation trick (torch only)."""
+"""Encoder, decoder, the reparametrisation trick, and weights as arrays (torch only)."""
 
 import math
 
@@ -280,3 +280,61 @@ def initialize_weights(module, generator, mean_pixel):
     # The bound keeps a channel that is always dark or always light from an infinite bias.
     logit = torch.logit(torch.as_tensor(mean_pixel, dtype=torch.float32), eps=1e-3)
     last.bias.copy_(logit.repeat_interleave(len(last.bias) // len(logit)))
+
+
+def weight_shapes(image_shape, n_components, hidden_channels, hidden_units):
+    """Shapes of the weights of a network, without making it.
+
+    Parameters
+    ----------
+    image_shape, n_components, hidden_channels, hidden_units
+        As for `ConvVAE`.
+
+    Returns
+    -------
+    shapes : dict of str to tuple of int
+    """
+    with torch.device("meta"):
+        module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
+    return {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+
+
+def as_arrays(tensors):
+    """Tensors as NumPy arrays of their own.
+
+    Parameters
+    ----------
+    tensors : dict of str to tensor
+        Such as ``module.state_dict()``.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    """
+    return {k: tensor.detach().cpu().contiguous().numpy().copy() for k, tensor in tensors.items()}
+
+
+def as_tensors(arrays):
+    """NumPy arrays, which may be read-only, as tensors of their own.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+
+    Returns
+    -------
+    tensors : dict of str to tensor
+    """
+    return {k: torch.tensor(array) for k, array in arrays.items()}
+
+
+def set_weights(module, weights):
+    """Copy arrays into the weights of a network.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    weights : dict of str to ndarray
+    """
+    module.load_state_dict(as_tensors(weights))

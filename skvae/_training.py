@@ -13,6 +13,10 @@ from tqdm.auto import tqdm  # a requirement of skorch
 
 from ._batches import EpochBatches, ScoringBatches
 from ._elbo import elbo_terms
+from ._network import as_arrays, as_tensors, set_weights
+
+# What skorch's EarlyStopping counts.
+EARLY_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_")
 
 # Optimiser steps that `max_iter=None` aims at, and the bound that keeps tiny data instant.
 N_STEPS, MAX_EPOCHS = 5_600, 200
@@ -114,6 +118,70 @@ class ProgressBar(Callback):
         self.bar.update()
 
 
+class Checkpoint(Callback):
+    """Hand on the whole progress of a training after each epoch.
+
+    Parameters
+    ----------
+    save : callable
+        Called with a dict of plain Python values and of dicts of arrays.
+
+    early_stopping : skorch.callbacks.EarlyStopping or None
+        Whose counts and best weights belong to the progress.
+    """
+
+    def __init__(self, save, early_stopping):
+        self.save = save
+        self.early_stopping = early_stopping
+
+    def on_epoch_end(self, net, **kwargs):
+        state = {name: net.optimizer_.state[p] for name, p in net.module_.named_parameters()}
+        stop, best = self.early_stopping, None
+        if stop is not None and stop.best_model_weights_ is not None:
+            best = as_arrays(stop.best_model_weights_)
+        group = net.optimizer_.param_groups[0]
+        self.save(
+            {
+                "history": history_rows(net, 0),
+                "weights": as_arrays(net.module_.state_dict()),
+                "first_moments": as_arrays({k: s["exp_avg"] for k, s in state.items()}),
+                "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),
+                "n_steps": int(next(iter(state.values()))["step"]),
+                "rates": {name: float(group[name]) for name in group if name.endswith("lr")},
+                "early_stopping": None
+                if stop is None
+                else {name: getattr(stop, name) for name in EARLY_STOPPING},
+                "best": best,
+            }
+        )
+
+
+def restore_progress(net, progress):
+    """Put a net where `Checkpoint` saw it: weights, optimiser, schedule and history.
+
+    Parameters
+    ----------
+    net : VAENet
+        Initialised.
+
+    progress : dict
+    """
+    set_weights(net.module_, progress["weights"])
+    optimizer, state = net.optimizer_, {}
+    for i, (name, parameter) in enumerate(net.module_.named_parameters()):
+        moments = {"step": torch.tensor(float(progress["n_steps"]))}
+        for key, part in (("exp_avg", "first_moments"), ("exp_avg_sq", "second_moments")):
+            # In the memory format of the parameter, which the fused step takes for granted.
+            moments[key] = torch.empty_like(parameter).copy_(torch.tensor(progress[part][name]))
+        state[i] = moments
+    groups = [{**group, **progress["rates"]} for group in optimizer.state_dict()["param_groups"]]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for row in progress["history"]:
+        net.history.new_epoch()
+        for name, value in row.items():
+            net.history.record("dur" if name == "duration" else name, value)
+
+
 def build_net(
     module, *, likelihood, beta, batch_size, learning_rate, seed, first_epoch, device, callbacks=()
 ):
@@ -165,6 +233,8 @@ def train(
     valid=None,
     one_cycle=True,
     optimizer=None,
+    progress=None,
+    save_progress=None,
     patience=None,
     tol=0.0,
     verbose=0,
@@ -193,6 +263,12 @@ def train(
     optimizer : torch.optim.Optimizer, default=None
         Whose running moments to go on from.
 
+    progress : dict, default=None
+        What `save_progress` was last called with, to go on from there.
+
+    save_progress : callable, default=None
+        Called with the whole progress after each epoch.
+
     patience : int, default=None
         Epochs without a gain of `tol` nats in validation that end the training.
 
@@ -218,30 +294,45 @@ def train(
     ValueError
         If the loss becomes NaN or infinite.
     """
-    own = []
+    stop = None
+    if valid is not None:
+        stop = EarlyStopping(
+            "valid_loss", patience, threshold=tol, threshold_mode="abs", load_best=True
+        )
+    own = [] if stop is None else [stop]
     if one_cycle:
         n_steps = n_epochs * math.ceil(len(dataset) / net_params["batch_size"])
-        schedule = {"max_lr": net_params["learning_rate"], "total_steps": n_steps + 1}
         own.append(
             LRScheduler(
-                OneCycleLR, step_every="batch", event_name=None, cycle_momentum=False, **schedule
+                OneCycleLR,
+                step_every="batch",
+                event_name=None,
+                cycle_momentum=False,
+                max_lr=net_params["learning_rate"],
+                total_steps=n_steps + 1,
+                last_epoch=-1 if progress is None else progress["n_steps"] - 1,
             )
         )
-    if valid is not None:
-        own.append(
-            EarlyStopping(
-                "valid_loss", patience, threshold=tol, threshold_mode="abs", load_best=True
-            )
-        )
-    with tqdm(total=n_epochs, desc="ConvVAETransformer", unit="epoch", disable=not verbose) as bar:
+    if save_progress is not None:
+        own.append(Checkpoint(save_progress, stop))
+    n_done = 0 if progress is None else len(progress["history"])
+    with tqdm(
+        total=n_epochs, initial=n_done, desc="ConvVAETransformer", unit="epoch", disable=not verbose
+    ) as bar:
         net = build_net(module, callbacks=[*own, ProgressBar(bar), *callbacks], **net_params)
         if optimizer is not None:
             moments = deepcopy(optimizer.state_dict()["state"])
             net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+        if progress is not None:
+            restore_progress(net, progress)
         net.train_split = None if valid is None else predefined_split(valid)
         net.notify("on_train_begin", X=dataset, y=None)
+        if progress is not None and stop is not None:
+            vars(stop).update(progress["early_stopping"])
+            if progress["best"] is not None:
+                stop.best_model_weights_ = as_tensors(progress["best"])
         try:
-            net.fit_loop(dataset, epochs=n_epochs)
+            net.fit_loop(dataset, epochs=n_epochs - n_done)
             interrupted = False
         except KeyboardInterrupt:
             # skorch's EarlyStopping, ours or the caller's, stops by the same exception.

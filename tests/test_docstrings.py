@@ -9,14 +9,21 @@ from numpydoc.validate import validate
 import skvae
 from skvae import ConvVAETransformer
 
-CLASSES = [name for name in skvae.__all__ if inspect.isclass(getattr(skvae, name))]
-NAMES = [f"skvae.{name}" for name in CLASSES] + [
-    f"skvae.{name}.{method}"
-    for name in CLASSES
-    for method, member in vars(getattr(skvae, name)).items()
-    if not method.startswith("_")
-    and callable(getattr(skvae, name).__dict__.get(method, None)) | isinstance(member, classmethod)
+CLASSES = [
+    name
+    for name in skvae.__all__
+    if inspect.isclass(getattr(skvae, name)) and not issubclass(getattr(skvae, name), Exception)
 ]
+NAMES = (
+    [f"skvae.{name}" for name in CLASSES]
+    + [
+        f"skvae.{name}.{method}"
+        for name in CLASSES
+        for method, member in vars(getattr(skvae, name)).items()
+        if not method.startswith("_") and (callable(member) or isinstance(member, classmethod))
+    ]
+    + ["skvae.load"]
+)
 # Left to taste: sections that would only repeat others (extended summary, see also, examples
 # of single methods), the order of words in a summary, and scikit-learn's named return values.
 IGNORED = {

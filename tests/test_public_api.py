@@ -10,9 +10,11 @@ from skvae import ConvVAETransformer
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
         "ConvVAETransformer",
+        "InvalidFileError",
         "LatentSpaceDisplay",
         "ReconstructionDisplay",
         "__version__",
+        "load",
     ]
     public = {name for name in vars(skvae) if not name.startswith("_")}
     assert public == {name for name in skvae.__all__ if not name.startswith("_")}
@@ -40,11 +42,12 @@ def test_parameters_and_defaults():
         "warm_start": False,
         "device": "auto",
         "callbacks": None,
+        "checkpoint": None,
         "random_state": None,
         "verbose": 0,
     }
     kinds = [parameter.kind for parameter in parameters.values()]
-    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 19
+    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 20
 
 
 def test_methods():
@@ -55,6 +58,7 @@ def test_methods():
         "partial_fit",
         "posterior",
         "sample",
+        "save",
         "score",
         "score_samples",
         "transform",

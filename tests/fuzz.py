@@ -1,0 +1,32 @@
+"""Coverage-guided fuzzing of `skvae.load` by atheris, from a file that skvae wrote."""
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["skvae", "json"]):
+    import skvae
+from conftest import SMALL
+from reliability import images
+
+folder = Path(tempfile.mkdtemp())
+path = folder / "fuzzed"
+
+
+def read(data):
+    path.write_bytes(data)
+    try:
+        skvae.load(path)
+    except skvae.InvalidFileError:
+        return
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    corpus = Path(sys.argv[-1])
+    skvae.ConvVAETransformer(**SMALL, max_iter=1).fit(images(20)).save(corpus / "model.skvae")
+    atheris.Setup(sys.argv, read)
+    atheris.Fuzz()

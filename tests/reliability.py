@@ -1,0 +1,305 @@
+"""What the reliability tests and the soak run do, with the number of times as a parameter.
+
+Each function raises AssertionError where a promise is broken, and returns what it counted.
+"""
+
+import gc
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from conftest import SMALL
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mutate import mutants, resealed
+from sklearn.datasets import load_digits
+from sklearn.exceptions import InconsistentVersionWarning
+
+import skvae
+from skvae import ConvVAETransformer, InvalidFileError
+
+# What reading a small file may allocate, in bytes: the longest text that it may announce,
+# parsed by Python, is the most of it.
+PEAK, PEAK_KEY = 16 * 2**20, "bytes at the peak of memory"
+
+
+def images(n=300):
+    return load_digits().images[:n]
+
+
+def weights(vae):
+    return {name: w.detach().numpy() for name, w in vae.module_.state_dict().items()}
+
+
+def assert_same_weights(vae, other):
+    for name, weight in weights(vae).items():
+        np.testing.assert_array_equal(weights(other)[name], weight, err_msg=name)
+
+
+# Kill and resume
+
+
+def long_fit(checkpoint):
+    params = {**SMALL, "early_stopping": True, "n_iter_no_change": 100, "max_iter": 60}
+    return ConvVAETransformer(**params, checkpoint=checkpoint).fit(images())
+
+
+def train_and_save(checkpoint, path):
+    torch.set_num_threads(1)
+    long_fit(checkpoint).save(path)
+
+
+def kill_and_resume(n_kills, folder, seed=0):
+    """Kill -9 a training process at random moments until it is done, again and again."""
+    expected = long_fit(None)
+    # The server has imported all that a child needs, so that kills fall into the training.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reliability"])
+    rng = random.Random(seed)
+    n_killed, n_finished, epochs = 0, 0, []
+    checkpoint, path = str(folder / "checkpoint"), str(folder / "model")
+    while n_killed < n_kills or not n_finished or os.path.exists(checkpoint):
+        child = context.Process(target=train_and_save, args=(checkpoint, path))
+        child.start()
+        if n_killed < n_kills:
+            child.join(rng.uniform(0, 1.5))
+            if child.is_alive():
+                os.kill(child.pid, signal.SIGKILL)
+                n_killed += 1
+        child.join()
+        if child.exitcode == 0:
+            model = skvae.load(path)
+            assert_same_weights(expected, model)
+            assert model.loss_curve_ == expected.loss_curve_
+            n_finished += 1
+            os.remove(checkpoint)
+        else:
+            assert child.exitcode == -signal.SIGKILL, child.exitcode
+            epochs.append(os.path.exists(checkpoint))
+        leftovers = [name for name in os.listdir(folder) if name.endswith(".tmp")]
+        for name in leftovers:  # what a killed process could not remove
+            os.remove(folder / name)
+    return {"kills": n_killed, "with a checkpoint": sum(epochs), "finished": n_finished}
+
+
+# Hostile files
+
+
+def mutated_files(n, folder, seed=0):
+    """Files with random defects: refused by InvalidFileError, or as good as one that was saved."""
+    X = images(40)
+    path, bad = folder / "model.skvae", folder / "bad.skvae"
+    vae = ConvVAETransformer(**SMALL, max_iter=2).fit(X)
+    vae.save(path)
+    data, expected = path.read_bytes(), vae.transform(X)
+    before = set(os.listdir(folder)) | {"bad.skvae"}
+    counts = {"refused": 0, "read": 0, PEAK_KEY: 0}
+    tracemalloc.start()
+    try:
+        for i, mutant in enumerate(
+            [*mutants(data, n // 2, seed), *resealed(data, n - n // 2, seed)]
+        ):
+            bad.write_bytes(mutant)
+            tracemalloc.reset_peak()
+            start = tracemalloc.get_traced_memory()[0]
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", InconsistentVersionWarning)
+                    model = skvae.load(bad)
+            except InvalidFileError as error:
+                assert str(bad) in str(error)
+                counts["refused"] += 1
+            else:
+                # The sums are right, so the weights are those that were saved; what the text
+                # says of pixels and parameters may differ, and must work.
+                assert_same_weights(vae, model)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)
+                    z = model.transform(X.reshape(len(X), -1))
+                    assert z.shape == expected.shape
+                    assert np.isfinite(model.score(X.reshape(len(X), -1)))
+                counts["read"] += 1
+            peak = tracemalloc.get_traced_memory()[1] - start
+            counts[PEAK_KEY] = max(counts[PEAK_KEY], peak)
+            assert set(os.listdir(folder)) == before, i
+    finally:
+        tracemalloc.stop()
+    assert counts[PEAK_KEY] < PEAK
+    return counts
+
+
+# Any array
+
+DTYPES = ["u1", "i1", "i8", "u2", "?", "f2", "f4", "f8", ">f4", "c8", "M8[s]", "U3", "O"]
+
+
+@st.composite
+def any_array(draw):
+    """Arrays of any shape, dtype, strides and values; mostly right ones."""
+    dtype = np.dtype(draw(st.sampled_from([*DTYPES[:9] * 3, *DTYPES])))
+    side = st.sampled_from([0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16])
+    shape = draw(
+        st.tuples(side, side) | st.tuples(side, side, side) | st.lists(side, max_size=5).map(tuple)
+    )
+    scale = draw(st.sampled_from([1, 1, 1e-3, 255, 1e6, 1e30]))
+    X = np.asarray(np.random.default_rng(draw(st.integers(0, 99))).normal(size=shape) * scale)
+    if dtype.kind in "iu":
+        X = np.asarray(np.abs(X) % np.iinfo(dtype).max)
+    with np.errstate(all="ignore"):
+        X = np.asarray(X.astype(dtype))
+    if X.size and X.dtype.kind == "f":
+        special = [0.0, np.nan, np.inf, -0.0, np.finfo(X.dtype).max, np.finfo(X.dtype).tiny]
+        if draw(st.integers(0, 3)) == 0:
+            X[np.unravel_index(draw(st.integers(0, X.size - 1)), X.shape)] = draw(
+                st.sampled_from(special)
+            )
+    if X.ndim:
+        X = X[:: draw(st.sampled_from([1, 1, 2, -1]))]
+    X = draw(st.sampled_from([X, np.asfortranarray(X), X.copy()]))
+    containers = ["array", "array", "read-only", "list"] + ["frame"] * (X.ndim == 2)
+    container = draw(st.sampled_from(containers))
+    if container == "read-only":
+        X.flags.writeable = False
+    return {"list": X.tolist, "frame": lambda: pd.DataFrame(X)}.get(container, lambda: X)()
+
+
+def check_any_array(vae, X, other):
+    """A right result or a documented error, from every public method."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # values outside, names of features
+        # scikit-learn's look for NaN sums inf and -inf before it refuses them.
+        warnings.filterwarnings("ignore", "invalid value encountered in reduce", RuntimeWarning)
+        try:
+            vae.fit(X)
+        except (ValueError, TypeError) as error:
+            assert len(str(error)) > 10
+            return "refused"
+        n = len(X)
+        z = vae.transform(X)
+        assert z.shape == (n, 3)
+        assert z.dtype == np.float32
+        assert np.isfinite(z).all()
+        np.testing.assert_array_equal(vae.transform(X[:1]), z[:1])
+        assert np.isfinite(vae.score_samples(X)).all()
+        assert np.isfinite(vae.posterior(X).std).all()
+        low, high = np.float32(vae.pixel_range_)
+        for X_back in (vae.inverse_transform(z), vae.sample(n, random_state=0)):
+            assert X_back.size == n * vae.n_features_in_
+            slack = np.float32(1e-6) * max(abs(low), abs(high))
+            assert (low - slack <= X_back).all()
+            assert (X_back <= high + slack).all()
+        vae.partial_fit(X)
+        try:
+            vae.transform(other)
+        except (ValueError, TypeError) as error:
+            assert len(str(error)) > 10
+    return "fitted"
+
+
+def any_arrays(n):
+    """Random arrays through every public method."""
+    counts = {"refused": 0, "fitted": 0}
+
+    @settings(
+        max_examples=n,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(any_array(), any_array())
+    def check(X, other):
+        vae = ConvVAETransformer(**{**SMALL, "hidden_channels": (2,), "max_iter": 1})
+        counts[check_any_array(vae, X, other)] += 1
+
+    check()
+    return counts
+
+
+# Memory, threads and globals
+
+
+def resident_megabytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def memory_of_fits(n):
+    """Resident memory after the 20th and after the last of n fits, in MB."""
+    X, marks = images(), []
+    for i in range(n):
+        ConvVAETransformer(**{**SMALL, "random_state": i}, max_iter=3).fit(X).transform(X)
+        if i + 1 in (20, n):
+            gc.collect()
+            marks.append(resident_megabytes())
+    return marks
+
+
+def transform_while_fitting(n_calls, n_threads=8):
+    """Threads transform with one estimator while another thread fits another."""
+    X = images(60)
+    vae = ConvVAETransformer(**SMALL, max_iter=3).fit(X)
+    reference = ConvVAETransformer(**{**SMALL, "random_state": 1}, max_iter=3)
+    expected, fitted = vae.transform(X), reference.fit(X).transform(X)
+    done, faults, n_fits = threading.Event(), [], 0
+
+    def transform():
+        for i in range(n_calls // n_threads):
+            part = slice(i % 40, i % 40 + 20)
+            if not np.array_equal(vae.transform(X[part]), expected[part]):
+                faults.append(i)
+
+    def fit():
+        nonlocal n_fits
+        while not done.is_set():
+            other = ConvVAETransformer(**{**SMALL, "random_state": 1}, max_iter=3).fit(X)
+            if not np.array_equal(other.transform(X), fitted):
+                faults.append("fit")
+            n_fits += 1
+
+    threads = [threading.Thread(target=transform) for _ in range(n_threads)]
+    fitting = threading.Thread(target=fit)
+    for thread in [fitting, *threads]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    fitting.join()
+    assert faults == []
+    assert n_fits > 0
+    return {"calls": n_calls // n_threads * n_threads, "fits beside them": n_fits}
+
+
+def global_state():
+    """All of the process that a library could change behind its user's back."""
+    numpy_state = np.random.get_state()  # noqa: NPY002 - it is what must not change
+    return (
+        numpy_state[1].tobytes(),
+        numpy_state[2:],
+        torch.random.get_rng_state().numpy().tobytes(),
+        random.getstate(),
+        dict(os.environ),
+        torch.get_num_threads(),
+        torch.get_num_interop_threads(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        np.geterr(),
+        os.getcwd(),
+    )
+
+
+def seconds(function, *args):
+    """Result of a function, and how long it took."""
+    start = time.perf_counter()
+    result = function(*args)
+    return result, time.perf_counter() - start

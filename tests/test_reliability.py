@@ -1,0 +1,63 @@
+"""Quick runs of what `make soak` does at length, and the state of the process."""
+
+import numpy as np
+import pytest
+import reliability
+from conftest import SMALL
+from reliability import global_state, images
+
+import skvae
+from skvae import ConvVAETransformer
+
+
+def test_kill_and_resume(tmp_path):
+    counts = reliability.kill_and_resume(3, tmp_path)
+    assert counts["kills"] == 3
+    assert counts["finished"] >= 1
+
+
+def test_mutated_files(tmp_path):
+    counts = reliability.mutated_files(300, tmp_path)
+    assert counts["refused"] > 200
+    assert counts["refused"] + counts["read"] == 300
+
+
+def test_any_array():
+    counts = reliability.any_arrays(200)
+    assert counts["fitted"] > 40
+    assert counts["refused"] > 40
+
+
+def test_transform_while_fitting():
+    assert reliability.transform_while_fitting(200)["calls"] == 200
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["fit", "partial_fit", "transform", "posterior", "score", "inverse", "sample", "save", "load"],
+)
+def test_global_state_stays(small, tmp_path, method):
+    X = images(50)
+    z = small.transform(X)
+    small.save(tmp_path / "before")
+    early = ConvVAETransformer(**SMALL, max_iter=2, early_stopping=True)
+    call = {
+        "fit": lambda: early.set_params(checkpoint=tmp_path / "checkpoint").fit(X),
+        "partial_fit": lambda: early.partial_fit(X),
+        "transform": lambda: small.transform(X),
+        "posterior": lambda: small.posterior(X),
+        "score": lambda: small.score(X),
+        "inverse": lambda: small.inverse_transform(z),
+        "sample": lambda: small.sample(3),
+        "save": lambda: small.save(tmp_path / "model"),
+        "load": lambda: skvae.load(tmp_path / "before"),
+    }[method]
+    before = global_state()
+    call()
+    assert global_state() == before
+
+
+def test_the_state_of_the_process_would_show_a_change():
+    before = global_state()
+    np.random.rand()  # noqa: NPY002 - draws from the global generator
+    assert global_state() != before
