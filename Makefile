@@ -7,11 +7,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# The libraries that the benchmarks compare with have an environment of their own.
+BENCH_VENV ?= .venv-bench
+BENCH_BIN := $(BENCH_VENV)/bin
+BENCH_READY := $(BENCH_VENV)/.installed
+BENCH := $(BENCH_BIN)/python examples/benchmarks
+BENCH_DATA = $(if $(filter-out digits,$(DATA)),--data $(DATA)) --out benchmarks
 DATA ?= digits
 OUT ?= pictures
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Train on digits and draw what was learnt (DATA=digits, openml or a folder of IDX files)
 	$(BIN)/python examples/plot_digits.py --data $(DATA) --out $(OUT)
@@ -21,6 +27,22 @@ test: $(READY) ## Run all tests
 
 coverage: $(READY) ## Run all tests and report the lines that they miss
 	$(BIN)/python -m pytest --cov
+
+bench: $(BENCH_READY) ## Compare speed and quality with other libraries (15 minutes; DATA as for demo)
+	$(BENCH)/overhead.py $(BENCH_DATA) --train 10000
+	$(BENCH)/everyday.py $(BENCH_DATA) --rounds 3
+	$(BENCH)/time_to_loss.py $(BENCH_DATA) --peers keras pytorch
+	$(BENCH)/quality.py $(BENCH_DATA) --components 10 --methods skvae PCA
+	$(BENCH)/gpu.py $(BENCH_DATA)
+
+bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
+	$(BENCH)/overhead.py $(BENCH_DATA)
+	$(BENCH)/everyday.py $(BENCH_DATA)
+	$(BENCH)/time_to_loss.py $(BENCH_DATA) --repeats 5 --epochs keras=30
+	$(BENCH)/quality.py $(BENCH_DATA)
+	$(BENCH)/scaling.py $(BENCH_DATA)
+	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
+	$(BENCH)/gpu.py $(BENCH_DATA)
 
 soak: $(READY) ## Test reliability at length (about 15 minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris || echo "atheris does not install here"
@@ -35,7 +57,7 @@ format: $(READY) ## Mend style and format
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and what was made
-	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(BENCH_VENV) $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
 
 # Made anew when the dependencies change; a second call installs nothing.
 $(READY): pyproject.toml constraints.txt
@@ -43,4 +65,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-.PHONY: help demo test coverage soak lint format clean
+$(BENCH_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@
+
+.PHONY: help demo test coverage bench bench-full soak lint format clean

@@ -1,0 +1,69 @@
+"""What daily use costs: a grid search on two workers, the progress bar, and the import.
+
+Contenders take turns; ratios are those of each round. The import is timed in new processes.
+"""
+
+import contextlib
+import io
+import subprocess
+import sys
+
+from _common import argument_parser, interleave, load_images, ratios, report, spread
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skvae import ConvVAETransformer
+
+
+def main():
+    parser = argument_parser(__doc__)
+    parser.add_argument("--train", type=int, default=6_000, help="images to search on")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.quick:
+        vars(arguments).update(train=500, rounds=2)
+    images = load_images(arguments.data, arguments.train)
+    X, y = images.train, images.train_labels
+
+    def search(n_jobs):
+        vae = ConvVAETransformer(max_iter=3, device="cpu", random_state=arguments.seed)
+        pipeline = make_pipeline(vae, LogisticRegression(max_iter=1000))
+        grid = {"convvaetransformer__n_components": [2, 5, 10, 20]}
+        GridSearchCV(pipeline, grid, cv=2, refit=False, n_jobs=n_jobs).fit(rows, y)
+
+    def fit(verbose):
+        vae = ConvVAETransformer(max_iter=3, random_state=arguments.seed, verbose=verbose)
+        with contextlib.redirect_stderr(io.StringIO()):
+            vae.fit(X)
+
+    def run(code):
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    rows = X.reshape(len(X), -1)
+    search(2)  # starts the workers
+    pairs = {
+        "grid search of 4, n_jobs=1 / n_jobs=2": (lambda: search(1), lambda: search(2)),
+        "fit with verbose=1 / verbose=0": (lambda: fit(1), lambda: fit(0)),
+        "import skvae / import torch, sklearn, skorch": (
+            lambda: run("import skvae"),
+            lambda: run("import torch, sklearn, skorch"),
+        ),
+    }
+    table, measured = [], {}
+    for what, (first, second) in pairs.items():
+        seconds = interleave({"first": first, "second": second}, arguments.rounds)
+        measured[what] = seconds
+        table.append(
+            {
+                "what": what,
+                "first, seconds": spread(seconds["first"]),
+                "second, seconds": spread(seconds["second"]),
+                "ratio": spread(ratios(seconds["first"], seconds["second"]), ".3f"),
+            }
+        )
+    report(arguments, table, seconds=measured)
+
+
+if __name__ == "__main__":
+    main()
