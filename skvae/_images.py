@@ -232,12 +232,9 @@ def fits_float32(low, high):
     -------
     fits : bool
     """
-    limits = np.finfo(np.float32)
-    return (
-        -limits.max < low
-        and high < limits.max
-        and (low == high or limits.tiny < high - low < limits.max)
-    )
+    # As Python floats: a number too large for float32 would warn when compared with one.
+    tiny, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    return -largest < low and high < largest and (low == high or tiny < high - low < largest)
 
 
 def warn_if_outside(rows, pixel_range):

@@ -175,6 +175,7 @@ def any_array(draw):
 def check_any_array(vae, X, other):
     """A right result or a documented error, from every public method."""
     with warnings.catch_warnings():
+        warnings.simplefilter("error")
         warnings.simplefilter("ignore", UserWarning)  # values outside, names of features
         # scikit-learn's look for NaN sums inf and -inf before it refuses them.
         warnings.filterwarnings("ignore", "invalid value encountered in reduce", RuntimeWarning)

@@ -123,7 +123,7 @@ def test_pixel_range_must_rise(bad):
         resolve_pixel_range(bad, np.zeros((1, 1)))
 
 
-@pytest.mark.parametrize("values", [[-1e308, 1e308], [0, 1e-40]])
+@pytest.mark.parametrize("values", [[-1e308, 1e308], [0, 1e300], [-1e300, 0], [0, 1e-40]])
 def test_pixel_range_must_fit_float32(values):
     with pytest.raises(ValueError, match="too wide or too narrow for float32"):
         resolve_pixel_range(None, np.array([values]))
