@@ -47,8 +47,8 @@ class ImageDataset(torch.utils.data.Dataset):
         return torch.from_numpy(self.image_format.to_unit(rows))
 
     def thinned(self):
-        """At most 10,000 of the images, spread evenly over the set."""
-        step = math.ceil(len(self) / 10_000)
+        """At most 2,048 of the images, spread evenly over the set."""
+        step = math.ceil(len(self) / 2_048)
         return ImageDataset(self.rows, self.image_format, self.indices[::step])
 
 
@@ -123,17 +123,15 @@ class ScoringBatches:
 
     batch_size : int
 
-    n_components : int
-
-    seed : int
+    noise : PixelNoise
 
     device : str
     """
 
-    def __init__(self, dataset, batch_size, n_components, seed, device):
+    def __init__(self, dataset, batch_size, noise, device):
         self.dataset = dataset
         self.batch_size = batch_size
-        self.noise = PixelNoise(n_components, seed)
+        self.noise = noise
         self.device = device
 
     def __iter__(self):

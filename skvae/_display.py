@@ -83,6 +83,11 @@ class ReconstructionDisplay:
         Returns
         -------
         display : ReconstructionDisplay
+
+        Raises
+        ------
+        ValueError
+            If the images have another number of channels than 1, 3 or 4.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -100,14 +105,19 @@ class ReconstructionDisplay:
                 )
             ]
         )
-        if ax is None:
-            _, ax = plt.subplots(figsize=(n_columns, 2.2 * len(parts)), layout="constrained")
         low, high = self.pixel_range
+        if mosaic.shape[-1] not in (1, 3, 4):
+            raise ValueError(
+                "Images of 1, 3 or 4 channels can be drawn (grey, RGB, RGBA). Got "
+                f"{mosaic.shape[-1]} channels; show some of them by ReconstructionDisplay(...)."
+            )
         if mosaic.shape[-1] == 1:
             mosaic = mosaic[..., 0]
         else:
             mosaic = np.clip((mosaic - low) / (high - low or 1), 0, 1)
             low, high = 0, 1
+        if ax is None:
+            _, ax = plt.subplots(figsize=(n_columns, 2.2 * len(parts)), layout="constrained")
         self.image_ = ax.imshow(mosaic, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
         pair = mosaic.shape[0] / len(parts)
         ax.set_yticks(
@@ -317,7 +327,7 @@ class LatentSpaceDisplay:
 def _channels_last(estimator, X):
     """Images of shape (n, H, W) or (n, H, W, C) from rows or images."""
     images = X.reshape(len(X), *estimator.image_shape_)
-    if images.ndim == 4 and estimator.channel_axis == 0:
+    if images.ndim == 4 and estimator.channel_axis_ == 0:
         images = np.moveaxis(images, 1, -1)
     return images
 

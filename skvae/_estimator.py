@@ -1,9 +1,10 @@
 """ConvVAETransformer: parameters, documentation and public methods (NumPy, scikit-learn)."""
 
+import errno
+import os
 import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
-from os import PathLike, fspath
 from typing import NamedTuple
 
 import numpy as np
@@ -101,8 +102,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     early_stopping : bool, default=False
         Whether to set `validation_fraction` of the images aside, stop when their loss has
-        not improved for `n_iter_no_change` epochs, and restore the best weights. Has no
-        effect on `partial_fit`.
+        not improved for `n_iter_no_change` epochs, and restore the best weights (to within
+        `tol`). Has no effect on `partial_fit`.
 
     validation_fraction : float, default=0.1
         Share of the training images to set aside with `early_stopping`.
@@ -115,7 +116,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         `early_stopping`.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the previous `fit`.
+        Whether `fit` goes on from the weights of the previous `fit`. Shape, channel axis and
+        pixel range stay those of the first one.
 
     device : str, default="auto"
         Where to compute: "auto" takes CUDA, else MPS, else the CPU; or any torch device
@@ -143,6 +145,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     image_shape_ : tuple of int
         Shape of one image, in the layout that `fit` saw.
 
+    channel_axis_ : int
+        Place of the channels in a three-number `image_shape_`.
+
     pixel_range_ : tuple of float
         ``(low, high)`` in the units of X.
 
@@ -167,7 +172,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
-        Mean KL divergence of each component over (at most 10,000 of) the training images, in
+        Mean KL divergence of each component over (at most 2,048 of) the training images, in
         nats: how much it tells about an image.
 
     device_ : str
@@ -224,7 +229,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         "warm_start": ["boolean"],
         "device": [str],
         "callbacks": [list, tuple, None],
-        "checkpoint": [str, PathLike, None],
+        "checkpoint": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -284,7 +289,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Images, in any real dtype. Never changed, and never copied as a whole.
+            Images, in any real dtype. Never changed, and never copied as a whole where
+            their memory is contiguous.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -413,7 +419,11 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "A checkpoint holds a whole fit: with warm_start=True a second fit cannot use "
                 "it. Set checkpoint=None or warm_start=False."
             )
-        path = fspath(self.checkpoint)
+        path = os.fspath(self.checkpoint)
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise FileNotFoundError(
+                errno.ENOENT, "The folder of the checkpoint does not exist; make it first", path
+            )
         plan = _state.training_plan(
             self.get_params(deep=False), rows, architecture, self._seed, device
         )
@@ -422,8 +432,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         except FileNotFoundError:
             progress = None
         else:
+            if self.random_state is None:  # then the seed of the file is as good as ours
+                self._seed = plan["seed"] = header["seed"]
             progress = _state.progress_from_file(plan, header, arrays)
-            self._seed = plan["seed"] = progress["seed"]
 
         def save_progress(progress):
             try:
@@ -431,8 +442,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             except OSError as error:
                 raise OSError(
                     error.errno,
-                    f"The checkpoint could not be written ({error.strerror}). What the last "
-                    "epoch before wrote is whole: make room and call fit again to go on.",
+                    f"The checkpoint could not be written ({error.strerror}). What the epoch "
+                    "before wrote is whole: mend the cause and call fit again to go on",
                     path,
                 ) from error
 
@@ -455,7 +466,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 self.image_shape, self.channel_axis, rows.shape[1], seen_shape
             )
             self.pixel_range_ = _images.resolve_pixel_range(self.pixel_range, rows)
-            self._channel_axis = self.channel_axis
+            self.channel_axis_ = self.channel_axis
             self._as_rows = seen_shape is None
         _images.warn_if_outside(rows, self.pixel_range_)
         return rows
@@ -463,7 +474,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     @property
     def _image_format(self):
         return _images.ImageFormat(
-            self.image_shape_, self._channel_axis, self.pixel_range_, self._as_rows
+            self.image_shape_, self.channel_axis_, self.pixel_range_, self._as_rows
         )
 
     def _resolve_architecture(self):
@@ -578,7 +589,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             In nats per image; higher is better.
         """
         check_is_fitted(self)
-        return _inference.elbo(self.module_, self._dataset(X), self._likelihood, self._seed)
+        return _inference.elbo(self.module_, self._dataset(X), self._likelihood, self.net_.noise)
 
     def score(self, X, y=None):
         """Mean of `score_samples`.
@@ -647,7 +658,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return ImageDataset(self._validate_images(X), self._image_format)
 
     def _decode(self, z):
-        return self._image_format.from_unit(_inference.decode(self.module_, z, self._likelihood))
+        return _inference.decode(self.module_, z, self._likelihood, self._image_format)
 
     @property
     def module_(self):
@@ -696,6 +707,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 ),
                 stacklevel=2,
             )
+        # joblib may hand over a memory map, which would keep its file open.
+        self.kl_per_component_ = np.array(self.kl_per_component_)
         try:
             self.device_ = _inference.resolve_device(self.device_)
         except ValueError:
@@ -803,8 +816,6 @@ def load(path, device=None):
     def expected(header):
         specs = _state.model_arrays(header)
         ConvVAETransformer(**_state.restored_params(header["params"]))._validate_params()
-        if header["likelihood"] not in LIKELIHOODS:
-            raise ValueError(f"unknown likelihood {header['likelihood']!r:.40}")
         return specs
 
     header, arrays = _persistence.read(path, expected)

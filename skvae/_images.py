@@ -113,6 +113,8 @@ def flatten_images(X):
         X = np.asarray(X)
     if getattr(X, "ndim", 2) not in (3, 4):
         return X, None
+    if not hasattr(X, "__array__"):  # sparse arrays of 3 dimensions, which are refused later
+        return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ._batches import WEIGHTS, PixelNoise, generator_for
+from ._batches import WEIGHTS, generator_for
 from ._elbo import LIKELIHOODS, elbo_terms, kl_divergence
 from ._network import ConvVAE, initialize_weights
 
@@ -39,7 +39,8 @@ def resolve_device(device):
         return available[0]
     try:
         kind = torch.device(device).type
-    except RuntimeError:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # an AssertionError: torch was built without CUDA
         kind = None
     if kind not in available:
         raise ValueError(
@@ -55,7 +56,7 @@ def build_module(architecture, device):
     Parameters
     ----------
     architecture : dict
-        The parameters of `ConvVAE`; ``hidden_channels`` may be None.
+        The parameters of `ConvVAE`.
 
     device : str
 
@@ -100,11 +101,15 @@ def encode(module, dataset):
     -------
     mu, logvar : ndarray of shape (n, K), float32
     """
-    return _map_chunks(module, module.encode, dataset)
+
+    def posterior(x):
+        return [part.cpu().numpy() for part in module.encode(x)]
+
+    return _map_chunks(module, posterior, dataset)
 
 
 def mean_kl_per_component(module, dataset):
-    """Mean KL(q(z_k|x) || N(0, 1)) over at most 10,000 of the images.
+    """Mean KL(q(z_k|x) || N(0, 1)) over at most 2,048 of the images.
 
     Parameters
     ----------
@@ -121,8 +126,8 @@ def mean_kl_per_component(module, dataset):
     return kl_divergence(mu, logvar).double().mean(0).numpy()
 
 
-def decode(module, z, likelihood):
-    """Mean of p(x|z).
+def decode(module, z, likelihood, image_format):
+    """Mean of p(x|z), in the units and the layout of X.
 
     Parameters
     ----------
@@ -132,20 +137,22 @@ def decode(module, z, likelihood):
 
     likelihood : str
 
+    image_format : ImageFormat
+
     Returns
     -------
-    images : ndarray of shape (n, C, H, W), float32
-        Pixels in [0, 1].
+    X : ndarray of shape (n, n_features) or (n, *shape), float32
     """
 
     def mean_image(z):
-        return (LIKELIHOODS[likelihood].mean(module.decode(z)),)
+        mean = LIKELIHOODS[likelihood].mean(module.decode(z))
+        return [image_format.from_unit(mean.cpu().numpy())]
 
     latents = torch.from_numpy(np.array(z, dtype=np.float32))
     return _map_chunks(module, mean_image, latents)[0]
 
 
-def elbo(module, dataset, likelihood, seed):
+def elbo(module, dataset, likelihood, noise):
     """log p(x|z) - KL(q(z|x) || N(0, I)) of each image, for one draw z ~ q(z|x).
 
     Parameters
@@ -156,28 +163,27 @@ def elbo(module, dataset, likelihood, seed):
 
     likelihood : str
 
-    seed : int
+    noise : PixelNoise
 
     Returns
     -------
     elbo : ndarray of shape (n,), float64
         In nats.
     """
-    noise = PixelNoise(module.n_components, seed)
 
     def bound(x):
         # Apple's GPUs know no float64.
         dtype = None if x.device.type == "mps" else torch.float64
         output = module(x, noise(x.cpu()).to(x.device))
         log_likelihood, kl = elbo_terms(likelihood, x, *output, dtype=dtype)
-        return (log_likelihood - kl,)
+        return [(log_likelihood - kl).cpu().numpy()]
 
     return _map_chunks(module, bound, dataset)[0].astype(np.float64)
 
 
 @torch.inference_mode()
 def _map_chunks(module, function, blocks):
-    """Outputs of `function` for all of `blocks`, by passes of exactly CHUNK rows."""
+    """Arrays that `function` makes of all of `blocks`, by passes of exactly CHUNK rows."""
     n, device = len(blocks), next(module.parameters()).device
     results = None
     for part in _chunks(n):
@@ -185,7 +191,7 @@ def _map_chunks(module, function, blocks):
         n_rows = len(block)
         if n_rows < CHUNK:
             block = torch.cat([block, block.new_zeros(CHUNK - n_rows, *block.shape[1:])])
-        outputs = [output[:n_rows].cpu().numpy() for output in function(block.to(device))]
+        outputs = [output[:n_rows] for output in function(block.to(device))]
         if results is None:
             results = [np.empty((n, *out.shape[1:]), out.dtype) for out in outputs]
         for result, output in zip(results, outputs, strict=True):

@@ -1,7 +1,8 @@
-"""Encoder, decoder, the reparametrisation trick, and weights as arrays (torch only)."""
+"""Encoder, decoder, the reparametrisation trick, and weights as arrays (torch, NumPy)."""
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -132,8 +133,8 @@ class ConvVAE(nn.Module):
     n_components : int
         K, the number of latent variables.
 
-    hidden_channels : sequence of int or None
-        Channels of each stage; None: `default_hidden_channels`.
+    hidden_channels : sequence of int
+        Channels of each stage.
 
     hidden_units : int
         Width of the dense layer on either side of the latents.
@@ -143,8 +144,6 @@ class ConvVAE(nn.Module):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
         self.n_components = n_components
-        if hidden_channels is None:
-            hidden_channels = default_hidden_channels(height, width)
         folds = stage_folds(height, width, len(hidden_channels))
         total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
         cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
@@ -274,8 +273,10 @@ def initialize_weights(module, generator, mean_pixel):
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             bound = 1 / math.sqrt(layer.weight[0].numel())
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            layer.bias.uniform_(-bound, bound, generator=generator)
+            for parameter in (layer.weight, layer.bias):
+                # Drawn where the generator is, which may not be where the module is.
+                draws = torch.empty(parameter.shape, device=generator.device)
+                parameter.copy_(draws.uniform_(-bound, bound, generator=generator))
     last = module.decoder[-2]
     # The bound keeps a channel that is always dark or always light from an infinite bias.
     logit = torch.logit(torch.as_tensor(mean_pixel, dtype=torch.float32), eps=1e-3)
@@ -311,7 +312,7 @@ def as_arrays(tensors):
     -------
     arrays : dict of str to ndarray
     """
-    return {k: tensor.detach().cpu().contiguous().numpy().copy() for k, tensor in tensors.items()}
+    return {k: np.array(tensor.detach().cpu().numpy(), order="C") for k, tensor in tensors.items()}
 
 
 def as_tensors(arrays):
@@ -328,6 +329,7 @@ def as_tensors(arrays):
     return {k: torch.tensor(array) for k, array in arrays.items()}
 
 
+@torch.no_grad()
 def set_weights(module, weights):
     """Copy arrays into the weights of a network.
 
@@ -337,4 +339,5 @@ def set_weights(module, weights):
 
     weights : dict of str to ndarray
     """
-    module.load_state_dict(as_tensors(weights))
+    for name, weight in module.state_dict().items():
+        weight.copy_(torch.tensor(weights[name]))  # one at a time, for the sake of memory

@@ -9,13 +9,24 @@ import math
 
 import numpy as np
 
+from ._elbo import LIKELIHOODS
 from ._images import ImageFormat, fits_float32
 from ._network import weight_shapes
 from ._version import __version__
 
-# Bounds of what a file may ask for, above all that anybody trains: they keep the shapes of a
-# hostile file computable.
-MAX_STAGES, MAX_SIDE = 64, 2**20
+# Bounds of what a file may ask for, far above what anybody trains: they keep a hostile header
+# from costing more than its bytes.
+MAX_STAGES, MAX_SIDE, MAX_EPOCHS = 64, 2**24, 2**17
+
+TERMS = ("loss", "log_likelihood", "kl")
+TRAIN_COLUMNS = [f"train_{term}" for term in TERMS]
+VALID_COLUMNS = [f"valid_{term}" for term in TERMS]
+RATES = {"lr", "initial_lr", "max_lr", "min_lr"}
+EARLY_STOPPING = {"misses_": int, "dynamic_threshold_": float, "best_epoch_": int}
+
+# Parameters that a file does not hold: callbacks are code, and the path of a checkpoint belongs
+# to the machine.
+NOT_SAVED = {"callbacks", "checkpoint"}
 
 ARCHITECTURE = ("image_shape", "n_components", "hidden_channels", "hidden_units")
 
@@ -36,6 +47,11 @@ def model_to_file(params, state):
     header : dict of plain Python values
 
     arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        If the network or its history is larger than a file may hold.
     """
     history = state["_history"]
     columns = _columns(history)
@@ -44,7 +60,7 @@ def model_to_file(params, state):
         "skvae_version": __version__,
         "params": saved_params(params),
         "image_shape": state["image_shape_"],
-        "channel_axis": state["_channel_axis"],
+        "channel_axis": state["channel_axis_"],
         "pixel_range": state["pixel_range_"],
         "as_rows": state["_as_rows"],
         "likelihood": state["_likelihood"],
@@ -57,6 +73,7 @@ def model_to_file(params, state):
     arrays = {f"weights.{name}": weight for name, weight in state["_weights"].items()}
     arrays |= {f"history.{name}": _column(history, name) for name in columns}
     arrays["kl_per_component"] = state["kl_per_component_"]
+    model_arrays(plain(header))  # what cannot be read back is not written
     return header, arrays
 
 
@@ -78,16 +95,17 @@ def model_arrays(header):
         If the header holds anything that no fitted estimator has.
     """
     _check_header(header, "model")
-    _require(header["channel_axis"] in (0, -1), "channel_axis")
+    axis = header["channel_axis"]
+    _require(type(axis) is int and axis in (0, -1), "channel_axis")
     low, high = header["pixel_range"]
     _require(type(low) is type(high) is float, "pixel_range")
     _require(low <= high and fits_float32(low, high), "pixel_range")
     _require(type(header["as_rows"]) is bool, "as_rows")
-    _require(type(header["likelihood"]) is str, "likelihood")
+    _require(header["likelihood"] in LIKELIHOODS, "likelihood")
     shape, architecture = header["image_shape"], header["architecture"]
     _require(type(shape) is list and len(shape) in (2, 3), "image_shape")
     _require(all(_is_count(n) for n in shape), "image_shape")
-    image_format = ImageFormat(tuple(shape), header["channel_axis"], (low, high), True)
+    image_format = ImageFormat(tuple(shape), axis, (low, high), True)
     _require(image_format.channels_first_shape == tuple(architecture["image_shape"]), "image_shape")
     names = header["feature_names"]
     if names is not None:
@@ -119,7 +137,7 @@ def model_from_file(header, arrays):
     state = {
         "n_features_in_": n_features,
         "image_shape_": tuple(header["image_shape"]),
-        "_channel_axis": header["channel_axis"],
+        "channel_axis_": header["channel_axis"],
         "pixel_range_": tuple(header["pixel_range"]),
         "_as_rows": header["as_rows"],
         "_likelihood": header["likelihood"],
@@ -165,11 +183,11 @@ def progress_to_file(plan, progress):
         "rates": progress["rates"],
         "early_stopping": progress["early_stopping"],
         "has_best": progress["best"] is not None,
-        "n_steps": progress["n_steps"],
     }
     arrays = {f"history.{name}": _column(history, name) for name in columns}
     for part in ("weights", "first_moments", "second_moments", "best"):
         arrays |= {f"{part}.{k}": a for k, a in (progress[part] or {}).items()}
+    progress_arrays(plain(header))  # what cannot be read back is not written
     return header, arrays
 
 
@@ -191,9 +209,18 @@ def progress_arrays(header):
         If the header holds anything that no training has.
     """
     _check_header(header, "checkpoint")
-    _require(all(type(rate) is float for rate in header["rates"].values()), "rates")
-    _require(type(header["has_best"]) is bool, "has_best")
-    _require(_is_count(header["n_steps"]), "n_steps")
+    rates, counts, n_epochs = header["rates"], header["early_stopping"], header["n_epochs"]
+    _require(set(rates) == RATES, "rates")
+    _require(all(type(rate) is float and math.isfinite(rate) for rate in rates.values()), "rates")
+    stops = header["params"]["early_stopping"] is True
+    _require((counts is not None) == stops, "early_stopping")
+    if stops:
+        _require({k: type(v) for k, v in counts.items()} == EARLY_STOPPING, "early_stopping")
+    _require(header["has_best"] is stops, "has_best")
+    columns = [*TRAIN_COLUMNS, *VALID_COLUMNS * stops, "duration"]
+    _require(sorted(header["history"]) == sorted(columns), "history")
+    _require(n_epochs > 0, "n_epochs")
+    _require(type(header["data"]) is dict and type(header["device"]) is str, "data or device")
     shapes = weight_shapes(**header["architecture"])
     parts = ["weights", "first_moments", "second_moments", *["best"] * header["has_best"]]
     specs = {f"{part}.{name}": (s, "<f4") for part in parts for name, s in shapes.items()}
@@ -224,7 +251,7 @@ def progress_from_file(plan, header, arrays):
     """
     plan = plain(plan)
     differences = []
-    for key in ("skvae_version", "params", "data", "architecture", "device"):
+    for key in ("skvae_version", "params", "data", "architecture", "device", "seed"):
         ours, theirs = plan[key], header[key]
         if isinstance(ours, dict) and isinstance(theirs, dict):
             differences += [
@@ -240,11 +267,9 @@ def progress_from_file(plan, header, arrays):
             "same to go on, or remove the file or give another path to begin anew."
         )
     return {
-        "seed": header["seed"],
         "history": _rows(_part(arrays, "history"), header),
         "rates": header["rates"],
         "early_stopping": header["early_stopping"],
-        "n_steps": header["n_steps"],
         "best": _part(arrays, "best") or None,
         **{part: _part(arrays, part) for part in ("weights", "first_moments", "second_moments")},
     }
@@ -318,8 +343,7 @@ def plain(value):
 def saved_params(params):
     """The parameters that a file can hold.
 
-    Callbacks are code, a RandomState has moved on, and the path of a checkpoint belongs to the
-    machine: these are left out.
+    A RandomState has moved on: it is left out, as are `NOT_SAVED`.
 
     Parameters
     ----------
@@ -334,7 +358,7 @@ def saved_params(params):
     return {
         name: plain(value)
         for name, value in {**params, "random_state": random_state}.items()
-        if name not in ("callbacks", "checkpoint")
+        if name not in NOT_SAVED
     }
 
 
@@ -356,12 +380,13 @@ def _check_header(header, kind):
     """What models and checkpoints have in common."""
     _require(header["kind"] == kind, f"kind ({header['kind']!r:.40}, not {kind!r})")
     _require(type(header["skvae_version"]) is str, "skvae_version")
-    _require(type(header["params"]) is dict, "params")
+    _require(type(header["params"]) is dict and not NOT_SAVED & set(header["params"]), "params")
     _require(type(header["seed"]) is int and 0 <= header["seed"] < 2**31, "seed")
-    _require(type(header["n_epochs"]) is int and header["n_epochs"] >= 0, "n_epochs")
-    columns = header["history"]
-    _require(type(columns) is list and len(set(columns)) == len(columns) <= 16, "history")
-    _require(all(type(name) is str for name in columns), "history")
+    n_epochs, columns = header["n_epochs"], header["history"]
+    _require(type(n_epochs) is int and 0 <= n_epochs <= MAX_EPOCHS, "n_epochs")
+    _require(type(columns) is list and len(set(columns)) == len(columns), "history")
+    _require(set(columns) <= {*TRAIN_COLUMNS, *VALID_COLUMNS, "duration"}, "history")
+    _require("train_loss" in columns or n_epochs == 0, "history")
     architecture = header["architecture"]
     _require(type(architecture) is dict and set(architecture) == set(ARCHITECTURE), "architecture")
     shape, channels = architecture["image_shape"], architecture["hidden_channels"]
@@ -373,7 +398,7 @@ def _check_header(header, kind):
 
 def _require(condition, name):
     if not condition:
-        raise ValueError(f"no such {name} can be")
+        raise ValueError(f"no file of skvae has such {name}")
 
 
 def _is_count(value):

@@ -11,9 +11,11 @@ from skorch.helper import predefined_split
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm  # a requirement of skorch
 
-from ._batches import EpochBatches, ScoringBatches
+from ._batches import EpochBatches, PixelNoise, ScoringBatches
 from ._elbo import elbo_terms
 from ._network import as_arrays, as_tensors, set_weights
+
+ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
 # What skorch's EarlyStopping counts.
 EARLY_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_")
@@ -64,15 +66,22 @@ class VAENet(NeuralNet):
 
     beta : float
         Weight of the KL term.
+
+    noise : PixelNoise
+        For scores.
     """
 
-    def __init__(self, *args, beta, **kwargs):
+    def __init__(self, *args, beta, noise, **kwargs):
         super().__init__(*args, **kwargs)
         self.beta = beta
+        self.noise = noise
 
     @property
     def _default_callbacks(self):
         return [("epoch_timer", EpochTimer())]
+
+    def _set_training(self, training=True):
+        """Leave the module alone: none of its layers differs in training."""
 
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
@@ -96,8 +105,7 @@ class VAENet(NeuralNet):
             if not math.isfinite(sums[0]):
                 raise ValueError(
                     f"The loss of the {prefix}ing images became {sums[0].item()} in epoch "
-                    f"{self.history[-1, 'epoch']}. Lower learning_rate, or give a pixel_range "
-                    "without outliers."
+                    f"{self.history[-1, 'epoch']}. {ADVICE}"
                 )
 
 
@@ -146,7 +154,6 @@ class Checkpoint(Callback):
                 "weights": as_arrays(net.module_.state_dict()),
                 "first_moments": as_arrays({k: s["exp_avg"] for k, s in state.items()}),
                 "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),
-                "n_steps": int(next(iter(state.values()))["step"]),
                 "rates": {name: float(group[name]) for name in group if name.endswith("lr")},
                 "early_stopping": None
                 if stop is None
@@ -156,7 +163,7 @@ class Checkpoint(Callback):
         )
 
 
-def restore_progress(net, progress):
+def restore_progress(net, progress, n_steps):
     """Put a net where `Checkpoint` saw it: weights, optimiser, schedule and history.
 
     Parameters
@@ -165,11 +172,14 @@ def restore_progress(net, progress):
         Initialised.
 
     progress : dict
+
+    n_steps : int
+        Steps of the optimiser until then.
     """
     set_weights(net.module_, progress["weights"])
     optimizer, state = net.optimizer_, {}
     for i, (name, parameter) in enumerate(net.module_.named_parameters()):
-        moments = {"step": torch.tensor(float(progress["n_steps"]))}
+        moments = {"step": torch.tensor(float(n_steps))}
         for key, part in (("exp_avg", "first_moments"), ("exp_avg_sq", "second_moments")):
             # In the memory format of the parameter, which the fused step takes for granted.
             moments[key] = torch.empty_like(parameter).copy_(torch.tensor(progress[part][name]))
@@ -205,19 +215,26 @@ def build_net(
     -------
     net : VAENet
     """
-    batches = {"n_components": module.n_components, "seed": seed, "device": device}
+    noise = PixelNoise(module.n_components, seed)
     return VAENet(
         module,
         ElboTerms,
         criterion__likelihood=likelihood,
         beta=beta,
+        noise=noise,
         optimizer=torch.optim.Adam,
         optimizer__betas=(0.9, 0.99),
         optimizer__fused=True,
         lr=learning_rate,
         batch_size=batch_size,
-        iterator_train=partial(EpochBatches, first_epoch=first_epoch, **batches),
-        iterator_valid=partial(ScoringBatches, **batches),
+        iterator_train=partial(
+            EpochBatches,
+            n_components=module.n_components,
+            seed=seed,
+            first_epoch=first_epoch,
+            device=device,
+        ),
+        iterator_valid=partial(ScoringBatches, noise=noise, device=device),
         train_split=None,
         callbacks=list(callbacks),
         device=device,
@@ -300,8 +317,9 @@ def train(
             "valid_loss", patience, threshold=tol, threshold_mode="abs", load_best=True
         )
     own = [] if stop is None else [stop]
+    n_batches = math.ceil(len(dataset) / net_params["batch_size"])
+    n_done = 0 if progress is None else len(progress["history"])
     if one_cycle:
-        n_steps = n_epochs * math.ceil(len(dataset) / net_params["batch_size"])
         own.append(
             LRScheduler(
                 OneCycleLR,
@@ -309,13 +327,12 @@ def train(
                 event_name=None,
                 cycle_momentum=False,
                 max_lr=net_params["learning_rate"],
-                total_steps=n_steps + 1,
-                last_epoch=-1 if progress is None else progress["n_steps"] - 1,
+                total_steps=n_epochs * n_batches + 1,
+                last_epoch=n_done * n_batches - 1,
             )
         )
     if save_progress is not None:
         own.append(Checkpoint(save_progress, stop))
-    n_done = 0 if progress is None else len(progress["history"])
     with tqdm(
         total=n_epochs, initial=n_done, desc="ConvVAETransformer", unit="epoch", disable=not verbose
     ) as bar:
@@ -324,7 +341,7 @@ def train(
             moments = deepcopy(optimizer.state_dict()["state"])
             net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
         if progress is not None:
-            restore_progress(net, progress)
+            restore_progress(net, progress, n_done * n_batches)
         net.train_split = None if valid is None else predefined_split(valid)
         net.notify("on_train_begin", X=dataset, y=None)
         if progress is not None and stop is not None:
@@ -341,6 +358,10 @@ def train(
                 for _, callback in net.callbacks_
             )
         net.notify("on_train_end", X=dataset, y=None)
+        net.train_split = None  # it would keep the training data alive
+    # The loss of an epoch does not know what its last step did.
+    if not all(parameter.isfinite().all() for parameter in module.parameters()):
+        raise ValueError(f"The weights became NaN or infinite. {ADVICE}")
     return net, interrupted
 
 

@@ -16,6 +16,9 @@ from skvae import ConvVAETransformer
 mpl.use("Agg")
 torch.set_num_threads(1)  # nets this small gain nothing from more
 
+# Scripts, not modules of tests; the first needs atheris.
+collect_ignore = ["fuzz.py", "soak.py"]
+
 # A net that trains in a fraction of a second.
 SMALL = {
     "n_components": 3,

@@ -55,6 +55,19 @@ def test_colour_images(channel_axis):
     assert_allclose(mosaic[:8, 9:17], images[1] / 255, atol=1e-6)
 
 
+def test_images_that_cannot_be_drawn():
+    X = np.random.default_rng(0).uniform(size=(6, 8, 8, 2))
+    vae = ConvVAETransformer(2, max_iter=1, hidden_units=8).fit(X)
+    with pytest.raises(ValueError, match=r"1, 3 or 4 channels can be drawn .* Got 2 channels"):
+        ReconstructionDisplay.from_estimator(vae, X)
+
+
+def test_the_fitted_channel_axis_counts():
+    X = np.random.default_rng(0).uniform(size=(6, 7, 8, 3))
+    vae = ConvVAETransformer(2, max_iter=1, hidden_units=8).fit(X).set_params(channel_axis=0)
+    assert ReconstructionDisplay.from_estimator(vae, X).images.shape == (6, 7, 8, 3)
+
+
 def test_rows_and_axes_of_the_caller(digits):
     rows = digits[0].reshape(400, 64)
     vae = ConvVAETransformer(2, max_iter=1, hidden_units=8).fit(rows)

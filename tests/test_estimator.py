@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from conftest import SMALL
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -29,8 +30,8 @@ METHODS = ["transform", "posterior", "score_samples", "score", "inverse_transfor
 
 
 def classifier(**params):
-    quick = {**SMALL, "hidden_units": 64, "pixel_range": (0, 16), "beta": 0.1, "max_iter": 20}
-    vae = ConvVAETransformer(**{**quick, **params})
+    learner = {"n_components": 4, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 40}
+    vae = ConvVAETransformer(**{**SMALL, **learner, "pixel_range": (0, 16), "beta": 0.1, **params})
     return Pipeline([("vae", vae), ("clf", LogisticRegression(max_iter=2_000))])
 
 
@@ -206,6 +207,7 @@ def test_strange_images_score_lower(small, digits):
         ([[0.0, 1j]], ValueError, "Complex data not supported"),
         ([["a", "b"]], ValueError, "could not convert|bytes/strings"),
         (sp.csr_array([[0.0, 1.0]]), TypeError, "Sparse data was passed"),
+        (sp.coo_array(np.ones((2, 3, 4))), (TypeError, ValueError), "[Ss]parse"),
         ([0.0, 1.0], ValueError, "Expected 2D array, got 1D array"),
         (np.zeros((0, 4)), ValueError, r"0 sample\(s\)"),
         (np.zeros((0, 4, 4)), ValueError, r"0 sample\(s\)"),
@@ -312,8 +314,8 @@ def test_not_fitted(method):
 def test_pipeline_classifies(digits):
     images, labels = digits
     X = images.reshape(400, 64)
-    score = classifier(n_components=8, hidden_units=64, max_iter=60).fit(X[:300], labels[:300])
-    assert score.score(X[300:], labels[300:]) > 0.6
+    pipeline = classifier(n_components=8).fit(X[:300], labels[:300])
+    assert pipeline.score(X[300:], labels[300:]) > 0.6
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -334,9 +336,19 @@ def test_grid_search_without_a_classifier(digits):
     assert search.best_score_ == search.cv_results_["mean_test_score"].max()
 
 
+def test_loky_workers_give_the_same_bits(digits):
+    def latents(images):
+        torch.set_num_threads(1)  # as in conftest.py
+        return ConvVAETransformer(**QUICK).fit(images).transform(images)
+
+    jobs = [joblib.delayed(latents)(digits[0]) for _ in range(2)]
+    for result in joblib.Parallel(n_jobs=2)(jobs):
+        assert_array_equal(result, latents(digits[0]))
+
+
 def test_cross_val_score(digits):
     X, labels = digits[0].reshape(400, 64), digits[1]
-    assert cross_val_score(classifier(), X, labels, cv=3).mean() > 0.3  # chance: 0.1
+    assert cross_val_score(classifier(), X, labels, cv=2).mean() > 0.5  # chance: 0.1
     elbos = cross_val_score(ConvVAETransformer(**QUICK), X, cv=3)
     assert (elbos < 0).all()
 
@@ -396,6 +408,7 @@ def test_copies_and_pickles_give_the_same_bits(small, digits, tmp_path):
     images = digits[0]
     z = small.transform(images)
     for other in copies(small, tmp_path):
+        assert type(other.kl_per_component_) is np.ndarray
         assert_array_equal(other.transform(images), z)
         assert_array_equal(other.inverse_transform(z), small.inverse_transform(z))
         assert_array_equal(other.score_samples(images), small.score_samples(images))
@@ -436,12 +449,12 @@ def test_parameters_changed_after_fit_do_not_break_a_pickle(digits):
     assert other.get_params() == vae.get_params()
 
 
-def test_a_model_from_a_gpu_opens_without_one(small, digits):
-    state = small.__getstate__()
+def test_a_model_from_a_gpu_opens_without_one(small, digits, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     other = ConvVAETransformer()
-    other.__setstate__({**state, "device_": "cuda:7"})
-    assert other.device_ == "cpu" or other.device_.startswith("cuda")
-    assert_allclose(other.transform(digits[0]), small.transform(digits[0]), rtol=1e-4, atol=1e-5)
+    other.__setstate__({**small.__getstate__(), "device_": "cuda:7"})
+    assert other.device_ == "cpu"
+    assert_array_equal(other.transform(digits[0]), small.transform(digits[0]))
 
 
 def test_clone_keeps_every_parameter_and_nothing_fitted(digits):

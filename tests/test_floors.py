@@ -17,7 +17,7 @@ HOUSE = {
     "_inference": (3, {"numpy", "torch"}),
     "_batches": (2, {"numpy", "torch"}),
     "_state": (2, {"numpy"}),
-    "_network": (1, {"torch"}),
+    "_network": (1, {"numpy", "torch"}),
     "_elbo": (1, {"torch"}),
     "_images": (1, {"numpy"}),
     "_persistence": (1, {"numpy"}),

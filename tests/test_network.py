@@ -32,6 +32,8 @@ SHAPES = [
 
 
 def build(image_shape, n_components=3, hidden_channels=None, hidden_units=8):
+    if hidden_channels is None:
+        hidden_channels = default_hidden_channels(*image_shape[1:])
     module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
     initialize_weights(module, torch.Generator().manual_seed(0), [0.3] * image_shape[0])
     return module
@@ -132,6 +134,20 @@ def test_weights_come_from_the_generator_alone():
         assert torch.equal(weight, other), name
     fan_in = module.encoder[1].weight[0].numel()
     assert module.encoder[1].weight.abs().max() <= 1 / math.sqrt(fan_in)
+
+
+def test_weights_are_drawn_where_their_generator_is(monkeypatch):
+    # torch refuses a generator of another device; "meta" stands for a GPU here.
+    uniform = torch.Tensor.uniform_
+
+    def checked(tensor, *args, generator):
+        assert tensor.device == generator.device
+        return uniform(tensor, *args, generator=generator)
+
+    with torch.device("meta"):
+        module = ConvVAE((1, 8, 8), 3, (4,), 8)
+    monkeypatch.setattr(torch.Tensor, "uniform_", checked)
+    initialize_weights(module, torch.Generator().manual_seed(0), [0.3])
 
 
 def test_decoder_starts_at_the_mean_pixel_of_each_channel():

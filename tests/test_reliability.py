@@ -34,7 +34,19 @@ def test_transform_while_fitting():
 
 @pytest.mark.parametrize(
     "method",
-    ["fit", "partial_fit", "transform", "posterior", "score", "inverse", "sample", "save", "load"],
+    [
+        "fit",
+        "fit_transform",
+        "partial_fit",
+        "transform",
+        "posterior",
+        "score_samples",
+        "score",
+        "inverse_transform",
+        "sample",
+        "save",
+        "load",
+    ],
 )
 def test_global_state_stays(small, tmp_path, method):
     X = images(50)
@@ -43,11 +55,13 @@ def test_global_state_stays(small, tmp_path, method):
     early = ConvVAETransformer(**SMALL, max_iter=2, early_stopping=True)
     call = {
         "fit": lambda: early.set_params(checkpoint=tmp_path / "checkpoint").fit(X),
+        "fit_transform": lambda: early.fit_transform(X),
         "partial_fit": lambda: early.partial_fit(X),
         "transform": lambda: small.transform(X),
         "posterior": lambda: small.posterior(X),
+        "score_samples": lambda: small.score_samples(X),
         "score": lambda: small.score(X),
-        "inverse": lambda: small.inverse_transform(z),
+        "inverse_transform": lambda: small.inverse_transform(z),
         "sample": lambda: small.sample(3),
         "save": lambda: small.save(tmp_path / "model"),
         "load": lambda: skvae.load(tmp_path / "before"),

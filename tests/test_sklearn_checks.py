@@ -1,6 +1,7 @@
 """All of scikit-learn's estimator checks: none skipped, none expected to fail."""
 
 import unittest
+from collections import Counter
 
 import pytest
 import sklearn
@@ -31,11 +32,15 @@ FURTHER_CHECKS = [
 ]
 
 
+RAN = Counter()
+
+
 def run(check, *args):
     try:
         check(*args)
     except unittest.SkipTest as skipped:
         pytest.fail(f"skipped: {skipped}")
+    RAN[str(check)] += 1
 
 
 @checks.parametrize_with_checks(ESTIMATORS)
@@ -49,6 +54,11 @@ def test_sklearn_checks(estimator, check):
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 def test_further_checks(estimator, check):
     run(check, type(estimator).__name__, estimator)
+
+
+def test_every_check_that_was_selected_ran(request):
+    selected = [item.name for item in request.session.items if "checks[" in item.name]
+    assert RAN.total() == len(selected)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)

@@ -212,6 +212,10 @@ MORE_LIES = [
     ("n_epochs", True),
     ("seed", KeyError),
     ("weights", KeyError),
+    ("channel_axis", -1.0),
+    ("params.checkpoint", "evil.txt"),
+    ("params.callbacks", []),
+    ("unseen epochs", 10**12),
 ]
 
 
@@ -221,11 +225,53 @@ def test_lies_are_refused(small, tmp_path, path, value):
     header, arrays = _persistence.read(tmp_path / "model", _state.model_arrays)
     if path == "weights":
         del arrays["weights.mu_head.bias"]
+    elif path == "unseen epochs":
+        header |= {"history": [], "n_epochs": value}
+        arrays = {k: a for k, a in arrays.items() if not k.startswith("history")}
     else:
         set_value(path, value)(header)
     _persistence.write(tmp_path / "lie", header, arrays)
     with pytest.raises(InvalidFileError, match="lie"):
         skvae.load(tmp_path / "lie")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("kind", "model"),
+        ("rates", {}),
+        ("rates.lr", "fast"),
+        ("rates.betas", 0.5),
+        ("rates.lr", float("nan")),
+        ("early_stopping", None),
+        ("early_stopping", {"monitor": "train_loss"}),
+        ("early_stopping.misses_", 1.0),
+        ("has_best", False),
+        ("history", ["batches"]),
+        ("n_epochs", 0),
+        ("data", KeyError),
+        ("device", 3),
+        ("params", {}),
+        ("architecture.hidden_channels", []),
+        ("seed", "0"),
+    ],
+    ids=str,
+)
+def test_checkpoints_that_lie_are_refused(digits, tmp_path, path, value):
+    params = {"early_stopping": True, "checkpoint": tmp_path / "checkpoint"}
+    fit(digits[0], **params)
+    header, arrays = _persistence.read(tmp_path / "checkpoint", _state.progress_arrays)
+    set_value(path, value)(header)
+    _persistence.write(tmp_path / "checkpoint", header, arrays)
+    with pytest.raises(InvalidFileError, match="checkpoint' cannot be loaded"):
+        fit(digits[0], **params)
+
+
+def test_what_a_file_cannot_hold_is_not_written(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(_state, "MAX_EPOCHS", 3)
+    with pytest.raises(ValueError, match="no file of skvae has such n_epochs"):
+        small.save(tmp_path / "model")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_checkpoint_is_no_model_and_a_model_no_checkpoint(small, tmp_path, digits):
@@ -411,13 +457,31 @@ def test_a_full_disk_at_a_checkpoint(digits, tmp_path, monkeypatch):
     z = vae.transform(digits[0])
     with monkeypatch.context() as context:
         full_disk(context)
-        with pytest.raises(OSError, match=r"No space left.*make room and call fit again") as error:
+        with pytest.raises(
+            OSError, match=r"No space left.*mend the cause and call fit again"
+        ) as error:
             vae.set_params(checkpoint=path).fit(digits[0])
     assert error.value.errno == errno.ENOSPC
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["checkpoint"]
     assert_array_equal(vae.transform(digits[0]), z)
     assert_same_weights_and_losses(fit(digits[0]), vae.fit(digits[0]))
+
+
+def test_a_checkpoint_in_a_missing_folder_fails_at_once(digits, tmp_path):
+    path = tmp_path / "runs" / "checkpoint"
+    with pytest.raises(FileNotFoundError, match="folder of the checkpoint does not exist"):
+        fit(digits[0], checkpoint=path, callbacks=[Crash(1)])
+
+
+def test_a_checkpoint_of_another_random_state_is_refused(digits, tmp_path):
+    path = tmp_path / "checkpoint"
+    params = {"checkpoint": path, "max_iter": 2}
+    vae = fit(digits[0], random_state=np.random.RandomState(1), **params)
+    with pytest.raises(ValueError, match=r"belongs to another fit .*seed was"):
+        fit(digits[0], random_state=np.random.RandomState(2), **params)
+    again = fit(digits[0], random_state=np.random.RandomState(1), **params)
+    assert_same_weights_and_losses(vae, again)
 
 
 def test_a_checkpoint_holds_one_fit(digits, tmp_path):

@@ -1,7 +1,9 @@
 """The loss and its bookkeeping, the schedule, early stopping, faults and seeds."""
 
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -31,7 +33,8 @@ def test_training_lowers_the_loss(small):
 
 def test_training_beats_the_best_model_that_ignores_z(digits):
     images = digits[0]
-    vae = fit(images[:300], max_iter=60, hidden_units=64)
+    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64}
+    vae = fit(images[:300], max_iter=80, **learner)
     mean = np.clip(images[:300].mean(0) / 16, 1e-3, 1 - 1e-3)
     x = images[300:] / 16
     blind = (x * np.log(mean) + (1 - x) * np.log1p(-mean)).sum((1, 2)).mean()
@@ -128,14 +131,14 @@ def test_early_stopping_restores_the_best_weights(digits):
     assert valid.argmin() == 2
     assert vae.n_iter_ == 5
     # The loss of the best epoch, on the same images with the same noise.
-    split = vae.net_.train_split.keywords["valid_ds"]
+    _, split = vae._split(vae._dataset(digits[0]))
     score = vae.score(split.rows[split.indices].reshape(-1, 8, 8))
     assert_allclose(-score, valid[2], rtol=1e-5)
 
 
 def test_early_stopping_sets_images_aside(digits):
     vae = fit(digits[0], early_stopping=True, validation_fraction=0.25)
-    valid = vae.net_.train_split.keywords["valid_ds"]
+    _, valid = vae._split(vae._dataset(digits[0]))
     assert len(valid) == 100
     with pytest.raises(ValueError, match="n_samples=1"):
         fit(digits[0][:1], early_stopping=True)
@@ -201,6 +204,26 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was(digits, how):
         assert all(vars(vae)[name] is value for name, value in attributes.items())
         assert_array_equal(weights(vae), before)
         assert_array_equal(vae.score_samples(images), scores)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_weights_that_the_last_step_ruined(digits, method):
+    # The loss of the only step is measured before it, and is finite.
+    params = {**SMALL, "batch_size": 400, "max_iter": 1, "learning_rate": 1e38}
+    vae = ConvVAETransformer(**params)
+    with pytest.raises(ValueError, match=r"weights became NaN or infinite\. Lower learning_rate"):
+        getattr(vae, method)(digits[0])
+    assert not hasattr(vae, "net_")
+
+
+def test_training_data_are_not_kept_alive(digits):
+    images = digits[0].copy()
+    alive = weakref.ref(images)
+    vae = fit(images, early_stopping=True, checkpoint=None)
+    del images
+    gc.collect()
+    assert alive() is None
+    assert vae.n_iter_ == 3
 
 
 def test_a_failed_first_fit_leaves_nothing(digits):
