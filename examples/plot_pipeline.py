@@ -36,7 +36,7 @@ pipeline = Pipeline(
         (
             "vae",
             ConvVAETransformer(
-                n_components=10, pixel_range=(0, 16), beta=0.3, max_iter=50, random_state=0
+                n_components=10, pixel_range=(0, 16), beta=0.3, max_iter=30, random_state=0
             ),
         ),
         ("clf", LogisticRegression(max_iter=2_000)),
@@ -55,7 +55,7 @@ print(f"Best: {best}; accuracy on the test images {search.score(X_test, digits.t
 # How many components does the data want?
 # ---------------------------------------
 # No labels: the score is the ELBO, a lower bound of the log likelihood of held-out images.
-vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=50, random_state=0)
+vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=30, random_state=0)
 search = GridSearchCV(vae, {"n_components": [1, 2, 5]}, cv=3).fit(X_train)
 for params, score in zip(
     search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True

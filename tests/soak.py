@@ -63,7 +63,7 @@ def main():
             ),
             ("random arrays", count(5_000), reliability.any_arrays),
             ("`transform` from 8 threads", count(10_000), reliability.transform_while_fitting),
-            ("atheris on the reader", count(100_000), fuzz_with_atheris),
+            ("atheris on the reader", count(50_000), fuzz_with_atheris),
         ]:
             result, seconds = reliability.seconds(run, n)
             if isinstance(result, dict):
