@@ -402,6 +402,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 UserWarning,
                 stacklevel=4,
             )
+        self._set_fitted(net, dataset, device, architecture)
+
+    def _set_fitted(self, net, dataset, device, architecture):
         self.net_ = net
         self.device_ = device
         self._architecture = architecture
@@ -410,7 +413,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.n_components_ = self.n_components
         self.n_iter_ = len(self._history)
         self.loss_curve_ = [row["train_loss"] for row in self._history]
-        self.kl_per_component_ = _inference.mean_kl_per_component(module, dataset)
+        self.kl_per_component_ = _inference.mean_kl_per_component(net.module_, dataset)
 
     def _open_checkpoint(self, rows, architecture, device, again):
         """Progress to go on from, or None; and the function that saves what comes."""

@@ -311,25 +311,17 @@ def train(
     ValueError
         If the loss becomes NaN or infinite.
     """
-    stop = None
+    n_batches = math.ceil(len(dataset) / net_params["batch_size"])
+    n_done = 0 if progress is None else len(progress["history"])
+    own, stop = [], None
     if valid is not None:
         stop = EarlyStopping(
             "valid_loss", patience, threshold=tol, threshold_mode="abs", load_best=True
         )
-    own = [] if stop is None else [stop]
-    n_batches = math.ceil(len(dataset) / net_params["batch_size"])
-    n_done = 0 if progress is None else len(progress["history"])
+        own.append(stop)
     if one_cycle:
         own.append(
-            LRScheduler(
-                OneCycleLR,
-                step_every="batch",
-                event_name=None,
-                cycle_momentum=False,
-                max_lr=net_params["learning_rate"],
-                total_steps=n_epochs * n_batches + 1,
-                last_epoch=n_done * n_batches - 1,
-            )
+            _one_cycle(net_params["learning_rate"], n_epochs * n_batches, n_done * n_batches)
         )
     if save_progress is not None:
         own.append(Checkpoint(save_progress, stop))
@@ -363,6 +355,19 @@ def train(
     if not all(parameter.isfinite().all() for parameter in module.parameters()):
         raise ValueError(f"The weights became NaN or infinite. {ADVICE}")
     return net, interrupted
+
+
+def _one_cycle(max_lr, n_steps, n_done):
+    """The schedule of so many steps, of which some are done; Smith & Topin, arXiv:1708.07120."""
+    return LRScheduler(
+        OneCycleLR,
+        step_every="batch",
+        event_name=None,
+        cycle_momentum=False,
+        max_lr=max_lr,
+        total_steps=n_steps + 1,  # torch counts the rate after the last step too
+        last_epoch=n_done - 1,
+    )
 
 
 def history_rows(net, first_epoch):
