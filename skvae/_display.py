@@ -216,7 +216,7 @@ class LatentSpaceDisplay:
         self.names = names
 
     def plot(self, ax=None, *, size=8):
-        """Draw the points, and the name of each class at the median of its points.
+        """Draw the points, and the name of each class at its most central point.
 
         Parameters
         ----------
@@ -261,9 +261,11 @@ class LatentSpaceDisplay:
             scatters.append(
                 ax.scatter(*points.T, color=color, marker=marker, label=str(label), **style)
             )
+            # A class in two clusters has its median between them, where others may be.
+            distances = np.linalg.norm(points - np.median(points, axis=0), axis=1)
             ax.annotate(
                 str(label),
-                np.median(points, axis=0),
+                points[distances.argmin()],
                 ha="center",
                 va="center",
                 weight="bold",

@@ -107,6 +107,16 @@ def test_more_than_ten_classes_differ_in_marker():
     assert len(looks) == 20
 
 
+def test_the_name_of_a_class_stands_among_its_points():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [20, 0], [10, 0]])  # the first class lies on both sides
+    points = np.repeat(centres, 50, axis=0) + rng.normal(size=(150, 2))
+    y = np.repeat([0, 0, 1], 50)
+    for text in LatentSpaceDisplay(points=points, y=y).plot().ax_.texts:
+        members = points[y == int(text.get_text())]
+        assert np.isclose(members, text.xy).all(axis=1).any()
+
+
 def test_an_embedding_brings_the_latents_into_a_plane(small, digits):
     display = LatentSpaceDisplay.from_estimator(small, digits[0], embedding=PCA(2))
     assert_allclose(display.points, PCA(2).fit_transform(small.transform(digits[0])), atol=1e-5)
