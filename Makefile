@@ -28,7 +28,7 @@ test: $(READY) ## Run all tests
 coverage: $(READY) ## Run all tests and report the lines that they miss
 	$(BIN)/python -m pytest --cov
 
-bench: $(BENCH_READY) ## Compare speed and quality with other libraries (15 minutes; DATA as for demo)
+bench: $(BENCH_READY) ## Compare speed and quality with other libraries (DATA as for demo)
 	$(BENCH)/overhead.py $(BENCH_DATA) --train 10000
 	$(BENCH)/everyday.py $(BENCH_DATA) --rounds 3
 	$(BENCH)/time_to_loss.py $(BENCH_DATA) --peers keras pytorch
@@ -44,7 +44,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
-soak: $(READY) ## Test reliability at length (about 15 minutes)
+soak: $(READY) ## Test reliability at length (about 10 minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris || echo "atheris does not install here"
 	cd tests && $(abspath $(BIN))/python soak.py
 

@@ -103,8 +103,9 @@ class VAENet(NeuralNet):
             for name, value in zip(("loss", "log_likelihood", "kl"), sums / n, strict=True):
                 self.history.record(f"{prefix}_{name}", value.item())
             if not math.isfinite(sums[0]):
+                images = "training" if training else "validation"
                 raise ValueError(
-                    f"The loss of the {prefix}ing images became {sums[0].item()} in epoch "
+                    f"The loss of the {images} images became {sums[0].item()} in epoch "
                     f"{self.history[-1, 'epoch']}. {ADVICE}"
                 )
 

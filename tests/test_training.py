@@ -216,6 +216,17 @@ def test_weights_that_the_last_step_ruined(digits, method):
     assert not hasattr(vae, "net_")
 
 
+def test_a_validation_loss_that_is_not_finite(digits):
+    class Spoil(Callback):
+        def on_batch_begin(self, net, batch, training, **kwargs):
+            if not training:
+                with torch.no_grad():
+                    net.module_.decoder[-2].bias += float("inf")
+
+    with pytest.raises(ValueError, match=r"loss of the validation images became .* in epoch 1"):
+        fit(digits[0], early_stopping=True, callbacks=[Spoil()])
+
+
 def test_training_data_are_not_kept_alive(digits):
     images = digits[0].copy()
     alive = weakref.ref(images)
