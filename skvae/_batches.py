@@ -10,13 +10,18 @@ import torch
 N_NOISE = 2**14
 
 # What a seed is used for: each use has a generator of its own.
-WEIGHTS, EPOCH, SCORE = range(3)
+WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
 
 
 def generator_for(seed, *use):
     """The torch generator for one use of a seed, such as ``(EPOCH, 3)``."""
     state = np.random.SeedSequence([seed, *use]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def checksum(pixels):
+    """A number that tells images apart: CRC-32 of the pixels of one, a tensor on the CPU."""
+    return zlib.crc32(pixels.numpy())
 
 
 class ImageDataset(torch.utils.data.Dataset):
@@ -31,12 +36,17 @@ class ImageDataset(torch.utils.data.Dataset):
 
     indices : ndarray of int, default=None
         The rows that belong to the set; None: all.
+
+    binarize_seed : int, default=None
+        Each image is one draw of 0/1 pixels, 1 with the probability that its pixel tells; the
+        draw belongs to the image. None: images stay grey.
     """
 
-    def __init__(self, rows, image_format, indices=None):
+    def __init__(self, rows, image_format, indices=None, binarize_seed=None):
         self.rows = rows
         self.image_format = image_format
         self.indices = np.arange(len(rows)) if indices is None else indices
+        self.binarize_seed = binarize_seed
 
     def __len__(self):
         return len(self.indices)
@@ -44,12 +54,23 @@ class ImageDataset(torch.utils.data.Dataset):
     def __getitem__(self, positions):
         """x of shape (n, C, H, W) in [0, 1] at an array or a slice of positions."""
         rows = self.rows[self.indices[positions]]  # indices copy, also from a memory map
-        return torch.from_numpy(self.image_format.to_unit(rows))
+        x = torch.from_numpy(self.image_format.to_unit(rows))
+        if self.binarize_seed is not None:
+            for image in x:
+                generator = generator_for(self.binarize_seed, BINARIZE, checksum(image))
+                image.bernoulli_(image.clone(), generator=generator)
+        return x
 
     def thinned(self):
         """At most 2,048 of the images, spread evenly over the set."""
         step = math.ceil(len(self) / 2_048)
-        return ImageDataset(self.rows, self.image_format, self.indices[::step])
+        return ImageDataset(
+            self.rows, self.image_format, self.indices[::step], self.binarize_seed
+        )
+
+    def binarized(self, seed):
+        """The same images, each as one draw of 0/1 pixels."""
+        return ImageDataset(self.rows, self.image_format, self.indices, seed)
 
 
 class EpochBatches:
@@ -70,15 +91,19 @@ class EpochBatches:
     first_epoch : int
         Number of the epoch that the first iteration yields.
 
+    binarize : bool
+        Whether to draw 0/1 pixels anew at every showing.
+
     device : str
     """
 
-    def __init__(self, dataset, batch_size, n_components, seed, first_epoch, device):
+    def __init__(self, dataset, batch_size, n_components, seed, first_epoch, binarize, device):
         self.dataset = dataset
         self.batch_size = batch_size
         self.n_components = n_components
         self.seed = seed
         self.epoch = first_epoch
+        self.binarize = binarize
         self.device = device
 
     def __iter__(self):
@@ -87,6 +112,8 @@ class EpochBatches:
         order = torch.randperm(len(self.dataset), generator=generator).numpy()
         for start in range(0, len(order), self.batch_size):
             x = self.dataset[order[start : start + self.batch_size]]
+            if self.binarize:
+                x = torch.bernoulli(x, generator=generator)
             noise = torch.randn(len(x), self.n_components, generator=generator)
             yield {"x": x.to(self.device), "noise": noise.to(self.device)}, None
 
@@ -110,7 +137,7 @@ class PixelNoise:
 
     def __call__(self, x):
         """Noise of shape (n, K) for x of shape (n, C, H, W) on the CPU."""
-        checksums = [zlib.crc32(pixels) for pixels in x.flatten(1).numpy()]
+        checksums = [checksum(pixels) for pixels in x]
         return self.draws[torch.tensor(checksums) % N_NOISE]
 
 

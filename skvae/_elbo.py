@@ -3,20 +3,27 @@
 One value per image, in nats: sums run over pixels and over components, never over images.
 The symbols, here and in the rest of the package:
 
-====== =================== ==========================================================
-x      (n, C, H, W)        images with pixels in [0, 1]
-mu     (n, K)              mean of the posterior q(z|x) = N(mu, diag(sigma^2))
-logvar (n, K)              log sigma^2 of the posterior
-z      (n, K)              latent variables
-logits (n, C, H, W)        natural parameters of p(x|z), one per pixel
-====== =================== ==========================================================
+============ =================== ====================================================
+x            (n, C, H, W)        images with pixels in [0, 1]
+mu           (n, K)              mean of the posterior q(z|x) = N(mu, diag(sigma^2))
+logvar       (n, K)              log sigma^2 of the posterior
+noise        (n, K)              draws from N(0, I)
+z            (n, K)              latent variables, mu + sigma * noise
+logits       (n, C, H, W)        natural parameters of p(x|z), one per pixel
+noise_logvar ()                  log of the learned part of the Gaussian noise variance
+============ =================== ====================================================
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+
+# Least variance of Gaussian noise, for pixels in [0, 1]: about what rounding to 8 bits leaves
+# of a picture that is reconstructed exactly, (1 / 255)^2 / 12.
+MIN_NOISE_VARIANCE = 1e-6
 
 
 class Likelihood(NamedTuple):
@@ -25,28 +32,127 @@ class Likelihood(NamedTuple):
     Parameters
     ----------
     log_density : callable
-        ``log_density(logits, x)``: log p of each pixel, in nats.
+        ``log_density(logits, x, noise_logvar)``: log p of each pixel, in nats.
 
     mean : callable
-        ``mean(logits)``: mean of each pixel, in [0, 1].
+        ``mean(logits)``: mean of each pixel, rising with the natural parameter.
+
+    continuous : bool
+        Whether p is a density, which changes with the units of x, and not a probability.
+
+    bounded : bool
+        Whether p(x|z) is zero outside of [0, 1].
+
+    learns_noise : bool
+        Whether the variance of the noise is learned.
     """
 
     log_density: Callable
     mean: Callable
+    continuous: bool
+    bounded: bool
+    learns_noise: bool
+
+
+def _bernoulli_log_density(logits, x, noise_logvar):
+    # x log(s) + (1 - x) log(1 - s), s = sigmoid(logits); Kingma & Welling (2014), appendix C.1.
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+
+
+def _continuous_bernoulli_log_density(logits, x, noise_logvar):
+    # logits * x - A(logits), exp(A(v)) being the integral of exp(v * x) over [0, 1],
+    # (exp(v) - 1) / v; Loaiza-Ganem & Cunningham (2019), as a natural exponential family.
+    # A(v) = max(v, 0) + log((1 - exp(-a)) / a) with a = |v|, which cannot overflow; near v = 0,
+    # where that is 0 / 0, its Taylor series.
+    near_zero = logits.abs() < 0.5
+    a = torch.where(near_zero, 1.0, logits.abs())  # no infinite gradient from the other branch
+    far = F.relu(logits) + torch.log(-torch.expm1(-a) / a)
+    v = torch.where(near_zero, logits, 0.0)
+    near = v / 2 + v**2 / 24 - v**4 / 2_880 + v**6 / 181_440
+    return logits * x - torch.where(near_zero, near, far)
+
+
+def _continuous_bernoulli_mean(logits):
+    # The derivative of A: 1 / (1 - exp(-v)) - 1 / v.
+    near_zero = logits.abs() < 0.5
+    v = torch.where(near_zero, 1.0, logits)
+    far = -1 / torch.expm1(-v) - 1 / v
+    v = torch.where(near_zero, logits, 0.0)
+    near = 0.5 + v / 12 - v**3 / 720 + v**5 / 30_240
+    return torch.where(near_zero, near, far)
+
+
+def _gaussian_log_density(logits, x, noise_logvar):
+    # -1/2 (x - m)^2 / s^2 - 1/2 log(2 pi s^2), with one variance s^2 for all pixels, as in
+    # probabilistic PCA; Tipping & Bishop (1999).
+    variance = noise_variance(noise_logvar)
+    return -0.5 * ((x - logits).square() / variance + torch.log(2 * math.pi * variance))
 
 
 LIKELIHOODS = {
-    # x log(s) + (1 - x) log(1 - s), s = sigmoid(logits); Kingma & Welling (2014), appendix C.1.
     "bernoulli": Likelihood(
-        log_density=lambda logits, x: (
-            -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-        ),
-        mean=torch.sigmoid,
+        _bernoulli_log_density,
+        torch.sigmoid,
+        continuous=False,
+        bounded=True,
+        learns_noise=False,
+    ),
+    "continuous_bernoulli": Likelihood(
+        _continuous_bernoulli_log_density,
+        _continuous_bernoulli_mean,
+        continuous=True,
+        bounded=True,
+        learns_noise=False,
+    ),
+    "gaussian": Likelihood(
+        _gaussian_log_density,
+        torch.clone,
+        continuous=True,
+        bounded=False,
+        learns_noise=True,
     ),
 }
 
 
-def log_likelihood(likelihood, logits, x, dtype=None):
+def noise_variance(noise_logvar):
+    """Variance of the Gaussian noise of a pixel in [0, 1], never below `MIN_NOISE_VARIANCE`.
+
+    Parameters
+    ----------
+    noise_logvar : tensor of shape ()
+
+    Returns
+    -------
+    variance : tensor of shape ()
+    """
+    return noise_logvar.exp() + MIN_NOISE_VARIANCE
+
+
+def natural_parameter(likelihood, mean):
+    """The natural parameter that gives a mean, by bisection.
+
+    Parameters
+    ----------
+    likelihood : str
+        A key of `LIKELIHOODS`.
+
+    mean : tensor
+        Means of pixels, within (0, 1).
+
+    Returns
+    -------
+    logits : tensor of float64
+    """
+    mean = mean.double()
+    low, high = torch.full_like(mean, -1e4), torch.full_like(mean, 1e4)
+    for _ in range(80):
+        middle = (low + high) / 2
+        too_low = LIKELIHOODS[likelihood].mean(middle) < mean
+        low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
+    return (low + high) / 2
+
+
+def log_likelihood(likelihood, logits, x, *, noise_logvar=None, log_jacobian=0.0, dtype=None):
     """log p(x|z), summed over the pixels of each image.
 
     Parameters
@@ -56,6 +162,13 @@ def log_likelihood(likelihood, logits, x, dtype=None):
 
     logits, x : tensor of shape (n, C, H, W)
 
+    noise_logvar : tensor of shape (), default=None
+        For families that learn the noise.
+
+    log_jacobian : float, default=0.0
+        log |du/dx| for an image u in other units that was scaled to x: turns a density of x
+        into one of u. A probability does not change with the units.
+
     dtype : torch.dtype, default=None
         Precision of the sum; None: that of the logits.
 
@@ -64,8 +177,9 @@ def log_likelihood(likelihood, logits, x, dtype=None):
     log_likelihood : tensor of shape (n,)
         In nats.
     """
-    log_density = LIKELIHOODS[likelihood].log_density(logits, x)
-    return log_density.flatten(1).sum(1, dtype=dtype)
+    family = LIKELIHOODS[likelihood]
+    total = family.log_density(logits, x, noise_logvar).flatten(1).sum(1, dtype=dtype)
+    return total + log_jacobian if family.continuous else total
 
 
 def kl_divergence(mu, logvar):
@@ -87,7 +201,9 @@ def kl_divergence(mu, logvar):
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
 
 
-def elbo_terms(likelihood, x, logits, mu, logvar, dtype=None):
+def elbo_terms(
+    likelihood, x, logits, mu, logvar, noise_logvar=None, *, log_jacobian=0.0, dtype=None
+):
     """log p(x|z) and KL(q(z|x) || N(0, I)); the ELBO is the first less the second.
 
     Parameters
@@ -99,6 +215,9 @@ def elbo_terms(likelihood, x, logits, mu, logvar, dtype=None):
 
     mu, logvar : tensor of shape (n, K)
 
+    noise_logvar, log_jacobian
+        As for `log_likelihood`.
+
     dtype : torch.dtype, default=None
         Precision of the sums; None: that of the logits.
 
@@ -108,4 +227,28 @@ def elbo_terms(likelihood, x, logits, mu, logvar, dtype=None):
         In nats.
     """
     kl = kl_divergence(mu, logvar).sum(1, dtype=dtype)
-    return log_likelihood(likelihood, logits, x, dtype), kl
+    log_p = log_likelihood(
+        likelihood, logits, x, noise_logvar=noise_logvar, log_jacobian=log_jacobian, dtype=dtype
+    )
+    return log_p, kl
+
+
+def log_weights(log_p, z, noise, logvar):
+    """log p(x|z) + log p(z) - log q(z|x) for draws z = mu + sigma * noise.
+
+    Their exponentials are unbiased estimates of p(x); Burda et al. (2016), section 3. For
+    normals the densities of z differ by 1/2 sum(noise^2 + log sigma^2 - z^2).
+
+    Parameters
+    ----------
+    log_p : tensor of shape (n,)
+        log p(x|z), in nats.
+
+    z, noise, logvar : tensor of shape (n, K)
+
+    Returns
+    -------
+    log_weights : tensor of shape (n,)
+        In nats, in the precision of `log_p`.
+    """
+    return log_p + 0.5 * (noise.square() + logvar - z.square()).sum(1, dtype=log_p.dtype)

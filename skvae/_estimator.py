@@ -15,7 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.exceptions import ConvergenceWarning, InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -23,9 +23,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import _images, _inference, _persistence, _state, _training
 from ._batches import ImageDataset
-from ._elbo import LIKELIHOODS
+from ._elbo import LIKELIHOODS, noise_variance
 from ._network import as_arrays, default_hidden_channels, set_weights
 from ._version import __version__
+
+# A component is active if the variance of its mean over images is above; Burda et al. (2016).
+ACTIVE_VARIANCE = 0.01
 
 
 class Posterior(NamedTuple):
@@ -84,11 +87,26 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     hidden_units : int, default=256
         Width of the dense layer between the convolutions and the latent variables.
 
-    likelihood : {"bernoulli"}, default="bernoulli"
-        The family of p(x|z). "bernoulli" is binary cross entropy on pixels scaled to [0, 1].
+    likelihood : {"bernoulli", "continuous_bernoulli", "gaussian"}, default="bernoulli"
+        The family of p(x|z), with independent pixels. "bernoulli" is binary cross entropy on
+        pixels scaled to [0, 1]; "continuous_bernoulli" [2]_ makes it a density on [0, 1];
+        "gaussian" has one noise variance for all pixels, which is learned. Likelihoods of the
+        last two are densities in the units of X, which may be above 1: their logarithms,
+        and with them losses and scores, may have either sign.
+
+    binarize : bool, default=False
+        Whether training draws 0/1 pixels anew at every showing of an image, 1 with the
+        probability that its pixel scaled to [0, 1] tells. Scores then are those of one such
+        draw for each image, which belongs to the image; 0/1 images stay as they are.
+        `transform` and `posterior` take images as they are. Only with "bernoulli".
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always use 1.
+
+    beta_warmup : float, default=0.0
+        Share of the steps over which the weight of the KL term rises from 0 to `beta`:
+        components get time to become useful before they cost anything. Losses are recorded
+        with `beta` throughout. Has no effect on `partial_fit`.
 
     max_iter : int, default=None
         Number of epochs. None: as many as make about 5,600 steps of the optimiser, but at
@@ -166,6 +184,14 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     loss_curve_ : list of float
         Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
 
+    n_active_components_ : int
+        Number of components that tell images apart: the variance of their posterior mean
+        over (at most 2,048 of) the training images is above 0.01 [3]_.
+
+    noise_variance_ : float
+        Learned variance of the noise of a pixel, in squared units of X. Only with
+        ``likelihood="gaussian"``.
+
     history_ : DataFrame
         One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood``, ``train_kl``,
         with early stopping the same with ``valid_``, in nats per image, and ``duration`` in
@@ -173,7 +199,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component over (at most 2,048 of) the training images, in
-        nats: how much it tells about an image.
+        nats: how much it tells about an image. `fit` sorts the components by it, descending,
+        as PCA does by variance; `partial_fit` leaves them in their places.
 
     device_ : str
         Where the network is.
@@ -195,6 +222,12 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     .. [1] D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
        https://arxiv.org/abs/1312.6114
 
+    .. [2] G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive
+       error in variational autoencoders", NeurIPS 2019. https://arxiv.org/abs/1907.06845
+
+    .. [3] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+       ICLR 2016. https://arxiv.org/abs/1509.00519
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -202,7 +235,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     >>> images = load_digits().images
     >>> images.shape
     (1797, 8, 8)
-    >>> vae = ConvVAETransformer(n_components=4, max_iter=2, random_state=0).fit(images)
+    >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
     >>> latents = vae.transform(images)
     >>> latents.shape
     (1797, 4)
@@ -218,7 +251,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         "hidden_channels": [tuple, list, None],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(set(LIKELIHOODS))],
+        "binarize": ["boolean"],
         "beta": [Interval(Real, 0, None, closed="left")],
+        "beta_warmup": [Interval(Real, 0, 1, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -244,7 +279,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         hidden_channels=None,
         hidden_units=256,
         likelihood="bernoulli",
+        binarize=False,
         beta=1.0,
+        beta_warmup=0.0,
         max_iter=None,
         batch_size=128,
         learning_rate=5e-3,
@@ -266,7 +303,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.hidden_channels = hidden_channels
         self.hidden_units = hidden_units
         self.likelihood = likelihood
+        self.binarize = binarize
         self.beta = beta
+        self.beta_warmup = beta_warmup
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -309,7 +348,11 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Warns
         -----
         UserWarning
-            If Ctrl-C ends the training; what is trained so far is kept.
+            If Ctrl-C ends the training; what is trained so far is kept. If the training ends
+            before `beta_warmup` does. If values lie far outside of a given `pixel_range`.
+
+        ConvergenceWarning
+            If fewer than half of the components are active; see `n_active_components_`.
         """
         with _unchanged_on_error(self):
             self._fit(X, again=self.warm_start and hasattr(self, "net_"))
@@ -347,18 +390,21 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self
 
     def _fit(self, X, *, again, incremental=False):
+        if self.binarize and self.likelihood != "bernoulli":
+            raise ValueError(
+                "binarize=True needs likelihood='bernoulli', the family of 0/1 pixels. "
+                f"Got likelihood={self.likelihood!r}."
+            )
+        if not again:
+            self._likelihood = self.likelihood
         rows = self._validate_images(X, reset=not again)
         device = _inference.resolve_device(self.device)
         architecture = self._resolve_architecture()
         if not again:
             self._seed = _draw_seed(self.random_state)
             self._history = []
-        elif architecture != self._architecture:
-            raise ValueError(
-                f"The network was fitted as {self._architecture}, and training goes on from "
-                f"it; its parameters now ask for {architecture}. Set them back, or call fit "
-                "with warm_start=False."
-            )
+        else:
+            self._check_same_model(architecture)
         progress = save_progress = None
         if self.checkpoint is not None and not incremental:
             progress, save_progress = self._open_checkpoint(rows, architecture, device, again)
@@ -366,21 +412,23 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         dataset, valid = ImageDataset(rows, self._image_format), None
         if self.early_stopping and not incremental:
             dataset, valid = self._split(dataset)
+            valid = valid.binarized(self._seed) if self.binarize else valid
         n_epochs = 1 if incremental else self.max_iter
         if n_epochs is None:
             n_epochs = _training.default_max_iter(len(dataset), self.batch_size)
         with _advice_on_memory():
-            module = _inference.build_module(architecture, device)
+            module = _inference.build_module(architecture, self._likelihood, device)
             if again:
                 set_weights(module, as_arrays(self.module_.state_dict()))
             else:
-                _inference.draw_weights(module, dataset, self._seed)
+                _inference.draw_weights(module, dataset, self._likelihood, self._seed)
             net, interrupted = _training.train(
                 module,
                 dataset,
                 n_epochs=n_epochs,
                 valid=valid,
                 one_cycle=not incremental,
+                beta_warmup=0.0 if incremental else self.beta_warmup,
                 optimizer=self.net_.optimizer_ if again and incremental else None,
                 progress=progress,
                 save_progress=save_progress,
@@ -388,32 +436,72 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 tol=self.tol,
                 verbose=self.verbose,
                 callbacks=self.callbacks or (),
-                likelihood=self.likelihood,
-                beta=self.beta,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                seed=self._seed,
-                first_epoch=len(self._history) if progress is None else len(progress["history"]),
-                device=device,
+                **self._net_params(
+                    device, len(self._history) if progress is None else len(progress["history"])
+                ),
             )
+        history = self._history + _training.history_rows(net, len(self._history))
         if interrupted:
-            warnings.warn(
-                "Training interrupted by user; what is trained so far is kept.",
-                UserWarning,
-                stacklevel=4,
+            _warn("Training interrupted by user; what is trained so far is kept.")
+        elif not incremental and len(history) - len(self._history) < self.beta_warmup * n_epochs:
+            _warn(
+                f"Training ended in epoch {len(history)}, within the warm-up of the KL term "
+                f"(beta_warmup={self.beta_warmup} of {n_epochs} epochs). Raise n_iter_no_change, "
+                "or lower beta_warmup."
             )
-        self._set_fitted(net, dataset, device, architecture)
+        self._history = history
+        self._set_fitted(net, dataset, device, architecture, sort=not incremental)
+        if not (interrupted or incremental):
+            self._warn_of_collapse()
 
-    def _set_fitted(self, net, dataset, device, architecture):
+    def _net_params(self, device, first_epoch):
+        return {
+            "likelihood": self._likelihood,
+            "log_jacobian": self._image_format.log_jacobian,
+            "beta": self.beta,
+            "binarize": self.binarize,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "seed": self._seed,
+            "first_epoch": first_epoch,
+            "device": device,
+        }
+
+    def _set_fitted(self, net, dataset, device, architecture, *, sort):
         self.net_ = net
         self.device_ = device
         self._architecture = architecture
-        self._likelihood = self.likelihood
-        self._history = self._history + _training.history_rows(net, len(self._history))
+        self._binarize = self.binarize
         self.n_components_ = self.n_components
         self.n_iter_ = len(self._history)
         self.loss_curve_ = [row["train_loss"] for row in self._history]
-        self.kl_per_component_ = _inference.mean_kl_per_component(net.module_, dataset)
+        dataset = dataset.binarized(self._seed) if self.binarize else dataset
+        kl, variance = _inference.component_statistics(net.module_, dataset)
+        if sort:
+            order = np.argsort(-kl, kind="stable")
+            _training.reorder_net(net, order)
+            kl = kl[order]
+        self.kl_per_component_ = kl
+        self.n_active_components_ = int(np.sum(variance > ACTIVE_VARIANCE))
+
+    def _warn_of_collapse(self):
+        if self.n_active_components_ == 0 or 2 * self.n_active_components_ < self.n_components_:
+            _warn(
+                f"Only {self.n_active_components_} of {self.n_components_} components are active; "
+                "the others tell nothing about an image. Try fewer components, a smaller beta, "
+                "or a warm-up such as beta_warmup=0.3; after a short training, a longer one.",
+                ConvergenceWarning,
+            )
+
+    def _check_same_model(self, architecture):
+        fitted = {**self._architecture, "likelihood": self._likelihood}
+        asked = {**architecture, "likelihood": self.likelihood}
+        if asked != fitted:
+            raise ValueError(
+                f"The network was fitted as {fitted}, and training goes on from it; its "
+                f"parameters now ask for {asked}. Set them back, or call fit with "
+                "warm_start=False."
+            )
 
     def _open_checkpoint(self, rows, architecture, device, again):
         """Progress to go on from, or None; and the function that saves what comes."""
@@ -471,13 +559,17 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.pixel_range_ = _images.resolve_pixel_range(self.pixel_range, rows)
             self.channel_axis_ = self.channel_axis
             self._as_rows = seen_shape is None
-        _images.warn_if_outside(rows, self.pixel_range_)
+        _images.warn_if_outside(rows, self._image_format)
         return rows
 
     @property
     def _image_format(self):
         return _images.ImageFormat(
-            self.image_shape_, self.channel_axis_, self.pixel_range_, self._as_rows
+            self.image_shape_,
+            self.channel_axis_,
+            self.pixel_range_,
+            self._as_rows,
+            bounded=LIKELIHOODS[self._likelihood].bounded,
         )
 
     def _resolve_architecture(self):
@@ -579,6 +671,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         A lower bound of log p(x) in expectation, by one draw z ~ q(z|x). The draw belongs to
         the image: the same image gets the same value in every call, wherever it stands.
+        With a continuous `likelihood`, p is a density in the units of X.
 
         Parameters
         ----------
@@ -592,7 +685,58 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             In nats per image; higher is better.
         """
         check_is_fitted(self)
-        return _inference.elbo(self.module_, self._dataset(X), self._likelihood, self.net_.noise)
+        dataset = self._scoring_dataset(X)
+        return _inference.elbo(self.module_, dataset, self._likelihood, self.net_.noise)
+
+    def log_likelihood(self, X, n_draws=100):
+        """Importance-weighted estimate of log p(x) of each image.
+
+        The log of the mean of p(x|z) p(z) / q(z|x) over draws z ~ q(z|x), as in [1]_. In
+        expectation it lies between the ELBO and log p(x), and rises with the number of draws.
+        The draws belong to the image, as those of `score_samples`; the first of many are those
+        of few.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data.
+
+        n_draws : int, default=100
+            Draws of the latent variables for each image. They are decoded 128 at a time: time
+            grows with their number, memory does not.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,), float64
+            In nats per image. With a continuous `likelihood`, log of a density in the units
+            of X.
+
+        Raises
+        ------
+        ValueError
+            If `n_draws` is below 1.
+
+        References
+        ----------
+        .. [1] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+           ICLR 2016, equation 8. https://arxiv.org/abs/1509.00519
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skvae import ConvVAETransformer
+        >>> images = load_digits().images
+        >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+        >>> bool(vae.log_likelihood(images[:100]).mean() > vae.score(images[:100]))
+        True
+        """
+        check_is_fitted(self)
+        if not isinstance(n_draws, Integral) or n_draws < 1:
+            raise ValueError(f"n_draws must be a whole number above 0. Got {n_draws!r}.")
+        return _inference.log_likelihood(
+            self.module_, self._scoring_dataset(X), self._likelihood, int(n_draws), self._seed
+        )
 
     def score(self, X, y=None):
         """Mean of `score_samples`.
@@ -660,6 +804,10 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _dataset(self, X):
         return ImageDataset(self._validate_images(X), self._image_format)
 
+    def _scoring_dataset(self, X):
+        dataset = self._dataset(X)
+        return dataset.binarized(self._seed) if self._binarize else dataset
+
     def _decode(self, z):
         return _inference.decode(self.module_, z, self._likelihood, self._image_format)
 
@@ -667,6 +815,14 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def module_(self):
         """The trained `torch.nn.Module`."""
         return self.net_.module_
+
+    @property
+    def noise_variance_(self):
+        """Learned variance of the noise of a pixel, in squared units of X."""
+        if self._likelihood != "gaussian":
+            raise AttributeError("noise_variance_ is there only with likelihood='gaussian'.")
+        variance = noise_variance(self.module_.noise_logvar.detach()).item()
+        return variance * self._image_format.width**2
 
     @property
     def history_(self):
@@ -716,18 +872,14 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.device_ = _inference.resolve_device(self.device_)
         except ValueError:
             self.device_ = "cpu"
-        module = _inference.build_module(self._architecture, self.device_)
+        module = _inference.build_module(self._architecture, self._likelihood, self.device_)
         set_weights(module, weights)
-        self.net_ = _training.build_net(
-            module,
-            likelihood=self._likelihood,
-            beta=self.beta,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            seed=self._seed,
-            first_epoch=self.n_iter_,
-            device=self.device_,
-        )
+        self.net_ = _training.build_net(module, **self._net_params(self.device_, self.n_iter_))
+
+
+def _warn(message, category=UserWarning):
+    # Past _fit, fit, and the wrapper of fit.
+    warnings.warn(message, category, stacklevel=5)
 
 
 def _generator(random_state):

@@ -7,6 +7,9 @@ from numbers import Integral, Real
 
 import numpy as np
 
+# How far beyond the pixel range, in units of its width, values may lie without a warning.
+MARGIN = 0.5
+
 
 @dataclass(frozen=True)
 class ImageFormat:
@@ -25,12 +28,16 @@ class ImageFormat:
 
     as_rows : bool
         Whether images leave as rows, because they came as rows.
+
+    bounded : bool, default=True
+        Whether pixels are clipped to the range; else to half its width beyond.
     """
 
     shape: tuple
     channel_axis: int
     pixel_range: tuple
     as_rows: bool
+    bounded: bool = True
 
     @property
     def n_features(self):
@@ -46,8 +53,19 @@ class ImageFormat:
         height, width = np.delete(self.shape, self.channel_axis).tolist()
         return (channels, height, width)
 
+    @property
+    def width(self):
+        """high - low, or 1 where the images are constant."""
+        low, high = self.pixel_range
+        return high - low or 1.0
+
+    @property
+    def log_jacobian(self):
+        """log |dx/dX| of `to_unit` for a whole image: -n_features * log(width)."""
+        return -self.n_features * math.log(self.width)
+
     def to_unit(self, rows):
-        """(rows - low) / (high - low), clipped to [0, 1].
+        """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
 
         Parameters
         ----------
@@ -59,15 +77,15 @@ class ImageFormat:
         images : ndarray of shape (n, C, H, W), float32
             A new, contiguous array.
         """
-        low, high = self.pixel_range
-        width = high - low or 1.0
+        low, _ = self.pixel_range
         # Small integers and float32 are exact in float32; what is wider is not.
         unit = rows.astype(np.result_type(rows.dtype, np.float32))
         if low != 0:
             unit -= low
-        unit /= width
+        unit /= self.width
         if not _dtype_fits(rows.dtype, self.pixel_range):
-            np.clip(unit, 0.0, 1.0, out=unit)
+            margin = 0.0 if self.bounded else MARGIN
+            np.clip(unit, -margin, 1 + margin, out=unit)
         unit = unit.astype(np.float32, copy=False)
         if len(self.shape) == 3 and self.channel_axis == -1:
             unit = np.moveaxis(unit.reshape(-1, *self.shape), -1, 1)
@@ -239,7 +257,7 @@ def fits_float32(low, high):
     return -largest < low and high < largest and (low == high or tiny < high - low < largest)
 
 
-def warn_if_outside(rows, pixel_range):
+def warn_if_outside(rows, image_format):
     """Warn when values lie beyond the range by more than half of its width.
 
     Held-out images may leave the range of the training images a little; values far
@@ -249,24 +267,24 @@ def warn_if_outside(rows, pixel_range):
     ----------
     rows : ndarray of shape (n, n_features)
 
-    pixel_range : tuple of float
-        ``(low, high)`` in the units of X.
+    image_format : ImageFormat
 
     Warns
     -----
     UserWarning
         Naming both ranges.
     """
-    if _dtype_fits(rows.dtype, pixel_range):
+    if _dtype_fits(rows.dtype, image_format.pixel_range):
         return
-    low, high = pixel_range
+    low, high = image_format.pixel_range
     least, greatest = float(rows.min()), float(rows.max())
-    margin = (high - low) / 2
+    margin = MARGIN * (high - low)
     if least < low - margin or greatest > high + margin:
+        limit = "it" if image_format.bounded else f"({low - margin:g}, {high + margin:g})"
         warnings.warn(
             f"X has values from {least:g} to {greatest:g}, far outside the pixel range "
-            f"({low:g}, {high:g}) of this model; they are clipped to it. Send X in the units "
-            "of the training images, or give pixel_range.",
+            f"({low:g}, {high:g}) of this model; they are clipped to {limit}. Send X in the "
+            "units of the training images, or give pixel_range.",
             UserWarning,
             stacklevel=4,
         )

@@ -1,11 +1,20 @@
 """A network with weights, and its passes over many rows (NumPy, torch)."""
 
+import math
+
 import numpy as np
 import torch
 
-from ._batches import WEIGHTS, generator_for
-from ._elbo import LIKELIHOODS, elbo_terms, kl_divergence
-from ._network import ConvVAE, initialize_weights
+from . import _elbo
+from ._batches import DRAWS, WEIGHTS, checksum, generator_for
+from ._elbo import (
+    LIKELIHOODS,
+    MIN_NOISE_VARIANCE,
+    elbo_terms,
+    kl_divergence,
+    natural_parameter,
+)
+from ._network import ConvVAE, initialize_weights, reparametrize
 
 # Rows in every pass. A constant, with the last pass filled up: matrix products choose their
 # order of summation by the size, so that rows which came in calls of other sizes would differ
@@ -50,13 +59,15 @@ def resolve_device(device):
     return device
 
 
-def build_module(architecture, device):
+def build_module(architecture, likelihood, device):
     """A network whose weights are not set yet.
 
     Parameters
     ----------
     architecture : dict
-        The parameters of `ConvVAE`.
+        The parameters of `ConvVAE`, but for `learns_noise`.
+
+    likelihood : str
 
     device : str
 
@@ -66,12 +77,12 @@ def build_module(architecture, device):
     """
     # On the meta device, layers are made without drawing from the global generator.
     with torch.device("meta"):
-        module = ConvVAE(**architecture)
+        module = ConvVAE(**architecture, learns_noise=LIKELIHOODS[likelihood].learns_noise)
     return module.to_empty(device=device).to(memory_format=torch.channels_last)
 
 
-def draw_weights(module, dataset, seed):
-    """Set the weights of `module` from `seed`, the output bias from the mean pixel.
+def draw_weights(module, dataset, likelihood, seed):
+    """Set the weights of `module` from `seed`; its logits start at the mean pixel.
 
     Parameters
     ----------
@@ -79,13 +90,22 @@ def draw_weights(module, dataset, seed):
 
     dataset : ImageDataset
 
+    likelihood : str
+
     seed : int
     """
     sample = dataset.thinned()
-    sums = sum(
-        sample[part].mean((2, 3)).sum(0, dtype=torch.float64) for part in _chunks(len(sample))
-    )
-    initialize_weights(module, generator_for(seed, WEIGHTS), (sums / len(sample)).tolist())
+    # Mean and mean square of each channel.
+    moments = torch.zeros(2, module.image_shape[0], dtype=torch.float64)
+    for part in _chunks(len(sample)):
+        x = sample[part].double()
+        moments += torch.stack([x, x.square()]).mean((3, 4)).sum(1) / len(sample)
+    mean, mean_square = moments
+    # Within bounds: a channel that is always dark or light would give an infinite bias, and
+    # images that are all the same an infinite log.
+    bias = natural_parameter(likelihood, mean.clamp(1e-3, 1 - 1e-3))
+    variance = (mean_square - mean.square()).mean().clamp_min(MIN_NOISE_VARIANCE)
+    initialize_weights(module, generator_for(seed, WEIGHTS), bias, variance.log())
 
 
 def encode(module, dataset):
@@ -108,8 +128,8 @@ def encode(module, dataset):
     return _map_chunks(module, posterior, dataset)
 
 
-def mean_kl_per_component(module, dataset):
-    """Mean KL(q(z_k|x) || N(0, 1)) over at most 2,048 of the images.
+def component_statistics(module, dataset):
+    """What each component tells about (at most 2,048 of) the images.
 
     Parameters
     ----------
@@ -120,10 +140,14 @@ def mean_kl_per_component(module, dataset):
     Returns
     -------
     kl : ndarray of shape (K,), float64
-        In nats.
+        Mean KL(q(z_k|x) || N(0, 1)), in nats.
+
+    variance : ndarray of shape (K,), float64
+        Variance of mu over the images.
     """
     mu, logvar = map(torch.from_numpy, encode(module, dataset.thinned()))
-    return kl_divergence(mu, logvar).double().mean(0).numpy()
+    kl = kl_divergence(mu, logvar).double().mean(0)
+    return kl.numpy(), mu.double().var(0, correction=0).numpy()
 
 
 def decode(module, z, likelihood, image_format):
@@ -172,13 +196,71 @@ def elbo(module, dataset, likelihood, noise):
     """
 
     def bound(x):
-        # Apple's GPUs know no float64.
-        dtype = None if x.device.type == "mps" else torch.float64
         output = module(x, noise(x.cpu()).to(x.device))
-        log_likelihood, kl = elbo_terms(likelihood, x, *output, dtype=dtype)
-        return [(log_likelihood - kl).cpu().numpy()]
+        log_p, kl = elbo_terms(
+            likelihood,
+            x,
+            *output,
+            log_jacobian=dataset.image_format.log_jacobian,
+            dtype=_precision(x.device),
+        )
+        return [(log_p - kl).cpu().numpy()]
 
     return _map_chunks(module, bound, dataset)[0].astype(np.float64)
+
+
+@torch.inference_mode()
+def log_likelihood(module, dataset, likelihood, n_draws, seed):
+    """Importance-weighted estimate of log p(x) of each image; Burda et al. (2016), eq. 8.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    likelihood : str
+
+    n_draws : int
+        Draws z ~ q(z|x) for each image.
+
+    seed : int
+        With the pixels of an image, makes its draws.
+
+    Returns
+    -------
+    log_likelihood : ndarray of shape (n,), float64
+        In nats.
+    """
+    device = next(module.parameters()).device
+    result = np.empty(len(dataset))
+    for i, posterior in enumerate(zip(*encode(module, dataset), strict=True)):
+        mu, logvar = (torch.from_numpy(part)[None].to(device) for part in posterior)
+        x = dataset[i : i + 1]
+        generator = generator_for(seed, DRAWS, checksum(x))
+        x, log_weights = x.to(device), []
+        # Always whole chunks, so that more draws begin with the same ones.
+        for _ in range(0, n_draws, CHUNK):
+            noise = torch.randn(CHUNK, mu.shape[1], generator=generator).to(device)
+            z = reparametrize(mu, logvar, noise)
+            logits = module.decode(z)
+            log_p = _elbo.log_likelihood(
+                likelihood,
+                logits,
+                x.expand_as(logits),
+                noise_logvar=module.noise_logvar,
+                log_jacobian=dataset.image_format.log_jacobian,
+                dtype=_precision(device),
+            )
+            log_weights.append(_elbo.log_weights(log_p, z, noise, logvar))
+        log_weights = torch.cat(log_weights)[:n_draws]
+        result[i] = torch.logsumexp(log_weights, 0).item() - math.log(n_draws)
+    return result
+
+
+def _precision(device):
+    """Precision of sums over pixels; Apple's GPUs know no float64."""
+    return None if device.type == "mps" else torch.float64
 
 
 @torch.inference_mode()

@@ -138,9 +138,14 @@ class ConvVAE(nn.Module):
 
     hidden_units : int
         Width of the dense layer on either side of the latents.
+
+    learns_noise : bool, default=False
+        Whether there is a `noise_logvar`, log of a variance that all pixels share.
     """
 
-    def __init__(self, image_shape, n_components, hidden_channels, hidden_units):
+    def __init__(
+        self, image_shape, n_components, hidden_channels, hidden_units, learns_noise=False
+    ):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
         self.n_components = n_components
@@ -185,6 +190,7 @@ class ConvVAE(nn.Module):
             nn.Unflatten(1, bottom),
             *decoder,
         )
+        self.noise_logvar = nn.Parameter(torch.empty(())) if learns_noise else None
 
     def encode(self, x):
         """Parameters of the posterior q(z|x) = N(mu, diag(sigma^2)).
@@ -232,9 +238,11 @@ class ConvVAE(nn.Module):
         logits : tensor of shape (n, C, H, W)
 
         mu, logvar : tensor of shape (n, K)
+
+        noise_logvar : tensor of shape () or None
         """
         mu, logvar = self.encode(x)
-        return self.decode(reparametrize(mu, logvar, noise)), mu, logvar
+        return self.decode(reparametrize(mu, logvar, noise)), mu, logvar, self.noise_logvar
 
 
 def reparametrize(mu, logvar, noise):
@@ -255,8 +263,8 @@ def reparametrize(mu, logvar, noise):
 
 
 @torch.no_grad()
-def initialize_weights(module, generator, mean_pixel):
-    """Draw all weights from `generator`, and let the decoder start at the mean pixel.
+def initialize_weights(module, generator, output_bias, noise_logvar=0.0):
+    """Draw all weights from `generator`, and let the decoder start at given logits.
 
     Weights and biases are uniform within 1 / sqrt(fan-in), PyTorch's own default, which
     would draw from the global generator.
@@ -267,8 +275,11 @@ def initialize_weights(module, generator, mean_pixel):
 
     generator : torch.Generator
 
-    mean_pixel : sequence of C floats
-        Mean of each channel over the training images, in [0, 1].
+    output_bias : sequence of C floats
+        Natural parameter of each channel to start at: that of its mean pixel.
+
+    noise_logvar : float, default=0.0
+        Where the learned noise starts, if there is any.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -278,17 +289,18 @@ def initialize_weights(module, generator, mean_pixel):
                 draws = torch.empty(parameter.shape, device=generator.device)
                 parameter.copy_(draws.uniform_(-bound, bound, generator=generator))
     last = module.decoder[-2]
-    # The bound keeps a channel that is always dark or always light from an infinite bias.
-    logit = torch.logit(torch.as_tensor(mean_pixel, dtype=torch.float32), eps=1e-3)
-    last.bias.copy_(logit.repeat_interleave(len(last.bias) // len(logit)))
+    bias = torch.as_tensor(output_bias, dtype=torch.float32)
+    last.bias.copy_(bias.repeat_interleave(len(last.bias) // len(bias)))
+    if module.noise_logvar is not None:
+        module.noise_logvar.fill_(noise_logvar)
 
 
-def weight_shapes(image_shape, n_components, hidden_channels, hidden_units):
+def weight_shapes(**architecture):
     """Shapes of the weights of a network, without making it.
 
     Parameters
     ----------
-    image_shape, n_components, hidden_channels, hidden_units
+    **architecture
         As for `ConvVAE`.
 
     Returns
@@ -296,7 +308,7 @@ def weight_shapes(image_shape, n_components, hidden_channels, hidden_units):
     shapes : dict of str to tuple of int
     """
     with torch.device("meta"):
-        module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
+        module = ConvVAE(**architecture)
     return {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
 
 
@@ -341,3 +353,20 @@ def set_weights(module, weights):
     """
     for name, weight in module.state_dict().items():
         weight.copy_(torch.tensor(weights[name]))  # one at a time, for the sake of memory
+
+
+@torch.no_grad()
+def reorder_components(weights, order):
+    """Put the components in another order, in place.
+
+    Parameters
+    ----------
+    weights : dict of str to tensor
+        Such as ``module.state_dict()``, or moments of the same shapes.
+
+    order : tensor of shape (K,)
+        Old places of the components.
+    """
+    for name in ("mu_head.weight", "mu_head.bias", "logvar_head.weight", "logvar_head.bias"):
+        weights[name].copy_(weights[name][order])
+    weights["decoder.0.weight"].copy_(weights["decoder.0.weight"][:, order])

@@ -64,6 +64,8 @@ def model_to_file(params, state):
         "pixel_range": state["pixel_range_"],
         "as_rows": state["_as_rows"],
         "likelihood": state["_likelihood"],
+        "binarize": state["_binarize"],
+        "n_active_components": state["n_active_components_"],
         "seed": state["_seed"],
         "architecture": state["_architecture"],
         "feature_names": plain(list(state.get("feature_names_in_", []))) or None,
@@ -103,6 +105,13 @@ def model_arrays(header):
     _require(type(header["as_rows"]) is bool, "as_rows")
     _require(header["likelihood"] in LIKELIHOODS, "likelihood")
     shape, architecture = header["image_shape"], header["architecture"]
+    # The first files have neither of the two.
+    _require(type(header.get("binarize", False)) is bool, "binarize")
+    n_active = header.get("n_active_components", 0)
+    _require(
+        type(n_active) is int and 0 <= n_active <= architecture["n_components"],
+        "n_active_components",
+    )
     _require(type(shape) is list and len(shape) in (2, 3), "image_shape")
     _require(all(_is_count(n) for n in shape), "image_shape")
     image_format = ImageFormat(tuple(shape), axis, (low, high), True)
@@ -111,7 +120,8 @@ def model_arrays(header):
     if names is not None:
         _require(type(names) is list and len(names) == math.prod(shape), "feature_names")
         _require(all(type(name) is str for name in names), "feature_names")
-    specs = {f"weights.{k}": (s, "<f4") for k, s in weight_shapes(**architecture).items()}
+    shapes = _weight_shapes(architecture, header["likelihood"])
+    specs = {f"weights.{name}": (s, "<f4") for name, s in shapes.items()}
     specs |= {f"history.{name}": ((header["n_epochs"],), "<f8") for name in header["history"]}
     specs["kl_per_component"] = ((architecture["n_components"],), "<f8")
     return specs
@@ -141,6 +151,7 @@ def model_from_file(header, arrays):
         "pixel_range_": tuple(header["pixel_range"]),
         "_as_rows": header["as_rows"],
         "_likelihood": header["likelihood"],
+        "_binarize": header.get("binarize", False),
         "_seed": header["seed"],
         "_architecture": _architecture(header),
         "_weights": _part(arrays, "weights"),
@@ -151,6 +162,8 @@ def model_from_file(header, arrays):
         "_skvae_version": header["skvae_version"],
     }
     state["loss_curve_"] = [row.get("train_loss", math.nan) for row in state["_history"]]
+    if "n_active_components" in header:
+        state["n_active_components_"] = header["n_active_components"]
     if header["feature_names"] is not None:
         state["feature_names_in_"] = np.array(header["feature_names"], dtype=object)
     return restored_params(header["params"]), state
@@ -221,7 +234,8 @@ def progress_arrays(header):
     _require(sorted(header["history"]) == sorted(columns), "history")
     _require(n_epochs > 0, "n_epochs")
     _require(type(header["data"]) is dict and type(header["device"]) is str, "data or device")
-    shapes = weight_shapes(**header["architecture"])
+    _require(header["params"]["likelihood"] in LIKELIHOODS, "likelihood")
+    shapes = _weight_shapes(header["architecture"], header["params"]["likelihood"])
     parts = ["weights", "first_moments", "second_moments", *["best"] * header["has_best"]]
     specs = {f"{part}.{name}": (s, "<f4") for part in parts for name, s in shapes.items()}
     return specs | {f"history.{name}": ((header["n_epochs"],), "<f8") for name in header["history"]}
@@ -403,6 +417,10 @@ def _require(condition, name):
 
 def _is_count(value):
     return type(value) is int and 0 < value <= MAX_SIDE
+
+
+def _weight_shapes(architecture, likelihood):
+    return weight_shapes(**architecture, learns_noise=LIKELIHOODS[likelihood].learns_noise)
 
 
 def _architecture(header):

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm  # a requirement of skorch
 
 from ._batches import EpochBatches, PixelNoise, ScoringBatches
 from ._elbo import elbo_terms
-from ._network import as_arrays, as_tensors, set_weights
+from ._network import as_arrays, as_tensors, reorder_components, set_weights
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
@@ -46,18 +46,24 @@ class ElboTerms(torch.nn.Module):
     ----------
     likelihood : str
         A key of `LIKELIHOODS`.
+
+    log_jacobian : float
+        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
     """
 
-    def __init__(self, likelihood):
+    def __init__(self, likelihood, log_jacobian):
         super().__init__()
         self.likelihood = likelihood
+        self.log_jacobian = log_jacobian
 
     def forward(self, output, x):
-        return elbo_terms(self.likelihood, x, *output)
+        return elbo_terms(self.likelihood, x, *output, log_jacobian=self.log_jacobian)
 
 
 class VAENet(NeuralNet):
     """A skorch net that minimises the mean of -log p(x|z) + beta * KL over the images.
+
+    `kl_weight_` stands in for beta in the steps of the optimiser; see `Warmup`.
 
     Parameters
     ----------
@@ -73,7 +79,7 @@ class VAENet(NeuralNet):
 
     def __init__(self, *args, beta, noise, **kwargs):
         super().__init__(*args, **kwargs)
-        self.beta = beta
+        self.beta = self.kl_weight_ = beta
         self.noise = noise
 
     @property
@@ -94,7 +100,7 @@ class VAENet(NeuralNet):
         # Sums over images, not means of batch means: the last batch may be short.
         n, sums = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), sums + terms.sum(1).cpu().double()
-        return negative_elbo.mean()
+        return (self.kl_weight_ * kl - log_likelihood).mean()
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
@@ -108,6 +114,28 @@ class VAENet(NeuralNet):
                     f"The loss of the {images} images became {sums[0].item()} in epoch "
                     f"{self.history[-1, 'epoch']}. {ADVICE}"
                 )
+
+
+class Warmup(Callback):
+    """Let the weight of the KL term rise from 0 to beta, linearly; Bowman et al. (2016).
+
+    Parameters
+    ----------
+    n_steps : float
+        Steps of the optimiser until beta is reached.
+
+    n_done : int
+        Steps that were done before.
+    """
+
+    def __init__(self, n_steps, n_done):
+        self.n_steps = n_steps
+        self.n_done = n_done
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            net.kl_weight_ = net.beta * min(1.0, self.n_done / self.n_steps)
+            self.n_done += 1
 
 
 class ProgressBar(Callback):
@@ -194,7 +222,18 @@ def restore_progress(net, progress, n_steps):
 
 
 def build_net(
-    module, *, likelihood, beta, batch_size, learning_rate, seed, first_epoch, device, callbacks=()
+    module,
+    *,
+    likelihood,
+    log_jacobian,
+    beta,
+    binarize,
+    batch_size,
+    learning_rate,
+    seed,
+    first_epoch,
+    device,
+    callbacks=(),
 ):
     """An initialised net around a network.
 
@@ -204,7 +243,9 @@ def build_net(
 
     likelihood : str
 
-    beta, learning_rate : float
+    log_jacobian, beta, learning_rate : float
+
+    binarize : bool
 
     batch_size, seed, first_epoch : int
 
@@ -221,6 +262,7 @@ def build_net(
         module,
         ElboTerms,
         criterion__likelihood=likelihood,
+        criterion__log_jacobian=log_jacobian,
         beta=beta,
         noise=noise,
         optimizer=torch.optim.Adam,
@@ -233,6 +275,7 @@ def build_net(
             n_components=module.n_components,
             seed=seed,
             first_epoch=first_epoch,
+            binarize=binarize,
             device=device,
         ),
         iterator_valid=partial(ScoringBatches, noise=noise, device=device),
@@ -250,6 +293,7 @@ def train(
     n_epochs,
     valid=None,
     one_cycle=True,
+    beta_warmup=0.0,
     optimizer=None,
     progress=None,
     save_progress=None,
@@ -277,6 +321,9 @@ def train(
     one_cycle : bool, default=True
         Whether the learning rate rises to its peak and falls again over the epochs; else it
         stays at the peak.
+
+    beta_warmup : float, default=0.0
+        Share of the steps over which the weight of the KL term rises to beta.
 
     optimizer : torch.optim.Optimizer, default=None
         Whose running moments to go on from.
@@ -320,10 +367,11 @@ def train(
             "valid_loss", patience, threshold=tol, threshold_mode="abs", load_best=True
         )
         own.append(stop)
+    n_steps, n_steps_done = n_epochs * n_batches, n_done * n_batches
     if one_cycle:
-        own.append(
-            _one_cycle(net_params["learning_rate"], n_epochs * n_batches, n_done * n_batches)
-        )
+        own.append(_one_cycle(net_params["learning_rate"], n_steps, n_steps_done))
+    if beta_warmup:
+        own.append(Warmup(beta_warmup * n_steps, n_steps_done))
     if save_progress is not None:
         own.append(Checkpoint(save_progress, stop))
     with tqdm(
@@ -334,7 +382,7 @@ def train(
             moments = deepcopy(optimizer.state_dict()["state"])
             net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
         if progress is not None:
-            restore_progress(net, progress, n_done * n_batches)
+            restore_progress(net, progress, n_steps_done)
         net.train_split = None if valid is None else predefined_split(valid)
         net.notify("on_train_begin", X=dataset, y=None)
         if progress is not None and stop is not None:
@@ -369,6 +417,28 @@ def _one_cycle(max_lr, n_steps, n_done):
         total_steps=n_steps + 1,  # torch counts the rate after the last step too
         last_epoch=n_done - 1,
     )
+
+
+def reorder_net(net, order):
+    """Put the components of a net in another order: its weights and Adam's moments of them.
+
+    Parameters
+    ----------
+    net : VAENet
+
+    order : ndarray of shape (K,)
+        Old places of the components.
+    """
+    order = torch.from_numpy(order).to(net.device)
+    reorder_components(net.module_.state_dict(), order)
+    states = {
+        name: net.optimizer_.state[p]
+        for name, p in net.module_.named_parameters()
+        if p in net.optimizer_.state
+    }
+    if states:  # no step, no moments
+        for moment in ("exp_avg", "exp_avg_sq"):
+            reorder_components({name: state[moment] for name, state in states.items()}, order)
 
 
 def history_rows(net, first_epoch):
