@@ -20,8 +20,8 @@ def generator_for(seed, *use):
 
 
 def checksum(pixels):
-    """A number that tells images apart: CRC-32 of the pixels of one, a tensor on the CPU."""
-    return zlib.crc32(pixels.numpy())
+    """A number that tells images apart: CRC-32 of the pixels of one, an ndarray."""
+    return zlib.crc32(pixels)
 
 
 class ImageDataset(torch.utils.data.Dataset):
@@ -35,7 +35,7 @@ class ImageDataset(torch.utils.data.Dataset):
     image_format : ImageFormat
 
     indices : ndarray of int, default=None
-        The rows that belong to the set; None: all.
+        Places of the rows that belong to the set; None: all.
 
     binarize_seed : int, default=None
         Each image is one draw of 0/1 pixels, 1 with the probability that its pixel tells; the
@@ -45,28 +45,28 @@ class ImageDataset(torch.utils.data.Dataset):
     def __init__(self, rows, image_format, indices=None, binarize_seed=None):
         self.rows = rows
         self.image_format = image_format
-        self.indices = np.arange(len(rows)) if indices is None else indices
+        self.indices = indices
         self.binarize_seed = binarize_seed
 
     def __len__(self):
-        return len(self.indices)
+        return len(self.rows if self.indices is None else self.indices)
 
     def __getitem__(self, positions):
         """x of shape (n, C, H, W) in [0, 1] at an array or a slice of positions."""
-        rows = self.rows[self.indices[positions]]  # indices copy, also from a memory map
-        x = torch.from_numpy(self.image_format.to_unit(rows))
+        if self.indices is not None:
+            positions = self.indices[positions]
+        x = torch.from_numpy(self.image_format.to_unit(self.rows[positions]))
         if self.binarize_seed is not None:
             for image in x:
-                generator = generator_for(self.binarize_seed, BINARIZE, checksum(image))
+                generator = generator_for(self.binarize_seed, BINARIZE, checksum(image.numpy()))
                 image.bernoulli_(image.clone(), generator=generator)
         return x
 
     def thinned(self):
         """At most 2,048 of the images, spread evenly over the set."""
-        step = math.ceil(len(self) / 2_048)
-        return ImageDataset(
-            self.rows, self.image_format, self.indices[::step], self.binarize_seed
-        )
+        positions = slice(None, None, math.ceil(len(self) / 2_048))
+        indices = np.arange(len(self)) if self.indices is None else self.indices
+        return ImageDataset(self.rows, self.image_format, indices[positions], self.binarize_seed)
 
     def binarized(self, seed):
         """The same images, each as one draw of 0/1 pixels."""
@@ -137,7 +137,7 @@ class PixelNoise:
 
     def __call__(self, x):
         """Noise of shape (n, K) for x of shape (n, C, H, W) on the CPU."""
-        checksums = [checksum(pixels) for pixels in x]
+        checksums = [checksum(pixels) for pixels in x.numpy()]
         return self.draws[torch.tensor(checksums) % N_NOISE]
 
 

@@ -593,7 +593,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _split(self, dataset):
         train, held_out = train_test_split(
-            dataset.indices, test_size=self.validation_fraction, random_state=self._seed
+            np.arange(len(dataset)),
+            test_size=self.validation_fraction,
+            random_state=self._seed,
         )
         return (
             ImageDataset(dataset.rows, dataset.image_format, indices)

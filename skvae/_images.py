@@ -106,9 +106,11 @@ class ImageFormat:
         low, high = self.pixel_range
         if len(self.shape) == 3 and self.channel_axis == -1:
             images = np.moveaxis(images, 1, -1)
-        X = images.astype(np.float64) * (high - low) + low
+        X = images * np.float32(high - low)
+        if low != 0:
+            X += np.float32(low)
         shape = (self.n_features,) if self.as_rows else self.shape
-        return X.astype(np.float32).reshape(len(images), *shape)
+        return X.reshape(len(images), *shape)
 
 
 def flatten_images(X):

@@ -237,7 +237,7 @@ def log_likelihood(module, dataset, likelihood, n_draws, seed):
     for i, posterior in enumerate(zip(*encode(module, dataset), strict=True)):
         mu, logvar = (torch.from_numpy(part)[None].to(device) for part in posterior)
         x = dataset[i : i + 1]
-        generator = generator_for(seed, DRAWS, checksum(x))
+        generator = generator_for(seed, DRAWS, checksum(x.numpy()))
         x, log_weights = x.to(device), []
         # Always whole chunks, so that more draws begin with the same ones.
         for _ in range(0, n_draws, CHUNK):

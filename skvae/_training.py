@@ -95,23 +95,25 @@ class VAENet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         log_likelihood, kl = self.criterion_(y_pred, X["x"])
-        negative_elbo = self.beta * kl - log_likelihood  # (n,)
-        terms = torch.stack([negative_elbo, log_likelihood, kl]).detach()
         # Sums over images, not means of batch means: the last batch may be short.
-        n, sums = self.sums_.get(training, (0, 0.0))
-        self.sums_[training] = n + len(kl), sums + terms.sum(1).cpu().double()
+        sums = torch.stack([log_likelihood.detach().sum(), kl.detach().sum()]).cpu().double()
+        n, before = self.sums_.get(training, (0, 0.0))
+        self.sums_[training] = n + len(kl), before + sums
         return (self.kl_weight_ * kl - log_likelihood).mean()
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
         for training, (n, sums) in self.sums_.items():
             prefix = "train" if training else "valid"
-            for name, value in zip(("loss", "log_likelihood", "kl"), sums / n, strict=True):
-                self.history.record(f"{prefix}_{name}", value.item())
-            if not math.isfinite(sums[0]):
+            log_likelihood, kl = (sums / n).tolist()
+            loss = self.beta * kl - log_likelihood
+            terms = {"loss": loss, "log_likelihood": log_likelihood, "kl": kl}
+            for name, value in terms.items():
+                self.history.record(f"{prefix}_{name}", value)
+            if not math.isfinite(loss):
                 images = "training" if training else "validation"
                 raise ValueError(
-                    f"The loss of the {images} images became {sums[0].item()} in epoch "
+                    f"The loss of the {images} images became {loss} in epoch "
                     f"{self.history[-1, 'epoch']}. {ADVICE}"
                 )
 

@@ -23,7 +23,7 @@ def epoch(batches):
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
 def test_every_image_counts_once_in_every_epoch(n):
     data = dataset(n)
-    batches = EpochBatches(data, 8, 3, seed=0, first_epoch=0, device="cpu")
+    batches = EpochBatches(data, 8, 3, seed=0, first_epoch=0, binarize=False, device="cpu")
     seen = [torch.cat([batch["x"] for batch in epoch(batches)]) for _ in range(2)]
     for x in seen:
         order = x[:, 0, 0, 0].argsort()
@@ -32,9 +32,10 @@ def test_every_image_counts_once_in_every_epoch(n):
         assert not torch.equal(*seen)
 
 
-def test_epochs_depend_on_seed_and_number_alone():
+@pytest.mark.parametrize("binarize", [False, True])
+def test_epochs_depend_on_seed_and_number_alone(binarize):
     def numbered(seed, first_epoch):
-        return EpochBatches(dataset(9), 4, 3, seed, first_epoch, "cpu")
+        return EpochBatches(dataset(9), 4, 3, seed, first_epoch, binarize, "cpu")
 
     resumed = numbered(5, 2)
     uninterrupted = numbered(5, 0)

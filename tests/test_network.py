@@ -12,6 +12,7 @@ from skvae._network import (
     Unfold,
     default_hidden_channels,
     initialize_weights,
+    reorder_components,
     reparametrize,
     stage_folds,
 )
@@ -47,7 +48,8 @@ def test_any_shape_goes_in_and_comes_out(image_shape, hidden_channels):
     mu, logvar = module.encode(x)
     assert mu.shape == logvar.shape == (2, 3)
     assert module.decode(mu).shape == x.shape
-    logits, mu2, logvar2 = module(x, torch.zeros(2, 3))
+    logits, mu2, logvar2, noise_logvar = module(x, torch.zeros(2, 3))
+    assert noise_logvar is None
     torch.testing.assert_close(logits, module.decode(mu))
     torch.testing.assert_close((mu2, logvar2), (mu, logvar))
 
@@ -73,7 +75,7 @@ def test_every_parameter_gets_a_gradient(image_shape):
     module = build(image_shape, hidden_channels=(4, 4))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(16, *image_shape, generator=generator)
-    logits, mu, logvar = module(x, torch.randn(16, 3, generator=generator))
+    logits, mu, logvar, _ = module(x, torch.randn(16, 3, generator=generator))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -150,9 +152,19 @@ def test_weights_are_drawn_where_their_generator_is(monkeypatch):
     initialize_weights(module, torch.Generator().manual_seed(0), [0.3])
 
 
-def test_decoder_starts_at_the_mean_pixel_of_each_channel():
-    module = ConvVAE((3, 8, 8), 2, (4,), 8)
-    initialize_weights(module, torch.Generator().manual_seed(0), [0.1, 0.5, 0.0])
+def test_logits_of_each_channel_start_at_the_bias_and_noise_at_its_value():
+    module = ConvVAE((3, 8, 8), 2, (4,), 8, learns_noise=True)
+    initialize_weights(module, torch.Generator().manual_seed(0), [0.1, 0.5, -7.0], -3.5)
     bias = module.decoder[-2].bias.reshape(3, -1)
-    expected = torch.logit(torch.tensor([0.1, 0.5, 0.001]))
+    expected = torch.tensor([0.1, 0.5, -7.0])
     torch.testing.assert_close(bias, expected[:, None].expand_as(bias))
+    assert module.noise_logvar.item() == -3.5
+
+
+def test_reordered_components_are_the_same_model():
+    module, x = build((1, 9, 8), n_components=4), torch.rand(5, 1, 9, 8)
+    (mu, logvar), order = module.encode(x), torch.tensor([2, 0, 3, 1])
+    logits = module.decode(mu)
+    reorder_components(module.state_dict(), order)
+    torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
+    torch.testing.assert_close(module.decode(mu[:, order]), logits)

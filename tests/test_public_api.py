@@ -31,7 +31,9 @@ def test_parameters_and_defaults():
         "hidden_channels": None,
         "hidden_units": 256,
         "likelihood": "bernoulli",
+        "binarize": False,
         "beta": 1.0,
+        "beta_warmup": 0.0,
         "max_iter": None,
         "batch_size": 128,
         "learning_rate": 5e-3,
@@ -47,14 +49,15 @@ def test_parameters_and_defaults():
         "verbose": 0,
     }
     kinds = [parameter.kind for parameter in parameters.values()]
-    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 20
+    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 22
 
 
 def test_methods():
     methods = {name for name in vars(ConvVAETransformer) if not name.startswith("_")}
-    assert methods - {"module_", "history_"} == {
+    assert methods - {"module_", "history_", "noise_variance_"} == {
         "fit",
         "inverse_transform",
+        "log_likelihood",
         "partial_fit",
         "posterior",
         "sample",
