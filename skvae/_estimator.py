@@ -458,7 +458,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return {
             "likelihood": self._likelihood,
             "log_jacobian": self._image_format.log_jacobian,
-            "beta": self.beta,
+            "beta": float(self.beta),
             "binarize": self.binarize,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,

@@ -4,10 +4,22 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 from torch.distributions import kl_divergence as oracle_kl
 
-from skvae._elbo import LIKELIHOODS, elbo_terms, kl_divergence, log_likelihood
+from skvae._elbo import (
+    LIKELIHOODS,
+    MIN_NOISE_VARIANCE,
+    elbo_terms,
+    kl_divergence,
+    log_likelihood,
+    log_weights,
+    natural_parameter,
+    noise_variance,
+)
+
+NOISE_LOGVAR = torch.tensor(-2.5, dtype=torch.float64)
+CONTINUOUS = [name for name, family in LIKELIHOODS.items() if family.continuous]
 
 
 @pytest.fixture
@@ -57,13 +69,96 @@ def test_bernoulli_stays_finite_at_extreme_logits():
     assert math.isclose(wrong, -2e4)
 
 
-def test_mean_is_where_the_likelihood_of_a_pixel_is_greatest():
-    logits = torch.linspace(-6, 6, 2401, dtype=torch.float64)[:, None, None, None]
-    for name, likelihood in LIKELIHOODS.items():
-        for pixel in (0.1, 0.5, 0.85):
-            x = torch.full_like(logits, pixel)
-            best = logits[log_likelihood(name, logits, x).argmax()]
-            assert abs(likelihood.mean(best).item() - pixel) < 2e-3
+def test_the_table():
+    assert CONTINUOUS == ["continuous_bernoulli", "gaussian"]
+    assert [name for name, family in LIKELIHOODS.items() if not family.bounded] == ["gaussian"]
+    assert [name for name, family in LIKELIHOODS.items() if family.learns_noise] == ["gaussian"]
+
+
+def test_continuous_bernoulli_is_that_of_torch(generator):
+    logits = 5 * randn(6, 2, 3, 4, generator=generator)
+    x = torch.rand(6, 2, 3, 4, generator=generator, dtype=torch.float64)
+    oracle = ContinuousBernoulli(logits=logits)
+    expected = oracle.log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(log_likelihood("continuous_bernoulli", logits, x), expected)
+    mean = LIKELIHOODS["continuous_bernoulli"].mean(logits)
+    torch.testing.assert_close(mean, oracle.mean)
+
+
+def test_gaussian_is_that_of_torch(generator):
+    mean, x = randn(6, 2, 3, 4, generator=generator), randn(6, 2, 3, 4, generator=generator)
+    std = noise_variance(NOISE_LOGVAR).sqrt()
+    expected = Normal(mean, std).log_prob(x).sum((1, 2, 3))
+    actual = log_likelihood("gaussian", mean, x, noise_logvar=NOISE_LOGVAR)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(LIKELIHOODS["gaussian"].mean(mean), mean)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize("logit", [-30.0, -2.0, -0.5, -1e-3, 0.0, 1e-9, 0.49, 0.51, 3.0, 20.0])
+def test_a_density_integrates_to_one_and_its_mean_is_the_mean(name, logit):
+    # A fine grid over the support; for the Gaussian, eight standard deviations.
+    low, high = (0, 1) if LIKELIHOODS[name].bounded else (logit - 3, logit + 3)
+    x = torch.linspace(low, high, 200_001, dtype=torch.float64)
+    logits = torch.full_like(x, logit)
+    column = (len(x), 1, 1, 1)
+    log_p = log_likelihood(
+        name, logits.reshape(column), x.reshape(column), noise_logvar=NOISE_LOGVAR
+    )
+    assert math.isclose(torch.trapezoid(log_p.exp(), x).item(), 1, rel_tol=1e-7)
+    mean = LIKELIHOODS[name].mean(logits[:1]).item()
+    assert math.isclose(torch.trapezoid(x * log_p.exp(), x).item(), mean, abs_tol=1e-7)
+
+
+@pytest.mark.parametrize("logit", [0.0, 1e-8, -0.4999, 0.5001, -40.0, 1e4])
+def test_continuous_bernoulli_is_stable_and_smooth_in_float32(logit):
+    v = torch.tensor([[[[logit]]]], requires_grad=True)
+    x = torch.tensor([[[[0.3]]]])
+    value = log_likelihood("continuous_bernoulli", v, x)
+    exact = v.detach().double().requires_grad_()
+    expected = log_likelihood("continuous_bernoulli", exact, x.double())
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
+    # d log p / d logit = x - mean, for a natural exponential family.
+    (gradient,) = torch.autograd.grad(value.sum(), v)
+    mean = LIKELIHOODS["continuous_bernoulli"].mean(exact.detach())
+    torch.testing.assert_close(gradient.double(), x.double() - mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_mean_is_where_the_likelihood_of_a_pixel_is_greatest(name):
+    logits = torch.linspace(-12, 12, 48_001, dtype=torch.float64)[:, None, None, None]
+    for pixel in (0.1, 0.5, 0.85):
+        x = torch.full_like(logits, pixel)
+        best = logits[log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR).argmax()]
+        assert abs(LIKELIHOODS[name].mean(best).item() - pixel) < 2e-3
+        assert abs(natural_parameter(name, x[0]).item() - best.item()) < 1e-3
+
+
+def test_natural_parameter_of_bernoulli_is_the_logit():
+    mean = torch.tensor([1e-3, 0.2, 0.5, 0.999], dtype=torch.float64)
+    torch.testing.assert_close(natural_parameter("bernoulli", mean), torch.logit(mean))
+
+
+def test_noise_variance_has_a_floor_and_is_a_variance_above_it():
+    assert noise_variance(torch.tensor(-100.0)).item() == pytest.approx(MIN_NOISE_VARIANCE)
+    assert noise_variance(torch.tensor(-1.0)).item() == pytest.approx(math.exp(-1), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_jacobian_turns_a_density_into_that_of_other_units(name, generator):
+    logits, x = randn(5, 1, 2, 2, generator=generator), torch.rand(5, 1, 2, 2).double()
+    plain = log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR)
+    scaled = log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR, log_jacobian=-1.5)
+    torch.testing.assert_close(scaled, plain - 1.5 * LIKELIHOODS[name].continuous)
+
+
+def test_log_weights_are_log_ratios_of_densities(generator):
+    mu, logvar = randn(40, 3, generator=generator), randn(40, 3, generator=generator)
+    noise, log_p = randn(40, 3, generator=generator), randn(40, generator=generator)
+    posterior = Normal(mu, torch.exp(logvar / 2))
+    z = mu + torch.exp(logvar / 2) * noise
+    ratio = (Normal(0.0, 1.0).log_prob(z) - posterior.log_prob(z)).sum(1)
+    torch.testing.assert_close(log_weights(log_p, z, noise, logvar), log_p + ratio)
 
 
 def test_terms_are_per_image_and_know_nothing_of_the_others(generator):
@@ -80,5 +175,6 @@ def test_terms_are_per_image_and_know_nothing_of_the_others(generator):
 
 def test_sums_in_the_precision_asked_for():
     x, logits = torch.rand(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
-    terms = elbo_terms("bernoulli", x, logits, torch.ones(2, 3), torch.ones(2, 3), torch.float64)
+    mu = torch.ones(2, 3)
+    terms = elbo_terms("bernoulli", x, logits, mu, mu, dtype=torch.float64)
     assert [term.dtype for term in terms] == [torch.float64] * 2

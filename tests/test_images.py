@@ -55,6 +55,22 @@ def test_values_outside_are_clipped_and_input_is_kept():
     np.testing.assert_array_equal(rows, [[-1.0, 0.0, 5.0, 11.0]])
 
 
+def test_without_bounds_values_are_kept_up_to_half_a_width_beyond():
+    rows = np.array([[-6.0, -4.0, 13.0, 1e300]])
+    unit = ImageFormat((2, 2), -1, (0.0, 10.0), True, bounded=False).to_unit(rows)
+    np.testing.assert_array_equal(unit.ravel(), np.float32([-0.5, -0.4, 1.3, 1.5]))
+
+
+@pytest.mark.parametrize("pixel_range", [(0.0, 255.0), (-3.0, -1.0), (2.0, 2.0)])
+def test_log_jacobian_is_that_of_the_scaling(pixel_range):
+    image_format = ImageFormat((2, 3), -1, pixel_range, True)
+    # Six independent pixels: the determinant is the product of their slopes.
+    rows = np.array([[pixel_range[0]] * 6, [pixel_range[1]] * 6])
+    dark, light = image_format.to_unit(rows)
+    slope = (light - dark).ravel() / (rows[1] - rows[0]) if np.ptp(rows) else np.ones(6)
+    np.testing.assert_allclose(image_format.log_jacobian, np.log(slope).sum(), atol=1e-12)
+
+
 def test_large_offsets_keep_their_digits():
     rows = 1e9 + np.linspace(0, 1, 4)[None]
     image_format = ImageFormat((2, 2), -1, (1e9, 1e9 + 1), True)
@@ -141,12 +157,14 @@ def test_flatten_images():
 
 
 def test_warning_names_both_ranges():
-    rows = np.array([[0.0, 255.0]])
+    rows, unit = np.array([[0.0, 255.0]]), ImageFormat((1, 2), -1, (0.0, 1.0), True)
     with pytest.warns(UserWarning, match=r"from 0 to 255, far outside the pixel range \(0, 1\)"):
-        warn_if_outside(rows, (0.0, 1.0))
+        warn_if_outside(rows, unit)
     with pytest.warns(UserWarning, match="far outside"):
-        warn_if_outside(rows.astype(np.uint8), (0.0, 1.0))
+        warn_if_outside(rows.astype(np.uint8), unit)
+    with pytest.warns(UserWarning, match=r"they are clipped to \(-0.5, 1.5\)\."):
+        warn_if_outside(rows, ImageFormat((1, 2), -1, (0.0, 1.0), True, bounded=False))
     # A little beyond the training images, or no way to be outside: no warning.
-    warn_if_outside(np.array([[-0.2, 1.4]]), (0.0, 1.0))
-    warn_if_outside(rows.astype(np.uint8), (0.0, 255.0))
-    warn_if_outside(np.array([[True, False]]), (0.0, 1.0))
+    warn_if_outside(np.array([[-0.2, 1.4]]), unit)
+    warn_if_outside(rows.astype(np.uint8), ImageFormat((1, 2), -1, (0.0, 255.0), True))
+    warn_if_outside(np.array([[True, False]]), unit)
