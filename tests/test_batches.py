@@ -47,6 +47,28 @@ def test_epochs_depend_on_seed_and_number_alone(binarize):
     assert not torch.equal(epoch(numbered(6, 2))[0]["noise"], epochs[2][0]["noise"])
 
 
+def test_binarised_anew_at_every_showing():
+    rows = np.full((4_000, 4), 51, np.uint8)  # a fifth of 255
+    data = ImageDataset(rows, FORMAT)
+    batches = EpochBatches(data, 128, 3, seed=0, first_epoch=0, binarize=True, device="cpu")
+    first, second = (torch.cat([batch["x"] for batch in epoch(batches)]) for _ in range(2))
+    assert set(first.unique().tolist()) == {0, 1}
+    for x in (first, second):
+        assert abs(x.mean() - 0.2) < 4 * 0.4 / 16_000**0.5
+    # As often both light as two independent draws.
+    assert abs((first * second).mean() - 0.04) < 4 * 0.2 / 16_000**0.5
+
+
+def test_binarised_once_for_each_image():
+    data = dataset(60).binarized(seed=1)
+    x, order = data[:], np.random.default_rng(0).permutation(60)
+    assert set(x.unique().tolist()) == {0, 1}
+    assert torch.equal(data[order], x[order])
+    assert torch.equal(data[7:8], x[7:8])
+    assert torch.equal(data.thinned()[:], x)
+    assert not torch.equal(dataset(60).binarized(seed=2)[:], x)
+
+
 def test_a_subset_holds_its_rows_in_order():
     data = dataset(10, np.array([3, 5, 8]))
     assert len(data) == 3

@@ -5,10 +5,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from conftest import SMALL
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer
-from skvae._inference import CHUNK, resolve_device
+from skvae._batches import ImageDataset, PixelNoise
+from skvae._elbo import MIN_NOISE_VARIANCE
+from skvae._images import ImageFormat
+from skvae._inference import CHUNK, elbo, log_likelihood, resolve_device
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,26 @@ def test_kl_per_component_is_that_of_the_training_images(digits):
     mean, std = map(torch.from_numpy, vae.posterior(images))
     normal = torch.distributions.Normal
     expected = torch.distributions.kl_divergence(normal(mean, std), normal(0.0, 1.0)).mean(0)
-    np.testing.assert_allclose(vae.kl_per_component_, expected.numpy(), rtol=1e-4, atol=1e-6)
+    assert_allclose(vae.kl_per_component_, expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_components_are_sorted_by_what_they_tell(digits):
+    images = digits[0]
+    params = {"n_components": 8, "hidden_channels": (16,), "hidden_units": 64}
+    params |= {"max_iter": 60, "pixel_range": (0, 16), "random_state": 0}
+    vae = ConvVAETransformer(**params).fit(images)
+    assert (np.diff(vae.kl_per_component_) <= 0).all()
+    mu = vae.transform(images)
+    active = (mu.var(0) > 0.01).sum()
+    assert vae.n_active_components_ == active
+    assert active >= 2
+    # Without the first two, reconstructions are worse than without the last two.
+    errors = []
+    for silent in (slice(0, 2), slice(-2, None)):
+        z = mu.copy()
+        z[:, silent] = 0
+        errors.append(np.mean((vae.inverse_transform(z) - images) ** 2))
+    assert errors[0] > errors[1]
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +120,179 @@ def test_elbo_is_an_unbiased_estimate(line):
     exact = (q * log_lik).sum(1) * (z[1] - z[0]) - kl
     errors = vae.score_samples(images) - exact
     assert abs(errors.mean()) < 4 * errors.std() / np.sqrt(len(images))
+
+
+def test_log_likelihood_nears_the_evidence_as_draws_grow(line):
+    vae, images = line
+    z, log_lik = quadrature(vae, images)
+    log_joint = log_lik - z**2 / 2 - np.log(2 * np.pi) / 2
+    evidence = np.logaddexp.reduce(log_joint, axis=1) + np.log(z[1] - z[0])
+    few, many = (vae.log_likelihood(images, n) for n in (5, 5_000))
+    # Where the posterior of an image has two humps, of which q knows one, few weights count.
+    assert np.quantile(np.abs(many - evidence), 0.95) < 0.1
+    assert abs((many - evidence).mean()) < 0.01
+    assert vae.score(images) < few.mean() < many.mean() + 0.01
+
+
+@pytest.mark.parametrize("binarize", [False, True])
+def test_log_likelihood_of_a_row_does_not_depend_on_the_others(digits, binarize):
+    images = digits[0][:150]
+    vae = ConvVAETransformer(**SMALL, max_iter=2, pixel_range=(0, 16), binarize=binarize)
+    vae.fit(images)
+    together = vae.log_likelihood(images, 3)
+    assert together.shape == (150,)
+    assert together.dtype == np.float64
+    order = np.random.default_rng(0).permutation(150)
+    assert_array_equal(vae.log_likelihood(images[order], 3), together[order])
+    assert_array_equal(vae.log_likelihood(images[7:8], 3), together[7:8])
+
+
+def test_many_draws_begin_with_the_few(small, digits):
+    # So that the estimates of one image by more draws are means that go on.
+    images, n = digits[0][:4], 2 * CHUNK + 9
+    means = [np.exp(small.log_likelihood(images, m) + 25) for m in (n, n - 1)]
+    last = n * means[0] - (n - 1) * means[1]
+    assert (last > 0).all()
+    assert len(set(last)) == 4
+
+
+def test_one_draw_is_unbiased_for_the_likelihood_not_its_logarithm(small, digits):
+    one, hundred = (small.log_likelihood(digits[0][:200], n).mean() for n in (1, 100))
+    assert one < hundred
+
+
+@pytest.mark.parametrize("n_draws", [0, -1, 2.5, None, "many"])
+def test_bad_number_of_draws(small, digits, n_draws):
+    with pytest.raises(
+        ValueError, match=f"n_draws must be a whole number above 0. Got {n_draws!r}"
+    ):
+        small.log_likelihood(digits[0][:2], n_draws)
+
+
+class ProbabilisticPCA(torch.nn.Module):
+    """A linear decoder with Gaussian noise, and its exact posterior; Tipping & Bishop (1999)."""
+
+    def __init__(self, pca, image_shape):
+        super().__init__()
+        noise = pca.noise_variance_
+        weights = pca.components_ * np.sqrt(pca.explained_variance_ - noise)[:, None]  # (K, D)
+        self.image_shape = (1, *image_shape)
+        self.noise_logvar = torch.nn.Parameter(torch.tensor(np.log(noise - MIN_NOISE_VARIANCE)))
+        self.weights, self.mean = torch.tensor(weights), torch.tensor(pca.mean_)
+        # The principal axes are orthogonal: the components of the posterior are independent.
+        self.precision = (self.weights**2).sum(1) / noise + 1
+        self.noise = noise
+
+    def encode(self, x):
+        mu = (x.flatten(1).double() - self.mean) @ self.weights.T / self.noise / self.precision
+        return mu, -torch.log(self.precision).expand_as(mu)
+
+    def decode(self, z):
+        return (z.double() @ self.weights + self.mean).reshape(-1, *self.image_shape)
+
+    def forward(self, x, noise):
+        mu, logvar = self.encode(x)
+        z = mu + torch.exp(logvar / 2) * noise
+        return self.decode(z), mu, logvar, self.noise_logvar
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """Images of 3 x 4 pixels, in units from -40 to 90, of two factors and noise."""
+    rng = np.random.default_rng(0)
+    factors, loadings = rng.standard_normal((3_000, 2)), rng.standard_normal((2, 12))
+    return 25 + 7 * (factors @ loadings) + 3 * rng.standard_normal((3_000, 12))
+
+
+def test_linear_model_has_the_evidence_of_probabilistic_pca(linear):
+    images = linear[:1_000]
+    low, high = images.min(), images.max()
+    unit = (images - low) / (high - low)
+    module = ProbabilisticPCA(PCA(2).fit(unit), (3, 4))
+    expected = PCA(2).fit(images).score_samples(images)  # in the units of images
+    image_format = ImageFormat((3, 4), -1, (low, high), True, bounded=False)
+    dataset = ImageDataset(images, image_format)
+    # With the exact posterior every importance weight is p(x), with any number of draws.
+    for n_draws in (1, 3):
+        estimate = log_likelihood(module, dataset, "gaussian", n_draws, seed=0)
+        assert_allclose(estimate, expected, atol=1e-3)
+    bound = elbo(module, dataset, "gaussian", PixelNoise(2, seed=0))
+    errors = bound - expected
+    assert abs(errors.mean()) < 4 * errors.std() / np.sqrt(len(errors))
+
+
+def test_trained_gaussian_is_below_the_evidence_and_near_it(linear):
+    train, test = linear[:2_500], linear[2_500:]
+    vae = ConvVAETransformer(
+        2,
+        image_shape=(3, 4),
+        likelihood="gaussian",
+        hidden_channels=(16,),
+        hidden_units=64,
+        max_iter=60,
+        random_state=0,
+    ).fit(train)
+    pca = PCA(2).fit(train)
+    evidence = pca.score(test)
+    # The evidence of the model that made the images, but for 500 draws of chance; measured
+    # distance: see the assertion. Both in the units of the images.
+    assert evidence - 0.5 < vae.score(test) < evidence + 0.05
+    assert evidence - 0.5 < vae.log_likelihood(test).mean() < evidence + 0.1
+    assert_allclose(vae.noise_variance_, pca.noise_variance_, rtol=0.1)
+
+
+@pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian"])
+def test_densities_are_in_the_units_of_the_images(digits, likelihood):
+    images = digits[0][:200].astype(np.float64)
+    params = {**SMALL, "likelihood": likelihood, "max_iter": 3}
+    vae = ConvVAETransformer(**params).fit(images)
+    other = ConvVAETransformer(**params).fit(images * 1_000 - 77)
+    shift = 64 * np.log(1_000)
+    assert_allclose(
+        other.score_samples(images * 1_000 - 77), vae.score_samples(images) - shift, rtol=1e-3
+    )
+    assert_allclose(other.loss_curve_, np.array(vae.loss_curve_) + shift, rtol=1e-3)
+    assert_allclose(
+        other.log_likelihood(images[:20] * 1_000 - 77),
+        vae.log_likelihood(images[:20]) - shift,
+        rtol=1e-3,
+    )
+
+
+def test_bernoulli_is_a_probability_in_any_units(digits):
+    images = digits[0][:200].astype(np.float64)
+    vae, other = (
+        ConvVAETransformer(**SMALL, max_iter=2).fit(images * scale) for scale in (1, 1_000)
+    )
+    assert_allclose(other.score_samples(images * 1_000), vae.score_samples(images), rtol=1e-4)
+
+
+def test_noise_variance_is_there_for_the_gaussian_alone(small, digits):
+    assert not hasattr(small, "noise_variance_")
+    vae = ConvVAETransformer(**SMALL, likelihood="gaussian", max_iter=5, pixel_range=(0, 16))
+    vae.fit(digits[0])
+    residuals = digits[0] - vae.inverse_transform(vae.transform(digits[0]))
+    # Early in training the two are of the same order.
+    assert 0.5 < vae.noise_variance_ / residuals.var() < 2
+
+
+def test_scores_of_binarised_images_are_those_of_one_draw_of_each(digits):
+    images = digits[0][:300]
+    vae = ConvVAETransformer(**SMALL, binarize=True, pixel_range=(0, 16), max_iter=3).fit(images)
+    drawn = vae._scoring_dataset(images)[:].numpy()
+    assert set(np.unique(drawn)) == {0, 1}
+    # Pixels that are certain stay; the others are one as often as they say.
+    x = images[:, None] / 16
+    assert_array_equal(drawn[(x == 0) | (x == 1)], x[(x == 0) | (x == 1)])
+    for level in (0.25, 0.5, 0.75):
+        pixels = drawn[x == level]
+        assert abs(pixels.mean() - level) < 4 * 0.5 / np.sqrt(len(pixels))
+    # 0/1 images are taken as they are: scoring the draws is scoring the images.
+    assert_array_equal(vae.score_samples(16 * drawn[:, 0]), vae.score_samples(images))
+    assert_array_equal(vae.log_likelihood(16 * drawn[:9, 0], 5), vae.log_likelihood(images[:9], 5))
+    grey = pickle.loads(pickle.dumps(vae))
+    grey._binarize = False
+    assert (grey.score_samples(images) != vae.score_samples(images)).all()
 
 
 def test_scores_do_not_depend_on_beta_of_training(line):

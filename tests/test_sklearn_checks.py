@@ -16,6 +16,9 @@ ESTIMATORS = [
     ConvVAETransformer(image_shape=(1, -1), max_iter=3),
     ConvVAETransformer(image_shape=(-1, 1, 1), channel_axis=0, max_iter=3),
     ConvVAETransformer(early_stopping=True, max_iter=5),
+    ConvVAETransformer(likelihood="gaussian", max_iter=5),
+    ConvVAETransformer(likelihood="continuous_bernoulli"),
+    ConvVAETransformer(binarize=True, beta_warmup=0.5, max_iter=5),
 ]
 
 # Importable, but not among those that `check_estimator` runs.

@@ -34,8 +34,12 @@ def assert_same_model(vae, other, X):
     assert_array_equal(other.kl_per_component_, vae.kl_per_component_)
     assert other.loss_curve_ == vae.loss_curve_
     pd.testing.assert_frame_equal(other.history_, vae.history_)
+    assert_array_equal(other.log_likelihood(X[:3], 2), vae.log_likelihood(X[:3], 2))
     for name in ("image_shape_", "pixel_range_", "n_features_in_", "n_components_", "n_iter_"):
         assert getattr(other, name) == getattr(vae, name)
+    assert other.n_active_components_ == vae.n_active_components_
+    if vae.likelihood == "gaussian":
+        assert other.noise_variance_ == vae.noise_variance_
 
 
 # Saving and loading
@@ -49,6 +53,9 @@ def assert_same_model(vae, other, X):
         ({"image_shape": (4, 5, 3), "channel_axis": -1}, (30, 60)),
         ({"channel_axis": 0, "hidden_channels": [4, 6]}, (30, 3, 5, 7)),
         ({"early_stopping": True, "pixel_range": (-3, 3), "random_state": None}, (30, 17)),
+        ({"likelihood": "gaussian", "n_components": 1}, (30, 17)),
+        ({"likelihood": "continuous_bernoulli"}, (30, 8, 8)),
+        ({"binarize": True, "beta_warmup": 0.5}, (30, 8, 8)),
     ],
     ids=str,
 )
@@ -161,6 +168,8 @@ def test_a_file_of_format_version_1_is_readable_for_ever():
         assert_allclose(vae.inverse_transform(z), expected["reconstructions"], rtol=1e-3, atol=1e-3)
         assert_allclose(vae.score_samples(expected["images"]), expected["elbo"], rtol=1e-4)
     assert vae.n_iter_ == 15
+    assert not vae._binarize
+    assert not hasattr(vae, "n_active_components_")  # which the first files do not tell
     assert vae.history_["train_loss"].iloc[-1] == vae.loss_curve_[-1]
 
 
@@ -193,6 +202,8 @@ LIES = {
     "pixel_range": [0.0, float("nan")],
     "as_rows": "yes",
     "likelihood": "gamma",
+    "binarize": 1,
+    "n_active_components": 4,
     "seed": -1,
     "architecture": {},
     "architecture.n_components": 4,
@@ -212,6 +223,9 @@ MORE_LIES = [
     ("n_epochs", True),
     ("seed", KeyError),
     ("weights", KeyError),
+    ("likelihood", "gaussian"),  # whose noise is not among the weights
+    ("n_active_components", -1),
+    ("n_active_components", True),
     ("channel_axis", -1.0),
     ("params.checkpoint", "evil.txt"),
     ("params.callbacks", []),
@@ -252,6 +266,8 @@ def test_lies_are_refused(small, tmp_path, path, value):
         ("data", KeyError),
         ("device", 3),
         ("params", {}),
+        ("params.likelihood", "gaussian"),
+        ("params.likelihood", "gamma"),
         ("architecture.hidden_channels", []),
         ("seed", "0"),
     ],
@@ -345,12 +361,19 @@ class Crash(Callback):
 
 
 @pytest.mark.parametrize("random_state", [0, None])
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_resumed_fit_ends_as_if_it_had_never_stopped(
-    digits, tmp_path, early_stopping, random_state
-):
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"early_stopping": False},
+        {"early_stopping": True},
+        {"early_stopping": True, "n_iter_no_change": 5, "binarize": True},
+        {"early_stopping": False, "likelihood": "gaussian", "beta_warmup": 0.7},
+    ],
+    ids=str,
+)
+def test_a_resumed_fit_ends_as_if_it_had_never_stopped(digits, tmp_path, others, random_state):
     images = digits[0]
-    params = {"early_stopping": early_stopping, "max_iter": 8, "n_iter_no_change": 2}
+    params = {"max_iter": 8, "n_iter_no_change": 2, **others}
     params |= {"random_state": random_state, "checkpoint": tmp_path / "checkpoint", "tol": 0.3}
     for epoch in (1, 2, 3, 5):
         with pytest.raises(RuntimeError, match="crash"):

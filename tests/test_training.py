@@ -3,6 +3,7 @@
 import gc
 import threading
 import time
+import warnings
 import weakref
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 import torch
 from conftest import SMALL
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 
 from skvae import ConvVAETransformer
-from skvae._training import default_max_iter
+from skvae._training import default_max_iter, reorder_net
 
 
 def fit(images, **params):
@@ -70,6 +72,141 @@ def test_beta_trades_kl_for_likelihood(digits):
         loose.history_["train_log_likelihood"].iloc[-1]
         > tight.history_["train_log_likelihood"].iloc[-1]
     )
+
+
+class Weights(Callback):
+    """Note the weight of the KL term in every step."""
+
+    def initialize(self):
+        self.weights = []
+        return self
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.weights.append(net.kl_weight_)
+
+
+def test_warm_up_raises_the_weight_of_the_kl_term(digits):
+    note = Weights()
+    fit(digits[0], beta=2.0, beta_warmup=0.5, max_iter=4, callbacks=[note])
+    expected = 2.0 * np.minimum(1, np.arange(52) / 26)
+    assert_allclose(note.weights, expected)
+    fit(digits[0], beta=2.0, callbacks=[note])
+    assert note.weights == [2.0] * 39
+
+
+def test_losses_are_recorded_with_beta_during_warm_up(digits):
+    history = fit(digits[0], beta=2.0, beta_warmup=1.0, early_stopping=True).history_
+    for phase in ("train", "valid"):
+        terms = 2.0 * history[f"{phase}_kl"] - history[f"{phase}_log_likelihood"]
+        assert_allclose(history[f"{phase}_loss"], terms, rtol=1e-5)
+
+
+def test_warm_up_keeps_more_components_than_none(digits):
+    learner = {"n_components": 8, "hidden_channels": (16,), "hidden_units": 64, "beta": 4.0}
+    active = [
+        fit(digits[0], max_iter=60, beta_warmup=share, **learner).n_active_components_
+        for share in (0.0, 0.8)
+    ]
+    assert active[1] >= active[0]
+
+
+def test_an_end_within_the_warm_up_warns(digits):
+    params = {"early_stopping": True, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 20}
+    with pytest.warns(UserWarning, match=r"ended in epoch 2, within .*\(beta_warmup=0.5 of 20"):
+        fit(digits[0], beta_warmup=0.5, **params)
+    assert fit(digits[0], beta_warmup=0.05, **params).n_iter_ == 2  # a warning would be an error
+
+
+def test_warm_up_does_not_touch_partial_fit(digits):
+    note = Weights()
+    ConvVAETransformer(**SMALL, beta_warmup=1.0, callbacks=[note]).partial_fit(digits[0])
+    assert note.weights == [1.0] * 13
+
+
+def test_collapse_is_told(digits):
+    with pytest.warns(ConvergenceWarning, match=r"Only 0 of 3 components are active.*beta_warmup"):
+        vae = fit(digits[0], beta=1e3)
+    assert vae.n_active_components_ == 0
+    assert vae.transform(digits[0]).var(0).max() < 0.01
+    # One of one is enough.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learner = {"n_components": 1, "hidden_channels": (16,), "hidden_units": 64}
+        assert fit(digits[0], max_iter=30, **learner).n_active_components_ == 1
+
+
+def test_sorting_takes_adam_along(digits):
+    # An epoch after the sorted fit is, but for the order, the epoch after the unsorted one.
+    images = digits[0]
+    vae = fit(images, n_components=4)
+    order = np.array([2, 0, 3, 1])
+    other = fit(images, n_components=4)
+    reorder_net(other.net_, order)
+    assert_array_equal(other.transform(images), vae.transform(images)[:, order])
+    moments = [
+        {name: net.optimizer_.state[p]["exp_avg_sq"] for name, p in net.module_.named_parameters()}
+        for net in (vae.net_, other.net_)
+    ]
+    assert torch.equal(moments[1]["mu_head.weight"], moments[0]["mu_head.weight"][order])
+    assert torch.equal(moments[1]["logvar_head.bias"], moments[0]["logvar_head.bias"][order])
+    assert torch.equal(moments[1]["decoder.0.weight"], moments[0]["decoder.0.weight"][:, order])
+    assert torch.equal(moments[1]["mu_head.bias"], moments[0]["mu_head.bias"][order])
+
+
+def test_partial_fit_leaves_components_in_their_places(digits):
+    images = digits[0]
+    vae = fit(images, learning_rate=1e-30)
+    z, n_before = vae.transform(images), vae.n_iter_
+    vae.partial_fit(images[::-1])
+    assert vae.n_iter_ == n_before + 1
+    assert_allclose(vae.transform(images), z, atol=1e-6)
+
+
+def test_binarised_training_learns_from_all_draws(digits):
+    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 60}
+    images, held_out = digits[0][:300], digits[0][300:]
+    vae = fit(images, binarize=True, early_stopping=True, **learner)
+    assert vae.score(held_out) < vae.log_likelihood(held_out).mean() < 0
+    expected = vae.score(held_out)
+    assert_array_equal(vae.score_samples(held_out[::-1])[::-1], vae.score_samples(held_out))
+    grey = fit(images, **learner)
+    grey._binarize = True  # the same draws: both are trained on the same distribution in the mean
+    assert abs(grey.score(held_out) - expected) < 3
+
+
+@pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian"])
+def test_binarised_pixels_are_bernoulli(digits, likelihood):
+    with pytest.raises(ValueError, match=f"binarize=True needs .* Got likelihood='{likelihood}'"):
+        fit(digits[0], binarize=True, likelihood=likelihood)
+
+
+def test_warm_start_needs_the_same_likelihood(digits):
+    vae = fit(digits[0], warm_start=True)
+    with pytest.raises(ValueError, match=r"likelihood.: 'bernoulli'.*ask for.*'gaussian'"):
+        vae.set_params(likelihood="gaussian").fit(digits[0])
+    with pytest.raises(ValueError, match="ask for"):
+        vae.partial_fit(digits[0])
+
+
+@pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian"])
+def test_every_family_learns(digits, likelihood):
+    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 60}
+    images, held_out = digits[0][:300], digits[0][300:]
+    vae = fit(images, likelihood=likelihood, **learner)
+    assert vae.loss_curve_[-1] < vae.loss_curve_[0] - 30
+    mean = np.mean((images.mean(0) - held_out) ** 2)
+    reconstructions = vae.inverse_transform(vae.transform(held_out))
+    assert np.mean((reconstructions - held_out) ** 2) < 0.75 * mean
+    assert vae.score(held_out) < vae.log_likelihood(held_out).mean()
+
+
+def test_gaussian_keeps_pixels_a_little_outside(digits):
+    vae = fit(digits[0], likelihood="gaussian")
+    image = digits[0][:1].astype(np.float64)
+    brighter = np.where(image == 15, 20.0, image)  # within half a width of the range: no warning
+    assert vae.score(brighter) != vae.score(image)
+    with pytest.warns(UserWarning, match=r"clipped to \(-8, 24\)"):
+        assert vae.score(10 * image) == vae.score(np.minimum(10 * image, 24))
 
 
 class Rates(Callback):
