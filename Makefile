@@ -42,6 +42,8 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/quality.py $(BENCH_DATA)
 	$(BENCH)/scaling.py $(BENCH_DATA)
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
+	$(BENCH)/pictures.py $(BENCH_DATA)
+	$(BENCH)/likelihood.py $(BENCH_DATA)
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
 soak: $(READY) ## Test reliability at length (about 10 minutes)

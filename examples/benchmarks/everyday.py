@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 from _common import argument_parser, interleave, load_images, ratios, report, spread
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -24,13 +25,15 @@ def main():
     if arguments.quick:
         vars(arguments).update(train=500, rounds=2)
     images = load_images(arguments.data, arguments.train)
-    X, y = images.train, images.train_labels
+    X = images.train
+    large = X.reshape(len(X), -1), images.train_labels
+    small = load_digits(return_X_y=True)
 
-    def search(n_jobs):
+    def search(rows, labels, n_jobs):
         vae = ConvVAETransformer(max_iter=3, device="cpu", random_state=arguments.seed)
         pipeline = make_pipeline(vae, LogisticRegression(max_iter=1000))
         grid = {"convvaetransformer__n_components": [2, 5, 10, 20]}
-        GridSearchCV(pipeline, grid, cv=2, refit=False, n_jobs=n_jobs).fit(rows, y)
+        GridSearchCV(pipeline, grid, cv=2, refit=False, n_jobs=n_jobs).fit(rows, labels)
 
     def fit(verbose):
         vae = ConvVAETransformer(max_iter=3, random_state=arguments.seed, verbose=verbose)
@@ -40,10 +43,15 @@ def main():
     def run(code):
         subprocess.run([sys.executable, "-c", code], check=True)
 
-    rows = X.reshape(len(X), -1)
-    search(2)  # starts the workers
+    search(*small, 2)  # starts the workers
     pairs = {
-        "grid search of 4, n_jobs=1 / n_jobs=2": (lambda: search(1), lambda: search(2)),
+        f"grid search of 4, {title}, n_jobs=1 / n_jobs=2": (
+            lambda data=data: search(*data, 1),
+            lambda data=data: search(*data, 2),
+        )
+        for title, data in {"8 x 8": small, "28 x 28": large}.items()
+    }
+    pairs |= {
         "fit with verbose=1 / verbose=0": (lambda: fit(1), lambda: fit(0)),
         "import skvae / import torch, sklearn, skorch": (
             lambda: run("import skvae"),

@@ -16,7 +16,7 @@ from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
-from _common import argument_parser, load_images, ratios, report, run_worker, spread
+from _common import argument_parser, ellipses, load_images, ratios, report, run_worker, spread
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer
@@ -71,22 +71,6 @@ def write_repeated(path, base, n, seed):
         noise = rng.integers(-16, 17, (len(rows), *base.shape[1:]), dtype=np.int16)
         images[rows[0] : rows[-1] + 1] = np.clip(base[rows % len(base)] + noise, 0, 255)
     images.flush()
-
-
-def ellipses(n, side, seed):
-    """Pictures of one soft ellipse each, of random place, size, angle and brightness."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side] / side
-    centre, radii = rng.uniform(0.3, 0.7, (2, n, 1, 1)), rng.uniform(0.1, 0.4, (2, n, 1, 1))
-    angle, brightness = rng.uniform(0, np.pi, (n, 1, 1)), rng.uniform(128, 255, (n, 1, 1))
-    pictures = np.empty((n, side, side), np.uint8)
-    for rows in np.array_split(np.arange(n), -(-n // 256)):
-        dy, dx = y - centre[0, rows], x - centre[1, rows]
-        sine, cosine = np.sin(angle[rows]), np.cos(angle[rows])
-        along, across = cosine * dx + sine * dy, cosine * dy - sine * dx
-        distance = (along / radii[0, rows]) ** 2 + (across / radii[1, rows]) ** 2
-        pictures[rows] = brightness[rows] / (1 + np.exp(8 * (distance - 1)))
-    return pictures
 
 
 def measure_all(cases, arguments):

@@ -43,7 +43,7 @@ PEER_TABLE = {
     "skorch": Peer("skorch, Keras' net", "skorch_docs.py", 10, 6),
 }
 # Epochs; below one, the share of the training images that is shown once.
-BUDGETS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 3, 4, 6, 8, 12, 16)
+BUDGETS = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 1, 2, 3, 4, 6, 8, 12, 16)
 
 
 def main():
