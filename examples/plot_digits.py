@@ -13,6 +13,7 @@ IDX files of MNIST) for the full data set.
 """
 
 import argparse
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,6 +22,7 @@ import pandas as pd
 import torch
 from _datasets import load
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.model_selection import cross_val_score
@@ -51,7 +53,10 @@ print(
 # No label is used. All that the model needs to know of the images is in the array.
 pixel_range = (0, 16) if digits.name == "digits" else None
 vae = ConvVAETransformer(n_components=K, pixel_range=pixel_range, random_state=0, verbose=1)
-vae.fit(digits.train_images)
+with warnings.catch_warnings():
+    # Pictures as small as 8 x 8 do not fill ten components; the numbers below tell how many.
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    vae.fit(digits.train_images)
 vae_train, vae_test = vae.transform(digits.train_images), vae.transform(digits.test_images)
 
 # %%
@@ -127,7 +132,8 @@ x = pixels_test * 255 / vae.pixel_range_[1]
 blind = -(x * np.log(mean_image) + (1 - x) * np.log1p(-mean_image)).sum(1).mean()
 
 print(f"\nPictures: {', '.join(str(path) for path in sorted(args.out.glob('*.png')))}")
-print(f"Training took {vae.history_['duration'].sum():.0f} s, {vae.n_iter_} epochs\n")
+print(f"Training took {vae.history_['duration'].sum():.0f} s, {vae.n_iter_} epochs")
+print(f"Active components: {vae.n_active_components_} of {K}\n")
 print("Test images, nats per image")
 print(f"  -ELBO                            {-elbo:8.2f}")
 print(f"    -log p(x|z)                    {-elbo - kl:8.2f}")

@@ -42,6 +42,7 @@ def test_demo_draws_its_pictures(demo):
         assert f"pictures/{name}.png" in done.stdout
         assert_picture(folder / "pictures" / f"{name}.png")
     assert "200/200" in done.stderr  # the progress bar
+    assert 1 <= number(r"Active components: (\d+) of 10", done.stdout) <= 10
 
 
 def test_demo_terms_add_up_and_beat_a_model_that_ignores_z(demo):
@@ -77,6 +78,19 @@ def test_pipelines_and_searches(tmp_path):
     elbos = [float(a) for a in re.findall(r"held-out ELBO (-[\d.]+)", out)]
     assert elbos == sorted(elbos)
     assert_picture(tmp_path / "pictures" / "components.png")
+
+
+def test_the_number_of_components(tmp_path):
+    out = run("plot_n_components.py", "--max-iter", "12", cwd=tmp_path).stdout
+    rows = [line.split() for line in out.splitlines() if re.match(r" *\d+ +-\d", line)]
+    table = {int(row[0]): [float(cell) for cell in row[1:]] for row in rows}
+    assert list(table) == [1, 2, 4, 8, 16, 32]
+    elbo, log_p, active = ({K: row[i] for K, row in table.items()} for i in (0, 2, 4))
+    assert f"Best: {max(elbo, key=elbo.get)} components" in out
+    assert all(log_p[K] > elbo[K] for K in table)
+    assert all(active[K] <= K for K in table)
+    assert elbo[4] > elbo[1]
+    assert_picture(tmp_path / "pictures" / "n_components.png")
 
 
 @pytest.fixture
