@@ -22,7 +22,6 @@ import pandas as pd
 import torch
 from _datasets import load
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.model_selection import cross_val_score
@@ -55,7 +54,7 @@ pixel_range = (0, 16) if digits.name == "digits" else None
 vae = ConvVAETransformer(n_components=K, pixel_range=pixel_range, random_state=0, verbose=1)
 with warnings.catch_warnings():
     # Pictures as small as 8 x 8 do not fill ten components; the numbers below tell how many.
-    warnings.simplefilter("ignore", ConvergenceWarning)
+    warnings.filterwarnings("ignore", "Only .* components are active")
     vae.fit(digits.train_images)
 vae_train, vae_test = vae.transform(digits.train_images), vae.transform(digits.test_images)
 

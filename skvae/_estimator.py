@@ -15,7 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.exceptions import ConvergenceWarning, InconsistentVersionWarning
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -78,7 +78,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     pixel_range : tuple of float, default=None
         ``(low, high)``, the values of X that are the darkest and the lightest pixel. None:
         (0, 255) for uint8, (0, 1) for bool, else the least and the greatest value of the
-        training data.
+        training data. Values outside are clipped: to the range, or with the Gaussian
+        likelihood to half its width beyond.
 
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, from the image inwards; the decoder mirrors
@@ -98,15 +99,17 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Whether training draws 0/1 pixels anew at every showing of an image, 1 with the
         probability that its pixel scaled to [0, 1] tells. Scores then are those of one such
         draw for each image, which belongs to the image; 0/1 images stay as they are.
-        `transform` and `posterior` take images as they are. Only with "bernoulli".
+        `transform` and `posterior` take images as they are, but `kl_per_component_` and
+        `n_active_components_` are those of draws. Only with "bernoulli".
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always use 1.
 
     beta_warmup : float, default=0.0
         Share of the steps over which the weight of the KL term rises from 0 to `beta`:
-        components get time to become useful before they cost anything. Losses are recorded
-        with `beta` throughout. Has no effect on `partial_fit`.
+        components get time to become useful before they cost anything. A warm start begins
+        at 0 again. Losses are recorded with `beta` throughout. Has no effect on
+        `partial_fit`.
 
     max_iter : int, default=None
         Number of epochs. None: as many as make about 5,600 steps of the optimiser, but at
@@ -150,10 +153,10 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         one that never stopped. `partial_fit` does not use it.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds the weights, the order of the images, the noise in training and the noise of
-        the scores. An int makes fits bit-identical on the same machine, versions, device and
-        number of threads. NumPy's and torch's global generators are never used; None takes
-        entropy from the operating system.
+        Seeds the weights, the order of the images, the noise and the binarisation in training,
+        and the draws of the scores and of `log_likelihood`. An int makes fits bit-identical on
+        the same machine, versions, device and number of threads. NumPy's and torch's global
+        generators are never used; None takes entropy from the operating system.
 
     verbose : int, default=0
         0 is silent; 1 shows a progress bar over the epochs.
@@ -193,9 +196,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ``likelihood="gaussian"``.
 
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood``, ``train_kl``,
-        with early stopping the same with ``valid_``, in nats per image, and ``duration`` in
-        seconds.
+        One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood`` (log p(x|z) of
+        one draw of z), ``train_kl``, with early stopping the same with ``valid_``, in nats per
+        image, and ``duration`` in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component over (at most 2,048 of) the training images, in
@@ -349,10 +352,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         -----
         UserWarning
             If Ctrl-C ends the training; what is trained so far is kept. If the training ends
-            before `beta_warmup` does. If values lie far outside of a given `pixel_range`.
-
-        ConvergenceWarning
-            If fewer than half of the components are active; see `n_active_components_`.
+            within `beta_warmup`. If values lie outside a given `pixel_range`. If fewer than
+            half of the components are active; see `n_active_components_`.
         """
         with _unchanged_on_error(self):
             self._fit(X, again=self.warm_start and hasattr(self, "net_"))
@@ -396,7 +397,7 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"Got likelihood={self.likelihood!r}."
             )
         if not again:
-            self._likelihood = self.likelihood
+            self._likelihood = str(self.likelihood)
         rows = self._validate_images(X, reset=not again)
         device = _inference.resolve_device(self.device)
         architecture = self._resolve_architecture()
@@ -440,19 +441,26 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                     device, len(self._history) if progress is None else len(progress["history"])
                 ),
             )
-        history = self._history + _training.history_rows(net, len(self._history))
+        new_rows = _training.history_rows(net, len(self._history))
+        self._history = self._history + new_rows
+        self._set_fitted(net, dataset, device, architecture, sort=not incremental)
         if interrupted:
             _warn("Training interrupted by user; what is trained so far is kept.")
-        elif not incremental and len(history) - len(self._history) < self.beta_warmup * n_epochs:
-            _warn(
-                f"Training ended in epoch {len(history)}, within the warm-up of the KL term "
-                f"(beta_warmup={self.beta_warmup} of {n_epochs} epochs). Raise n_iter_no_change, "
-                "or lower beta_warmup."
-            )
-        self._history = history
-        self._set_fitted(net, dataset, device, architecture, sort=not incremental)
-        if not (interrupted or incremental):
-            self._warn_of_collapse()
+        elif not incremental:
+            if len(new_rows) < self.beta_warmup * n_epochs:
+                _warn(
+                    f"Training ended after {len(new_rows)} of {n_epochs} epochs, within the "
+                    f"warm-up of the KL term (beta_warmup={self.beta_warmup}). Lower beta_warmup, "
+                    "or raise n_iter_no_change."
+                )
+            images_differ = len(rows) > 1 and self.pixel_range_[0] < self.pixel_range_[1]
+            if images_differ and 2 * self.n_active_components_ < self.n_components_:
+                _warn(
+                    f"Only {self.n_active_components_} of {self.n_components_} components are "
+                    "active; an idle one tells nothing about an image. Try fewer components, a "
+                    "smaller beta, or a warm-up such as beta_warmup=0.3; after a short training, "
+                    "a longer one."
+                )
 
     def _net_params(self, device, first_epoch):
         return {
@@ -471,8 +479,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.net_ = net
         self.device_ = device
         self._architecture = architecture
-        self._binarize = self.binarize
-        self.n_components_ = self.n_components
+        self._binarize = bool(self.binarize)
+        self.n_components_ = int(self.n_components)
         self.n_iter_ = len(self._history)
         self.loss_curve_ = [row["train_loss"] for row in self._history]
         dataset = dataset.binarized(self._seed) if self.binarize else dataset
@@ -483,15 +491,6 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             kl = kl[order]
         self.kl_per_component_ = kl
         self.n_active_components_ = int(np.sum(variance > ACTIVE_VARIANCE))
-
-    def _warn_of_collapse(self):
-        if self.n_active_components_ == 0 or 2 * self.n_active_components_ < self.n_components_:
-            _warn(
-                f"Only {self.n_active_components_} of {self.n_components_} components are active; "
-                "the others tell nothing about an image. Try fewer components, a smaller beta, "
-                "or a warm-up such as beta_warmup=0.3; after a short training, a longer one.",
-                ConvergenceWarning,
-            )
 
     def _check_same_model(self, architecture):
         fitted = {**self._architecture, "likelihood": self._likelihood}
@@ -557,9 +556,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 self.image_shape, self.channel_axis, rows.shape[1], seen_shape
             )
             self.pixel_range_ = _images.resolve_pixel_range(self.pixel_range, rows)
-            self.channel_axis_ = self.channel_axis
+            self.channel_axis_ = int(self.channel_axis)
             self._as_rows = seen_shape is None
-        _images.warn_if_outside(rows, self._image_format)
+        _images.warn_if_outside(rows, self._image_format, training=reset)
         return rows
 
     @property
@@ -648,6 +647,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def inverse_transform(self, X):
         """Mean image of p(x|z) for latent variables.
 
+        With the Gaussian likelihood, values may lie outside `pixel_range_`.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components)
@@ -705,8 +706,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             Images in the units of the training data.
 
         n_draws : int, default=100
-            Draws of the latent variables for each image. They are decoded 128 at a time: time
-            grows with their number, memory does not.
+            Draws of the latent variables for each image. They are decoded 128 at a time, the
+            last ones filled up: time grows with every 128, memory does not.
 
         Returns
         -------
@@ -761,6 +762,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def sample(self, n_samples=1, random_state=None):
         """Mean images of p(x|z) for new draws z ~ N(0, I).
+
+        With the Gaussian likelihood, values may lie outside `pixel_range_`.
 
         Parameters
         ----------
@@ -879,9 +882,9 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.net_ = _training.build_net(module, **self._net_params(self.device_, self.n_iter_))
 
 
-def _warn(message, category=UserWarning):
-    # Past _fit, fit, and the wrapper of fit.
-    warnings.warn(message, category, stacklevel=5)
+def _warn(message):
+    # Past _warn, _fit, fit, and scikit-learn's wrapper of fit: where the user called it.
+    warnings.warn(message, UserWarning, stacklevel=5)
 
 
 def _generator(random_state):

@@ -7,7 +7,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
-# How far beyond the pixel range, in units of its width, values may lie without a warning.
+# How far beyond the pixel range, in units of its width, values of held-out images may lie
+# without a warning; and how far they are kept where pixels have no bounds.
 MARGIN = 0.5
 
 
@@ -259,17 +260,20 @@ def fits_float32(low, high):
     return -largest < low and high < largest and (low == high or tiny < high - low < largest)
 
 
-def warn_if_outside(rows, image_format):
-    """Warn when values lie beyond the range by more than half of its width.
+def warn_if_outside(rows, image_format, *, training):
+    """Warn when values lie outside the pixel range, where they are clipped.
 
-    Held-out images may leave the range of the training images a little; values far
-    outside come from other units, such as 0-255 sent to a model fitted on 0-1.
+    In training by more than rounding errors. Later by more than half of its width: held-out
+    images may leave the range of the training images a little; values far outside come from
+    other units, such as 0-255 sent to a model fitted on 0-1.
 
     Parameters
     ----------
     rows : ndarray of shape (n, n_features)
 
     image_format : ImageFormat
+
+    training : bool
 
     Warns
     -----
@@ -278,15 +282,16 @@ def warn_if_outside(rows, image_format):
     """
     if _dtype_fits(rows.dtype, image_format.pixel_range):
         return
-    low, high = image_format.pixel_range
+    (low, high), width = image_format.pixel_range, image_format.width
     least, greatest = float(rows.min()), float(rows.max())
-    margin = MARGIN * (high - low)
-    if least < low - margin or greatest > high + margin:
-        limit = "it" if image_format.bounded else f"({low - margin:g}, {high + margin:g})"
+    kept = 0.0 if image_format.bounded else MARGIN
+    tolerated = max(kept, 1e-3) if training else MARGIN
+    if least < low - tolerated * width or greatest > high + tolerated * width:
         warnings.warn(
-            f"X has values from {least:g} to {greatest:g}, far outside the pixel range "
-            f"({low:g}, {high:g}) of this model; they are clipped to {limit}. Send X in the "
-            "units of the training images, or give pixel_range.",
+            f"X has values from {least:g} to {greatest:g}, outside the pixel range ({low:g}, "
+            f"{high:g}) of this model; they are clipped to ({low - kept * width:g}, "
+            f"{high + kept * width:g}). Send X in the units of the training images, or give "
+            "another pixel_range.",
             UserWarning,
             stacklevel=4,
         )

@@ -65,17 +65,19 @@ def model_to_file(params, state):
         "as_rows": state["_as_rows"],
         "likelihood": state["_likelihood"],
         "binarize": state["_binarize"],
-        "n_active_components": state["n_active_components_"],
         "seed": state["_seed"],
         "architecture": state["_architecture"],
         "feature_names": plain(list(state.get("feature_names_in_", []))) or None,
         "n_epochs": len(history),
         "history": columns,
     }
+    if "n_active_components_" in state:  # which the first files do not tell
+        header["n_active_components"] = state["n_active_components_"]
+    header = plain(header)
     arrays = {f"weights.{name}": weight for name, weight in state["_weights"].items()}
     arrays |= {f"history.{name}": _column(history, name) for name in columns}
     arrays["kl_per_component"] = state["kl_per_component_"]
-    model_arrays(plain(header))  # what cannot be read back is not written
+    model_arrays(header)  # what cannot be read back is not written
     return header, arrays
 
 
@@ -106,7 +108,9 @@ def model_arrays(header):
     _require(header["likelihood"] in LIKELIHOODS, "likelihood")
     shape, architecture = header["image_shape"], header["architecture"]
     # The first files have neither of the two.
-    _require(type(header.get("binarize", False)) is bool, "binarize")
+    binarize = header.get("binarize", False)
+    _require(binarize is False or binarize is True, "binarize")
+    _require(not binarize or header["likelihood"] == "bernoulli", "binarize")
     n_active = header.get("n_active_components", 0)
     _require(
         type(n_active) is int and 0 <= n_active <= architecture["n_components"],

@@ -158,13 +158,33 @@ def test_flatten_images():
 
 def test_warning_names_both_ranges():
     rows, unit = np.array([[0.0, 255.0]]), ImageFormat((1, 2), -1, (0.0, 1.0), True)
-    with pytest.warns(UserWarning, match=r"from 0 to 255, far outside the pixel range \(0, 1\)"):
-        warn_if_outside(rows, unit)
-    with pytest.warns(UserWarning, match="far outside"):
-        warn_if_outside(rows.astype(np.uint8), unit)
-    with pytest.warns(UserWarning, match=r"they are clipped to \(-0.5, 1.5\)\."):
-        warn_if_outside(rows, ImageFormat((1, 2), -1, (0.0, 1.0), True, bounded=False))
-    # A little beyond the training images, or no way to be outside: no warning.
-    warn_if_outside(np.array([[-0.2, 1.4]]), unit)
-    warn_if_outside(rows.astype(np.uint8), ImageFormat((1, 2), -1, (0.0, 255.0), True))
-    warn_if_outside(np.array([[True, False]]), unit)
+    for X in (rows, rows.astype(np.uint8)):
+        with pytest.warns(UserWarning, match=r"from 0 to 255, outside .* \(0, 1\).*to \(0, 1\)\."):
+            warn_if_outside(X, unit, training=False)
+    # No way to be outside: no warning.
+    byte = ImageFormat((1, 2), -1, (0.0, 255.0), True)
+    warn_if_outside(rows.astype(np.uint8), byte, training=True)
+    warn_if_outside(np.array([[True, False]]), unit, training=True)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_held_out_images_may_leave_the_range_a_little(bounded):
+    image_format = ImageFormat((1, 2), -1, (0.0, 10.0), True, bounded=bounded)
+    rows = np.array([[-2.0, 14.0]])
+    warn_if_outside(rows, image_format, training=False)
+    if bounded:
+        with pytest.warns(UserWarning, match=r"from -2 to 14, .* clipped to \(0, 10\)"):
+            warn_if_outside(rows, image_format, training=True)
+    else:
+        warn_if_outside(rows, image_format, training=True)
+    warn_if_outside(np.array([[-1e-6, 10 + 1e-6]]), image_format, training=True)
+
+
+def test_warning_tells_what_is_kept():
+    for pixel_range, kept in [((0.0, 10.0), r"\(-5, 15\)"), ((7.0, 7.0), r"\(6.5, 7.5\)")]:
+        image_format = ImageFormat((1, 2), -1, pixel_range, True, bounded=False)
+        low, high = image_format.from_unit(image_format.to_unit(np.array([[-1e9, 1e9]])))[0]
+        with pytest.warns(UserWarning, match=f"clipped to {kept}"):
+            warn_if_outside(np.array([[-1e9, 1e9]]), image_format, training=False)
+        if pixel_range[0] < pixel_range[1]:
+            assert (low, high) == (-5, 15)
