@@ -119,7 +119,8 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Images in each step of the optimiser.
 
     learning_rate : float, default=0.005
-        Peak of the one-cycle schedule of Adam. `partial_fit` uses it throughout.
+        Peak of the one-cycle schedule of Adam. It suits the default budget; a training of many
+        more epochs gains from a lower one, such as 0.002. `partial_fit` uses it throughout.
 
     early_stopping : bool, default=False
         Whether to set `validation_fraction` of the images aside, stop when their loss has
