@@ -448,20 +448,24 @@ class ConvVAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if interrupted:
             _warn("Training interrupted by user; what is trained so far is kept.")
         elif not incremental:
-            if len(new_rows) < self.beta_warmup * n_epochs:
-                _warn(
-                    f"Training ended after {len(new_rows)} of {n_epochs} epochs, within the "
-                    f"warm-up of the KL term (beta_warmup={self.beta_warmup}). Lower beta_warmup, "
-                    "or raise n_iter_no_change."
-                )
-            images_differ = len(rows) > 1 and self.pixel_range_[0] < self.pixel_range_[1]
-            if images_differ and 2 * self.n_active_components_ < self.n_components_:
-                _warn(
-                    f"Only {self.n_active_components_} of {self.n_components_} components are "
-                    "active; an idle one tells nothing about an image. Try fewer components, a "
-                    "smaller beta, or a warm-up such as beta_warmup=0.3; after a short training, "
-                    "a longer one."
-                )
+            for doubt in self._doubts(len(rows), len(new_rows), n_epochs):
+                _warn(doubt)
+
+    def _doubts(self, n_images, n_run, n_epochs):
+        """What a user should know of a training that ended by itself."""
+        if n_run < self.beta_warmup * n_epochs:
+            yield (
+                f"Training ended after {n_run} of {n_epochs} epochs, within the warm-up of the KL "
+                f"term (beta_warmup={self.beta_warmup}). Lower beta_warmup, or raise "
+                "n_iter_no_change."
+            )
+        images_differ = n_images > 1 and self.pixel_range_[0] < self.pixel_range_[1]
+        if images_differ and 2 * self.n_active_components_ < self.n_components_:
+            yield (
+                f"Only {self.n_active_components_} of {self.n_components_} components are active; "
+                "an idle one tells nothing about an image. Try fewer components, a smaller beta, "
+                "or a warm-up such as beta_warmup=0.3; after a short training, a longer one."
+            )
 
     def _net_params(self, device, first_epoch):
         return {
