@@ -50,10 +50,11 @@ print(results.rename(columns={"param_n_components": "K"}).round(2).to_string(ind
 print(f"\nBest: {search.best_params_['n_components']} components")
 
 # %%
-# More than enough does no harm
-# -----------------------------
-# Beyond the best number the ELBO stays where it is: a VAE switches off the components that would
-# cost more nats than they explain.
+# More than enough
+# ----------------
+# Beyond the best number, components cost more nats than they explain. A VAE switches them off, but
+# needs training time for it: after a training as short as this one, many are still active, and the
+# ELBO pays for them.
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for name, color in (("ELBO", "#3f90da"), ("log p(x)", "#bd1f01")):
     mean, std = results[f"mean_test_{name}"], results[f"std_test_{name}"]
