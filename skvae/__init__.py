@@ -1,8 +1,9 @@
 """Components of images by variational auto-encoders, as scikit-learn transformers."""
 
 from ._display import LatentSpaceDisplay, ReconstructionDisplay
-from ._estimator import ConvVAETransformer, load
+from ._load import load
 from ._persistence import InvalidFileError
+from ._transformer import ConvVAETransformer
 from ._version import __version__
 
 __all__ = [

@@ -6,8 +6,13 @@ import zlib
 import numpy as np
 import torch
 
+from ._devices import to_device
+
 # Rows of noise from which an image takes its own, by its pixels.
-N_NOISE = 2**14
+NOISE_TABLE_SIZE = 2**14
+
+# A set of images is described by at most so many of them.
+SUBSAMPLE = 2_048
 
 # What a seed is used for: each use has a generator of its own.
 WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
@@ -16,7 +21,12 @@ WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
 def generator_for(seed, *use):
     """The torch generator for one use of a seed, such as ``(EPOCH, 3)``."""
     state = np.random.SeedSequence([seed, *use]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return torch.Generator("cpu").manual_seed(int(state >> np.uint64(1)))
+
+
+def normal_draws(n, n_components, generator):
+    """Draws from N(0, I) of shape (n, n_components), in float32 on the CPU."""
+    return torch.randn(n, n_components, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def checksum(pixels):
@@ -62,11 +72,14 @@ class ImageDataset(torch.utils.data.Dataset):
                 image.bernoulli_(image.clone(), generator=generator)
         return x
 
-    def thinned(self):
-        """At most 2,048 of the images, spread evenly over the set."""
-        positions = slice(None, None, math.ceil(len(self) / 2_048))
+    def at(self, positions):
+        """The set of the images at an array or a slice of positions."""
         indices = np.arange(len(self)) if self.indices is None else self.indices
         return ImageDataset(self.rows, self.image_format, indices[positions], self.binarize_seed)
+
+    def subsample(self):
+        """At most 2,048 of the images, spread evenly over the set."""
+        return self.at(slice(None, None, math.ceil(len(self) / SUBSAMPLE)))
 
     def binarized(self, seed):
         """The same images, each as one draw of 0/1 pixels."""
@@ -74,9 +87,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
 
 class EpochBatches:
-    """Every image once, in a new order and with new noise in each epoch.
-
-    Order and noise depend on the seed and on the number of the epoch alone.
+    """Every image once, in an order and with noise that the seed and the epoch determine.
 
     Parameters
     ----------
@@ -86,44 +97,40 @@ class EpochBatches:
 
     n_components : int
 
-    seed : int
-
-    first_epoch : int
-        Number of the epoch that the first iteration yields.
+    generator : torch.Generator
+        Of the epoch.
 
     binarize : bool
-        Whether to draw 0/1 pixels anew at every showing.
+        Whether to draw 0/1 pixels anew.
 
     device : str
     """
 
-    def __init__(self, dataset, batch_size, n_components, seed, first_epoch, binarize, device):
+    def __init__(self, dataset, batch_size, n_components, generator, binarize, device):
         self.dataset = dataset
         self.batch_size = batch_size
         self.n_components = n_components
-        self.seed = seed
-        self.epoch = first_epoch
+        self.generator = generator
         self.binarize = binarize
         self.device = device
 
     def __iter__(self):
-        generator = generator_for(self.seed, EPOCH, self.epoch)
-        self.epoch += 1
-        order = torch.randperm(len(self.dataset), generator=generator).numpy()
-        for start in range(0, len(order), self.batch_size):
+        n = len(self.dataset)
+        order = torch.randperm(n, generator=self.generator, device="cpu").numpy()
+        for start in range(0, n, self.batch_size):
             x = self.dataset[order[start : start + self.batch_size]]
             if self.binarize:
-                x = torch.bernoulli(x, generator=generator)
-            noise = torch.randn(len(x), self.n_components, generator=generator)
-            yield {"x": x.to(self.device), "noise": noise.to(self.device)}, None
+                x = torch.bernoulli(x, generator=self.generator)
+            noise = normal_draws(len(x), self.n_components, self.generator)
+            yield {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}, None
 
 
 class PixelNoise:
     """Draws from N(0, I) for the posterior of an image, chosen by its pixels.
 
     So the estimate for an image does not depend on the other images, their number or their
-    order, and still the errors of different images are independent: with one draw shared by
-    all, they would add up instead of averaging out.
+    order. Errors still average out over a set of images, as far as images take different rows of
+    the table: with one draw shared by all, they would add up.
 
     Parameters
     ----------
@@ -133,12 +140,12 @@ class PixelNoise:
     """
 
     def __init__(self, n_components, seed):
-        self.draws = torch.randn(N_NOISE, n_components, generator=generator_for(seed, SCORE))
+        self.table = normal_draws(NOISE_TABLE_SIZE, n_components, generator_for(seed, SCORE))
 
     def __call__(self, x):
         """Noise of shape (n, K) for x of shape (n, C, H, W) on the CPU."""
-        checksums = [checksum(pixels) for pixels in x.numpy()]
-        return self.draws[torch.tensor(checksums) % N_NOISE]
+        rows = np.array([checksum(pixels) % NOISE_TABLE_SIZE for pixels in x.numpy()])
+        return self.table[torch.from_numpy(rows)]
 
 
 class ScoringBatches:
@@ -164,4 +171,5 @@ class ScoringBatches:
     def __iter__(self):
         for start in range(0, len(self.dataset), self.batch_size):
             x = self.dataset[slice(start, start + self.batch_size)]
-            yield {"x": x.to(self.device), "noise": self.noise(x).to(self.device)}, None
+            noise = self.noise(x)
+            yield {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}, None

@@ -152,7 +152,9 @@ def natural_parameter(likelihood, mean):
     return (low + high) / 2
 
 
-def log_likelihood(likelihood, logits, x, *, noise_logvar=None, log_jacobian=0.0, dtype=None):
+def conditional_log_likelihood(
+    likelihood, logits, x, *, noise_logvar=None, log_jacobian=0.0, dtype=None
+):
     """log p(x|z), summed over the pixels of each image.
 
     Parameters
@@ -216,7 +218,7 @@ def elbo_terms(
     mu, logvar : tensor of shape (n, K)
 
     noise_logvar, log_jacobian
-        As for `log_likelihood`.
+        As for `conditional_log_likelihood`.
 
     dtype : torch.dtype, default=None
         Precision of the sums; None: that of the logits.
@@ -227,7 +229,7 @@ def elbo_terms(
         In nats.
     """
     kl = kl_divergence(mu, logvar).sum(1, dtype=dtype)
-    log_p = log_likelihood(
+    log_p = conditional_log_likelihood(
         likelihood, logits, x, noise_logvar=noise_logvar, log_jacobian=log_jacobian, dtype=dtype
     )
     return log_p, kl

@@ -1,15 +1,25 @@
 """Rows of X <-> images in [0, 1]: shape, layout and pixel range (NumPy only)."""
 
 import math
-import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
 
-# How far beyond the pixel range, in units of its width, values of held-out images may lie
-# without a warning; and how far they are kept where pixels have no bounds.
+from ._warnings import warn
+
+# How far beyond the pixel range, in units of its span, values of held-out images may lie
+# without a warning. Where pixels have no bounds, values further away are moved to there.
 MARGIN = 0.5
+
+# Share of the pixel range that images must span, or their units are in doubt.
+LEAST_SPAN = 0.02
+
+# Rows of fewer numbers are not taken for pictures that lost their shape.
+LEAST_PICTURE = 16
+
+# As a Python float: a number too large for float32 would warn when compared with one of NumPy.
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class ImageFormat:
         Whether images leave as rows, because they came as rows.
 
     bounded : bool, default=True
-        Whether pixels are clipped to the range; else to half its width beyond.
+        Whether pixels are clipped to the range; else to half its span beyond it.
     """
 
     shape: tuple
@@ -55,15 +65,15 @@ class ImageFormat:
         return (channels, height, width)
 
     @property
-    def width(self):
+    def span(self):
         """high - low, or 1 where the images are constant."""
         low, high = self.pixel_range
         return high - low or 1.0
 
     @property
     def log_jacobian(self):
-        """log |dx/dX| of `to_unit` for a whole image: -n_features * log(width)."""
-        return -self.n_features * math.log(self.width)
+        """log |dx/dX| of `to_unit` for a whole image: -n_features * log(span)."""
+        return -self.n_features * math.log(self.span)
 
     def to_unit(self, rows):
         """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
@@ -83,7 +93,7 @@ class ImageFormat:
         unit = rows.astype(np.result_type(rows.dtype, np.float32))
         if low != 0:
             unit -= low
-        unit /= self.width
+        unit /= self.span
         if not _dtype_fits(rows.dtype, self.pixel_range):
             margin = 0.0 if self.bounded else MARGIN
             np.clip(unit, -margin, 1 + margin, out=unit)
@@ -107,9 +117,12 @@ class ImageFormat:
         low, high = self.pixel_range
         if len(self.shape) == 3 and self.channel_axis == -1:
             images = np.moveaxis(images, 1, -1)
-        X = images * np.float32(high - low)
-        if low != 0:
-            X += np.float32(low)
+        with np.errstate(over="ignore"):
+            X = images * np.float32(high - low)
+            if low != 0:
+                X += np.float32(low)
+        if not self.bounded:  # a wide range times a mean far outside: as far as float32 goes
+            np.clip(X, -FLOAT32_MAX, FLOAT32_MAX, out=X)
         shape = (self.n_features,) if self.as_rows else self.shape
         return X.reshape(len(images), *shape)
 
@@ -129,8 +142,15 @@ def flatten_images(X):
 
     shape : tuple of int or None
         The shape of one image; None for anything but images.
+
+    Raises
+    ------
+    ValueError
+        If X is a sequence of images whose shapes differ.
     """
-    if isinstance(X, (list, tuple)) or (hasattr(X, "__array__") and not hasattr(X, "ndim")):
+    if isinstance(X, (list, tuple)):
+        X = _stack(X)
+    elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
         X = np.asarray(X)
     if getattr(X, "ndim", 2) not in (3, 4):
         return X, None
@@ -138,6 +158,18 @@ def flatten_images(X):
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def _stack(images):
+    """A sequence as one array."""
+    shapes = dict.fromkeys(np.shape(image) for image in images if hasattr(image, "shape"))
+    if len(shapes) > 1:
+        first, second = list(shapes)[:2]
+        raise ValueError(
+            f"X holds images of different shapes, such as {first} and {second}. "
+            "Crop, pad or resize them to one shape first."
+        )
+    return np.asarray(images)
 
 
 def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
@@ -255,17 +287,53 @@ def fits_float32(low, high):
     -------
     fits : bool
     """
-    # As Python floats: a number too large for float32 would warn when compared with one.
-    tiny, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-    return -largest < low and high < largest and (low == high or tiny < high - low < largest)
+    tiny = float(np.finfo(np.float32).tiny)
+    in_range = low > -FLOAT32_MAX and high < FLOAT32_MAX
+    return in_range and (low == high or tiny < high - low < FLOAT32_MAX)
 
 
-def warn_if_outside(rows, image_format, *, training):
-    """Warn when values lie outside the pixel range, where they are clipped.
+def warn_how_read(image_format, *, shape_given):
+    """Warn when images may have been meant to be read in another way.
 
-    In training by more than rounding errors. Later by more than half of its width: held-out
-    images may leave the range of the training images a little; values far outside come from
-    other units, such as 0-255 sent to a model fitted on 0-1.
+    Pictures whose channels are first although `channel_axis` says last, or the other way
+    round, and rows of so many numbers that they may be pictures but no square ones.
+
+    Parameters
+    ----------
+    image_format : ImageFormat
+
+    shape_given : bool
+        Whether the parameter `image_shape` tells the shape.
+
+    Warns
+    -----
+    UserWarning
+        Says how X was read, and the parameter that reads it otherwise.
+    """
+    channels, height, width = image_format.channels_first_shape
+    if len(image_format.shape) == 3:
+        other_axis = 0 if image_format.channel_axis == -1 else -1
+        if channels > 4 and image_format.shape[other_axis] in (1, 3, 4):
+            warn(
+                f"X was read as images of {height} x {width} pixels with {channels} channels. "
+                f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "
+                f"{'first' if other_axis == 0 else 'last'}, set channel_axis={other_axis}."
+            )
+    elif image_format.as_rows and not shape_given and height == 1 and width >= LEAST_PICTURE:
+        warn(
+            f"The rows of X were read as strips of 1 x {width} pixels, as {width} is no square "
+            "number. Give image_shape=(height, width) or image_shape=(height, width, channels) "
+            "if they are pictures; image_shape=(1, -1) if they are signals."
+        )
+
+
+def warn_about_values(rows, image_format, *, training):
+    """Warn when the values of X do not fit the pixel range.
+
+    Values outside it are clipped: in training, more than a rounding error is told. Later, only
+    what lies beyond by more than half of the span is: held-out images may leave the range of the
+    training images a little, but values far outside come from other units, such as 0-255 sent to
+    a model fitted on 0-1. In the opposite case, all values lie within a small part of the range.
 
     Parameters
     ----------
@@ -280,20 +348,24 @@ def warn_if_outside(rows, image_format, *, training):
     UserWarning
         Naming both ranges.
     """
-    if _dtype_fits(rows.dtype, image_format.pixel_range):
-        return
-    (low, high), width = image_format.pixel_range, image_format.width
+    (low, high), span = image_format.pixel_range, image_format.span
+    if _dtype_fits(rows.dtype, image_format.pixel_range):  # a look at some tells the contrast
+        rows = rows[:: math.ceil(len(rows) / 2_048)]
     least, greatest = float(rows.min()), float(rows.max())
     kept = 0.0 if image_format.bounded else MARGIN
     tolerated = max(kept, 1e-3) if training else MARGIN
-    if least < low - tolerated * width or greatest > high + tolerated * width:
-        warnings.warn(
+    if least < low - tolerated * span or greatest > high + tolerated * span:
+        warn(
             f"X has values from {least:g} to {greatest:g}, outside the pixel range ({low:g}, "
-            f"{high:g}) of this model; they are clipped to ({low - kept * width:g}, "
-            f"{high + kept * width:g}). Send X in the units of the training images, or give "
-            "another pixel_range.",
-            UserWarning,
-            stacklevel=4,
+            f"{high:g}) of this model; they are clipped to ({low - kept * span:g}, "
+            f"{high + kept * span:g}). Send X in the units of the training images, or give "
+            "another pixel_range."
+        )
+    elif 0 < greatest - least < LEAST_SPAN * span:
+        warn(
+            f"X has values from {least:g} to {greatest:g}, a small part of the pixel range "
+            f"({low:g}, {high:g}) of this model, which sees hardly any contrast. Send X in the "
+            "units of the training images, or give another pixel_range."
         )
 
 

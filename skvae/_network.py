@@ -38,7 +38,10 @@ def stage_folds(height, width, n_stages):
 
 
 def default_hidden_channels(height, width):
-    """Channels of each stage: one stage for each halving beyond the first two.
+    """Channels of each stage of the encoder, from the picture inwards.
+
+    One stage where two halvings or fewer leave at most 7 cells on each side, which is up to
+    28 pixels; one more for each further halving.
 
     Parameters
     ----------
@@ -286,13 +289,32 @@ def initialize_weights(module, generator, output_bias, noise_logvar=0.0):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             for parameter in (layer.weight, layer.bias):
                 # Drawn where the generator is, which may not be where the module is.
-                draws = torch.empty(parameter.shape, device=generator.device)
+                draws = torch.empty(parameter.shape, dtype=parameter.dtype, device=generator.device)
                 parameter.copy_(draws.uniform_(-bound, bound, generator=generator))
     last = module.decoder[-2]
-    bias = torch.as_tensor(output_bias, dtype=torch.float32)
+    bias = torch.as_tensor(output_bias, dtype=torch.float32, device="cpu")
     last.bias.copy_(bias.repeat_interleave(len(last.bias) // len(bias)))
     if module.noise_logvar is not None:
         module.noise_logvar.fill_(noise_logvar)
+
+
+def blank_module(**architecture):
+    """A network in float32 on the meta device, whose weights take no memory.
+
+    To make one draws nothing from the global generator, and does not depend on torch's
+    default dtype or device.
+
+    Parameters
+    ----------
+    **architecture
+        As for `ConvVAE`.
+
+    Returns
+    -------
+    module : ConvVAE
+    """
+    with torch.device("meta"):
+        return ConvVAE(**architecture).float()
 
 
 def weight_shapes(**architecture):
@@ -307,9 +329,8 @@ def weight_shapes(**architecture):
     -------
     shapes : dict of str to tuple of int
     """
-    with torch.device("meta"):
-        module = ConvVAE(**architecture)
-    return {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+    weights = blank_module(**architecture).state_dict()
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 def as_arrays(tensors):
@@ -338,7 +359,7 @@ def as_tensors(arrays):
     -------
     tensors : dict of str to tensor
     """
-    return {k: torch.tensor(array) for k, array in arrays.items()}
+    return {k: torch.tensor(array, device="cpu") for k, array in arrays.items()}
 
 
 @torch.no_grad()
@@ -352,7 +373,9 @@ def set_weights(module, weights):
     weights : dict of str to ndarray
     """
     for name, weight in module.state_dict().items():
-        weight.copy_(torch.tensor(weights[name]))  # one at a time, for the sake of memory
+        weight.copy_(
+            torch.tensor(weights[name], device="cpu")
+        )  # one at a time, for the sake of memory
 
 
 @torch.no_grad()

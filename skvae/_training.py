@@ -1,27 +1,34 @@
-"""Training of a network: loss, schedule, early stopping and history (torch, skorch)."""
+"""Training of a network: the loss, its minimisation and its history (torch, skorch)."""
 
 import math
+from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial
+from dataclasses import dataclass
 
+import skorch.callbacks
 import torch
-from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler
 from skorch.helper import predefined_split
-from torch.optim.lr_scheduler import OneCycleLR
-from tqdm.auto import tqdm  # a requirement of skorch
+from tqdm.auto import tqdm
 
-from ._batches import EpochBatches, PixelNoise, ScoringBatches
+from ._batches import EPOCH, EpochBatches, PixelNoise, ScoringBatches, generator_for
+from ._callbacks import (
+    Checkpoint,
+    EarlyStopping,
+    OneCycle,
+    ProgressBar,
+    RunningStatistics,
+    Warmup,
+    restore_progress,
+)
+from ._devices import sum_dtype
 from ._elbo import elbo_terms
-from ._network import as_arrays, as_tensors, reorder_components, set_weights
+from ._history import PHASES
+from ._network import reorder_components
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
-# What skorch's EarlyStopping counts.
-EARLY_STOPPING = ("misses_", "dynamic_threshold_", "best_epoch_")
-
-# Optimiser steps that `max_iter=None` aims at, and the bound that keeps tiny data instant.
-N_STEPS, MAX_EPOCHS = 5_600, 200
+# Steps of the optimiser that `max_iter=None` aims at, and the most epochs that it takes for them.
+N_STEPS, MAX_DEFAULT_EPOCHS = 5_600, 200
 
 
 def default_max_iter(n_samples, batch_size):
@@ -36,7 +43,60 @@ def default_max_iter(n_samples, batch_size):
     max_iter : int
     """
     n_batches = math.ceil(n_samples / batch_size)
-    return min(MAX_EPOCHS, max(1, round(N_STEPS / n_batches)))
+    return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a training depends on, beside the network and the images.
+
+    Parameters
+    ----------
+    likelihood : str
+        A key of `LIKELIHOODS`.
+
+    log_jacobian : float
+        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
+
+    beta, beta_warmup, learning_rate, tol : float
+
+    binarize : bool
+
+    batch_size, n_epochs, n_iter_no_change : int
+
+    seed : int
+        Of the noise and of the order of the images.
+
+    first_epoch : int
+        Number of epochs before this training: no noise is used twice.
+
+    device : str
+
+    verbose : int
+
+    name : str
+        Of the estimator, for the progress bar.
+
+    callbacks : tuple of skorch callbacks
+        The caller's.
+    """
+
+    likelihood: str
+    log_jacobian: float
+    beta: float
+    beta_warmup: float
+    learning_rate: float
+    tol: float
+    binarize: bool
+    batch_size: int
+    n_epochs: int
+    n_iter_no_change: int
+    seed: int
+    first_epoch: int
+    device: str
+    verbose: int
+    name: str
+    callbacks: tuple = ()
 
 
 class ElboTerms(torch.nn.Module):
@@ -60,7 +120,7 @@ class ElboTerms(torch.nn.Module):
         return elbo_terms(self.likelihood, x, *output, log_jacobian=self.log_jacobian)
 
 
-class VAENet(NeuralNet):
+class VAENet(skorch.NeuralNet):
     """A skorch net that minimises the mean of -log p(x|z) + beta * KL over the images.
 
     `kl_weight_` stands in for beta in the steps of the optimiser; see `Warmup`.
@@ -70,33 +130,68 @@ class VAENet(NeuralNet):
     *args, **kwargs
         As for `skorch.NeuralNet`.
 
-    beta : float
-        Weight of the KL term.
-
-    noise : PixelNoise
-        For scores.
+    settings : TrainSettings
     """
 
-    def __init__(self, *args, beta, noise, **kwargs):
+    def __init__(self, *args, settings, **kwargs):
         super().__init__(*args, **kwargs)
-        self.beta = self.kl_weight_ = beta
-        self.noise = noise
+        self.settings = settings
+        self.noise = PixelNoise(self.module.n_components, settings.seed)
+
+    def initialize(self):
+        super().initialize()
+        self.adopt(self.settings)
+        return self
+
+    def adopt(self, settings):
+        """Go on with other settings, of which device and callbacks are the same.
+
+        Parameters
+        ----------
+        settings : TrainSettings
+        """
+        self.settings = settings
+        self.beta = self.kl_weight_ = settings.beta
+        for group in self.optimizer_.param_groups:
+            group["lr"] = settings.learning_rate
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", EpochTimer())]
+        return [("epoch_timer", skorch.callbacks.EpochTimer())]
 
     def _set_training(self, training=True):
         """Leave the module alone: none of its layers differs in training."""
+
+    def get_iterator(self, dataset, training=False):
+        settings = self.settings
+        if not training:
+            return ScoringBatches(dataset, settings.batch_size, self.noise, settings.device)
+        epoch = settings.first_epoch + len(self.history)
+        return EpochBatches(
+            dataset,
+            settings.batch_size,
+            self.module_.n_components,
+            generator_for(settings.seed, EPOCH, epoch),
+            settings.binarize,
+            settings.device,
+        )
 
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
         self.sums_ = {}
 
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        # As in skorch, but without reading the loss of each batch: a GPU would be waited for.
+        for batch in iterator or ():
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+
     def get_loss(self, y_pred, y_true, X=None, training=False):
         log_likelihood, kl = self.criterion_(y_pred, X["x"])
+        dtype = sum_dtype(kl.device)
         # Sums over images, not means of batch means: the last batch may be short.
-        sums = torch.stack([log_likelihood.detach().sum(), kl.detach().sum()]).cpu().double()
+        sums = torch.stack([term.detach().sum(dtype=dtype) for term in (log_likelihood, kl)])
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
         return (self.kl_weight_ * kl - log_likelihood).mean()
@@ -104,154 +199,28 @@ class VAENet(NeuralNet):
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
         for training, (n, sums) in self.sums_.items():
-            prefix = "train" if training else "valid"
-            log_likelihood, kl = (sums / n).tolist()
+            prefix = PHASES[0 if training else 1]
+            log_likelihood, kl = (total / n for total in sums.tolist())
             loss = self.beta * kl - log_likelihood
             terms = {"loss": loss, "log_likelihood": log_likelihood, "kl": kl}
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
             if not math.isfinite(loss):
                 images = "training" if training else "validation"
+                epoch = self.settings.first_epoch + len(self.history)
                 raise ValueError(
-                    f"The loss of the {images} images became {loss} in epoch "
-                    f"{self.history[-1, 'epoch']}. {ADVICE}"
+                    f"The loss of the {images} images became {loss} in epoch {epoch}. {ADVICE}"
                 )
 
 
-class Warmup(Callback):
-    """Let the weight of the KL term rise from 0 to beta, linearly; Bowman et al. (2016).
-
-    Parameters
-    ----------
-    n_steps : float
-        Steps of the optimiser until beta is reached.
-
-    n_done : int
-        Steps that were done before.
-    """
-
-    def __init__(self, n_steps, n_done):
-        self.n_steps = n_steps
-        self.n_done = n_done
-
-    def on_batch_begin(self, net, training=False, **kwargs):
-        if training:
-            net.kl_weight_ = net.beta * min(1.0, self.n_done / self.n_steps)
-            self.n_done += 1
-
-
-class ProgressBar(Callback):
-    """Show each finished epoch and its losses.
-
-    Parameters
-    ----------
-    bar : tqdm.tqdm
-    """
-
-    def __init__(self, bar):
-        self.bar = bar
-
-    def on_epoch_end(self, net, **kwargs):
-        losses = [name for name in ("train_loss", "valid_loss") if name in net.history[-1]]
-        self.bar.set_postfix({name: f"{net.history[-1, name]:.2f}" for name in losses})
-        self.bar.update()
-
-
-class Checkpoint(Callback):
-    """Hand on the whole progress of a training after each epoch.
-
-    Parameters
-    ----------
-    save : callable
-        Called with a dict of plain Python values and of dicts of arrays.
-
-    early_stopping : skorch.callbacks.EarlyStopping or None
-        Whose counts and best weights belong to the progress.
-    """
-
-    def __init__(self, save, early_stopping):
-        self.save = save
-        self.early_stopping = early_stopping
-
-    def on_epoch_end(self, net, **kwargs):
-        state = {name: net.optimizer_.state[p] for name, p in net.module_.named_parameters()}
-        stop, best = self.early_stopping, None
-        if stop is not None and stop.best_model_weights_ is not None:
-            best = as_arrays(stop.best_model_weights_)
-        group = net.optimizer_.param_groups[0]
-        self.save(
-            {
-                "history": history_rows(net, 0),
-                "weights": as_arrays(net.module_.state_dict()),
-                "first_moments": as_arrays({k: s["exp_avg"] for k, s in state.items()}),
-                "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),
-                "rates": {name: float(group[name]) for name in group if name.endswith("lr")},
-                "early_stopping": None
-                if stop is None
-                else {name: getattr(stop, name) for name in EARLY_STOPPING},
-                "best": best,
-            }
-        )
-
-
-def restore_progress(net, progress, n_steps):
-    """Put a net where `Checkpoint` saw it: weights, optimiser, schedule and history.
-
-    Parameters
-    ----------
-    net : VAENet
-        Initialised.
-
-    progress : dict
-
-    n_steps : int
-        Steps of the optimiser until then.
-    """
-    set_weights(net.module_, progress["weights"])
-    optimizer, state = net.optimizer_, {}
-    for i, (name, parameter) in enumerate(net.module_.named_parameters()):
-        moments = {"step": torch.tensor(float(n_steps))}
-        for key, part in (("exp_avg", "first_moments"), ("exp_avg_sq", "second_moments")):
-            # In the memory format of the parameter, which the fused step takes for granted.
-            moments[key] = torch.empty_like(parameter).copy_(torch.tensor(progress[part][name]))
-        state[i] = moments
-    groups = [{**group, **progress["rates"]} for group in optimizer.state_dict()["param_groups"]]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    for row in progress["history"]:
-        net.history.new_epoch()
-        for name, value in row.items():
-            net.history.record("dur" if name == "duration" else name, value)
-
-
-def build_net(
-    module,
-    *,
-    likelihood,
-    log_jacobian,
-    beta,
-    binarize,
-    batch_size,
-    learning_rate,
-    seed,
-    first_epoch,
-    device,
-    callbacks=(),
-):
+def build_net(module, settings, callbacks=()):
     """An initialised net around a network.
 
     Parameters
     ----------
     module : ConvVAE
 
-    likelihood : str
-
-    log_jacobian, beta, learning_rate : float
-
-    binarize : bool
-
-    batch_size, seed, first_epoch : int
-
-    device : str
+    settings : TrainSettings
 
     callbacks : sequence of skorch callbacks
 
@@ -259,53 +228,24 @@ def build_net(
     -------
     net : VAENet
     """
-    noise = PixelNoise(module.n_components, seed)
     return VAENet(
         module,
         ElboTerms,
-        criterion__likelihood=likelihood,
-        criterion__log_jacobian=log_jacobian,
-        beta=beta,
-        noise=noise,
+        criterion__likelihood=settings.likelihood,
+        criterion__log_jacobian=settings.log_jacobian,
+        settings=settings,
         optimizer=torch.optim.Adam,
         optimizer__betas=(0.9, 0.99),
         optimizer__fused=True,
-        lr=learning_rate,
-        batch_size=batch_size,
-        iterator_train=partial(
-            EpochBatches,
-            n_components=module.n_components,
-            seed=seed,
-            first_epoch=first_epoch,
-            binarize=binarize,
-            device=device,
-        ),
-        iterator_valid=partial(ScoringBatches, noise=noise, device=device),
         train_split=None,
         callbacks=list(callbacks),
-        device=device,
+        device=settings.device,
         verbose=0,
     ).initialize()
 
 
-def train(
-    module,
-    dataset,
-    *,
-    n_epochs,
-    valid=None,
-    one_cycle=True,
-    beta_warmup=0.0,
-    optimizer=None,
-    progress=None,
-    save_progress=None,
-    patience=None,
-    tol=0.0,
-    verbose=0,
-    callbacks=(),
-    **net_params,
-):
-    """Train a network in place.
+def train(module, dataset, settings, *, valid=None, progress=None, save_progress=None):
+    """Train a network in place, from the first to the last epoch of a one-cycle schedule.
 
     Parameters
     ----------
@@ -314,40 +254,17 @@ def train(
 
     dataset : ImageDataset
 
-    n_epochs : int
+    settings : TrainSettings
 
     valid : ImageDataset, default=None
         Images to validate on after each epoch; with them, training stops early and the best
         weights are restored.
-
-    one_cycle : bool, default=True
-        Whether the learning rate rises to its peak and falls again over the epochs; else it
-        stays at the peak.
-
-    beta_warmup : float, default=0.0
-        Share of the steps over which the weight of the KL term rises to beta.
-
-    optimizer : torch.optim.Optimizer, default=None
-        Whose running moments to go on from.
 
     progress : dict, default=None
         What `save_progress` was last called with, to go on from there.
 
     save_progress : callable, default=None
         Called with the whole progress after each epoch.
-
-    patience : int, default=None
-        Epochs without a gain of `tol` nats in validation that end the training.
-
-    tol : float, default=0.0
-
-    verbose : int, default=0
-
-    callbacks : sequence of skorch callbacks, default=()
-        Run after those that the training itself needs.
-
-    **net_params
-        As for `build_net`.
 
     Returns
     -------
@@ -359,66 +276,137 @@ def train(
     Raises
     ------
     ValueError
-        If the loss becomes NaN or infinite.
+        If the loss or a weight becomes NaN or infinite.
     """
-    n_batches = math.ceil(len(dataset) / net_params["batch_size"])
+    n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
     n_done = 0 if progress is None else len(progress["history"])
-    own, stop = [], None
+    stop = None
     if valid is not None:
-        stop = EarlyStopping(
-            "valid_loss", patience, threshold=tol, threshold_mode="abs", load_best=True
-        )
-        own.append(stop)
-    n_steps, n_steps_done = n_epochs * n_batches, n_done * n_batches
-    if one_cycle:
-        own.append(_one_cycle(net_params["learning_rate"], n_steps, n_steps_done))
-    if beta_warmup:
-        own.append(Warmup(beta_warmup * n_steps, n_steps_done))
+        stop = EarlyStopping(settings.n_iter_no_change, settings.tol, n_epochs)
+    bar = tqdm(
+        total=n_epochs,
+        initial=n_done,
+        desc=settings.name,
+        unit="epoch",
+        disable=not settings.verbose,
+    )
+    own = [stop, OneCycle(settings.learning_rate, n_epochs, n_batches, stop), ProgressBar(bar)]
+    if settings.beta_warmup:
+        own.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
     if save_progress is not None:
         own.append(Checkpoint(save_progress, stop))
-    with tqdm(
-        total=n_epochs, initial=n_done, desc="ConvVAETransformer", unit="epoch", disable=not verbose
-    ) as bar:
-        net = build_net(module, callbacks=[*own, ProgressBar(bar), *callbacks], **net_params)
-        if optimizer is not None:
-            moments = deepcopy(optimizer.state_dict()["state"])
-            net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": moments})
+    with bar:
+        own = [callback for callback in own if callback is not None]
+        net = build_net(module, settings, [*own, *settings.callbacks])
         if progress is not None:
-            restore_progress(net, progress, n_steps_done)
-        net.train_split = None if valid is None else predefined_split(valid)
-        net.notify("on_train_begin", X=dataset, y=None)
-        if progress is not None and stop is not None:
-            vars(stop).update(progress["early_stopping"])
-            if progress["best"] is not None:
-                stop.best_model_weights_ = as_tensors(progress["best"])
-        try:
-            net.fit_loop(dataset, epochs=n_epochs - n_done)
+            restore_progress(net, progress, stop)
+        with _training(net, dataset, valid):
             interrupted = False
-        except KeyboardInterrupt:
-            # skorch's EarlyStopping, ours or the caller's, stops by the same exception.
-            interrupted = not any(
-                isinstance(callback, EarlyStopping) and callback.misses_ >= callback.patience
-                for _, callback in net.callbacks_
-            )
-        net.notify("on_train_end", X=dataset, y=None)
-        net.train_split = None  # it would keep the training data alive
-    # The loss of an epoch does not know what its last step did.
-    if not all(parameter.isfinite().all() for parameter in module.parameters()):
-        raise ValueError(f"The weights became NaN or infinite. {ADVICE}")
+            try:
+                while len(net.history) < (n_epochs if stop is None else stop.last_epoch):
+                    net.fit_loop(dataset, epochs=1)
+            except KeyboardInterrupt:
+                interrupted = not _stopped_by_callback(settings.callbacks)
+    # What follows is no part of this schedule.
+    net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own]
     return net, interrupted
 
 
-def _one_cycle(max_lr, n_steps, n_done):
-    """The schedule of so many steps, of which some are done; Smith & Topin, arXiv:1708.07120."""
-    return LRScheduler(
-        OneCycleLR,
-        step_every="batch",
-        event_name=None,
-        cycle_momentum=False,
-        max_lr=max_lr,
-        total_steps=n_steps + 1,  # torch counts the rate after the last step too
-        last_epoch=n_done - 1,
+def train_increment(net, dataset, settings, moments):
+    """Train for one epoch at a constant rate, from where a net stands.
+
+    Parameters
+    ----------
+    net : VAENet
+        Changed in place, or left alone where its settings do not allow that.
+
+    dataset : ImageDataset
+
+    settings : TrainSettings
+
+    moments : ndarray of shape (3, K) or None
+        As for `RunningStatistics`.
+
+    Returns
+    -------
+    net : VAENet
+
+    interrupted : bool
+        Whether Ctrl-C ended the epoch.
+
+    moments : ndarray of shape (3, K) or None
+
+    Raises
+    ------
+    ValueError
+        If the loss or a weight becomes NaN or infinite.
+    """
+    statistics = RunningStatistics(moments)
+    old = net.settings
+    if (settings.device, settings.callbacks) != (old.device, old.callbacks):
+        optimizer_state = deepcopy(net.optimizer_.state_dict()["state"])
+        net = build_net(deepcopy(net.module_), settings, settings.callbacks)
+        net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": optimizer_state})
+    net.adopt(settings)
+    net.history.clear()
+    net.callbacks_.append(("running_statistics", statistics))
+    interrupted = False
+    try:
+        with _weights_kept_on_error(net), _training(net, dataset, None):
+            try:
+                net.fit_loop(dataset, epochs=1)
+            except KeyboardInterrupt:
+                interrupted = not _stopped_by_callback(settings.callbacks)
+    finally:
+        net.callbacks_.pop()
+    moments = statistics.moments
+    return net, interrupted, None if moments is None else moments.numpy()
+
+
+def _stopped_by_callback(callbacks):
+    """Whether one of the caller's callbacks ended the training, as Ctrl-C does."""
+    return any(
+        isinstance(callback, skorch.callbacks.EarlyStopping)
+        and callback.misses_ >= callback.patience
+        for callback in callbacks
     )
+
+
+@contextmanager
+def _training(net, dataset, valid):
+    """The time between the begin and the end of a training, for callbacks and for the data."""
+    net.train_split = None if valid is None else predefined_split(valid)
+    net.notify("on_train_begin", X=dataset, y=None)
+    try:
+        yield
+        net.notify("on_train_end", X=dataset, y=None)
+    finally:
+        net.train_split = None  # it would keep the training data alive
+    # The loss of an epoch does not know what its last step did.
+    if not all(parameter.isfinite().all() for parameter in net.module_.parameters()):
+        raise ValueError(f"The weights became NaN or infinite. {ADVICE}")
+
+
+@contextmanager
+def _weights_kept_on_error(net):
+    """Put weights and moments of a net back when an exception passes."""
+    parameters = list(net.module_.parameters())
+    weights = [parameter.detach().clone() for parameter in parameters]
+    optimizer = net.optimizer_
+    state = {
+        parameter: {name: value.clone() for name, value in optimizer.state[parameter].items()}
+        for parameter in parameters
+        if parameter in optimizer.state
+    }
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for parameter, weight in zip(parameters, weights, strict=True):
+                parameter.copy_(weight)
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        raise
 
 
 def reorder_net(net, order):
@@ -441,33 +429,3 @@ def reorder_net(net, order):
     if states:  # no step, no moments
         for moment in ("exp_avg", "exp_avg_sq"):
             reorder_components({name: state[moment] for name, state in states.items()}, order)
-
-
-def history_rows(net, first_epoch):
-    """The finished epochs of a net as plain dicts.
-
-    Parameters
-    ----------
-    net : VAENet
-
-    first_epoch : int
-        Epochs before those of this net.
-
-    Returns
-    -------
-    rows : list of dict
-        Keys ``epoch``, ``train_loss``, ``train_log_likelihood``, ``train_kl``, with
-        validation the same with ``valid_``, in nats per image, and ``duration`` in seconds.
-    """
-    rows = []
-    for record in net.history:
-        if "dur" in record:
-            terms = {
-                f"{phase}_{name}": record[f"{phase}_{name}"]
-                for phase in ("train", "valid")
-                for name in ("loss", "log_likelihood", "kl")
-                if f"{phase}_{name}" in record
-            }
-            epoch = first_epoch + record["epoch"]
-            rows.append({"epoch": epoch, **terms, "duration": record["dur"]})
-    return rows

@@ -1,0 +1,319 @@
+"""Callbacks of training: rate, warm-up, early stopping, statistics, bar, checkpoint (skorch)."""
+
+import math
+
+import torch
+from skorch.callbacks import Callback
+
+from ._elbo import kl_divergence
+from ._history import TRAIN_COLUMNS, VALID_COLUMNS
+from ._network import as_arrays, as_tensors, set_weights
+
+# The one-cycle schedule: share of the steps in which the rate rises, and the first and the last
+# rate as shares of the peak. The defaults of torch's OneCycleLR.
+RISE, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1 / 250_000
+
+# Length of the cool-down of early stopping, as a share of the epochs before it.
+COOLDOWN = 0.25
+
+# Images over which the running statistics of `partial_fit` are taken.
+WINDOW = 2_048
+
+
+def one_cycle(share):
+    """Learning rate after a share of the steps, as a share of its peak; arXiv:1708.07120.
+
+    Parameters
+    ----------
+    share : float
+        Within [0, 1].
+
+    Returns
+    -------
+    rate : float
+
+    Examples
+    --------
+    >>> [round(one_cycle(share), 3) for share in (0, 0.3, 0.65, 1)]
+    [0.04, 1.0, 0.5, 0.0]
+    """
+    if share < RISE:
+        start, end, position = FIRST_RATE, 1.0, share / RISE
+    else:
+        start, end, position = 1.0, LAST_RATE, (share - RISE) / (1 - RISE)
+    return end + (start - end) * (1 + math.cos(math.pi * position)) / 2
+
+
+class OneCycle(Callback):
+    """Set the learning rate of each step by `one_cycle`, and by the cool-down where one is on.
+
+    Parameters
+    ----------
+    peak : float
+        The greatest rate.
+
+    n_epochs : int
+        Of the whole training.
+
+    n_batches : int
+        In an epoch.
+
+    early_stopping : EarlyStopping or None
+        Whose cool-down lets the rate fall to 0 early.
+    """
+
+    def __init__(self, peak, n_epochs, n_batches, early_stopping):
+        self.peak = peak
+        self.n_epochs = n_epochs
+        self.n_batches = n_batches
+        self.early_stopping = early_stopping
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.step_ = (len(net.history) - 1) * self.n_batches
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            for group in net.optimizer_.param_groups:
+                group["lr"] = self.rate(self.step_ / self.n_batches)
+            self.step_ += 1
+
+    def rate(self, epoch):
+        """The rate after a number of epochs, which need not be whole."""
+        stop = self.early_stopping
+        if stop is None or stop.cooldown_ is None:
+            return self.peak * one_cycle(epoch / self.n_epochs)
+        start, end = stop.cooldown_, stop.last_epoch
+        return self.peak * one_cycle(start / self.n_epochs) * (end - epoch) / (end - start)
+
+
+class Warmup(Callback):
+    """Let the weight of the KL term rise from 0 to beta, linearly; Bowman et al. (2016).
+
+    Parameters
+    ----------
+    n_steps : float
+        Steps of the optimiser until beta is reached.
+
+    n_batches : int
+        In an epoch.
+    """
+
+    def __init__(self, n_steps, n_batches):
+        self.n_steps = n_steps
+        self.n_batches = n_batches
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.step_ = (len(net.history) - 1) * self.n_batches
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            net.kl_weight_ = net.beta * min(1.0, self.step_ / self.n_steps)
+            self.step_ += 1
+
+
+class EarlyStopping(Callback):
+    """Watch the validation loss, end the training when it stalls, and restore the best weights.
+
+    At the high rate of the middle of a schedule the loss is far from what it is once the rate
+    has fallen. So when it stalls, the training does not end at once: a cool-down begins, in
+    which the rate falls to 0.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without an improvement after which the cool-down begins.
+
+    tol : float
+        Improvement that counts, in nats per image.
+
+    n_epochs : int
+        Of a training that does not end early.
+    """
+
+    # What a training under way has to remember, beside the best weights.
+    STATE = ("best_loss_", "reference_loss_", "reference_epoch_", "cooldown_")
+
+    def __init__(self, patience, tol, n_epochs):
+        self.patience = patience
+        self.tol = tol
+        self.n_epochs = n_epochs
+
+    def initialize(self):
+        self.best_loss_ = self.reference_loss_ = math.inf
+        self.reference_epoch_ = 0
+        self.cooldown_ = None  # the epoch after which the cool-down begins
+        self.best_weights_ = None
+        return self
+
+    def on_epoch_end(self, net, **kwargs):
+        loss, epoch = net.history[-1, "valid_loss"], len(net.history)
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+            self.best_weights_ = as_arrays(net.module_.state_dict())
+        if loss < self.reference_loss_ - self.tol:
+            self.reference_loss_, self.reference_epoch_ = loss, epoch
+        if self.cooldown_ is None and epoch - self.reference_epoch_ >= self.patience:
+            self.cooldown_ = epoch
+
+    def on_train_end(self, net, **kwargs):
+        if self.best_weights_ is not None:
+            set_weights(net.module_, self.best_weights_)
+
+    @property
+    def last_epoch(self):
+        """The last epoch, so far as is known."""
+        if self.cooldown_ is None:
+            return self.n_epochs
+        return min(self.n_epochs, self.cooldown_ + math.ceil(COOLDOWN * self.cooldown_))
+
+    def state(self):
+        """What `restore` needs: a dict of plain values, and the best weights as arrays."""
+        return {name.rstrip("_"): getattr(self, name) for name in self.STATE}, self.best_weights_
+
+    def restore(self, state, best_weights):
+        """Go on where `state` was called.
+
+        Parameters
+        ----------
+        state : dict
+
+        best_weights : dict of str to ndarray
+        """
+        for name in self.STATE:
+            setattr(self, name, state[name.rstrip("_")])
+        self.best_weights_ = best_weights
+
+
+class RunningStatistics(Callback):
+    """What each component tells about the latest images, without a pass of its own.
+
+    Averages over the batches that trained, in which a batch of n images counts by n / 2,048
+    and what came before by the rest.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (3, K) or None
+        Averages so far, of each component's KL, mu and mu^2; None: there are none.
+    """
+
+    def __init__(self, moments):
+        self.moments = None if moments is None else torch.tensor(moments, device="cpu")
+
+    def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
+        if training:
+            _, mu, logvar, _ = (part if part is None else part.detach() for part in y_pred)
+            kl = kl_divergence(mu, logvar)
+            new = torch.stack([kl.mean(0), mu.mean(0), mu.square().mean(0)]).cpu().double()
+            share = 1.0 if self.moments is None else min(1.0, len(mu) / WINDOW)
+            before = new if self.moments is None else self.moments
+            self.moments = before + share * (new - before)
+
+
+def finished_epochs(net):
+    """The finished epochs of a net as plain dicts.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+
+    Returns
+    -------
+    rows : list of dict of str to float
+        ``train_loss``, ``train_log_likelihood`` and ``train_kl``, with validation the same with
+        ``valid_``, in nats per image, and ``duration`` in seconds.
+    """
+    keys = {name: name for name in (*TRAIN_COLUMNS, *VALID_COLUMNS)} | {"duration": "dur"}
+    return [
+        {name: float(record[key]) for name, key in keys.items() if key in record}
+        for record in net.history
+        if "dur" in record
+    ]
+
+
+class ProgressBar(Callback):
+    """Show each finished epoch and its losses.
+
+    Parameters
+    ----------
+    bar : tqdm.tqdm
+    """
+
+    def __init__(self, bar):
+        self.bar = bar
+
+    def on_epoch_end(self, net, **kwargs):
+        losses = [name for name in ("train_loss", "valid_loss") if name in net.history[-1]]
+        self.bar.set_postfix({name: f"{net.history[-1, name]:.2f}" for name in losses})
+        self.bar.update()
+
+
+class Checkpoint(Callback):
+    """Hand on the whole progress of a training after each epoch.
+
+    Parameters
+    ----------
+    save : callable
+        Called with the dict that `restore_progress` takes, of plain values and arrays.
+
+    early_stopping : EarlyStopping or None
+        Whose state belongs to the progress.
+    """
+
+    def __init__(self, save, early_stopping):
+        self.save = save
+        self.early_stopping = early_stopping
+
+    def on_epoch_end(self, net, **kwargs):
+        parameters = dict(net.module_.named_parameters())
+        # Frozen parameters have no moments.
+        state = {k: net.optimizer_.state[p] for k, p in parameters.items()}
+        state = {k: moments for k, moments in state.items() if moments}
+        stop = self.early_stopping
+        early_stopping, best = (None, None) if stop is None else stop.state()
+        self.save(
+            {
+                "history": finished_epochs(net),
+                "weights": as_arrays(net.module_.state_dict()),
+                "first_moments": as_arrays({k: s["exp_avg"] for k, s in state.items()}),
+                "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),
+                "n_steps": {k: int(s["step"].item()) for k, s in state.items()},
+                "frozen": [k for k, p in parameters.items() if not p.requires_grad],
+                "early_stopping": early_stopping,
+                "best": best,
+            }
+        )
+
+
+def restore_progress(net, progress, early_stopping):
+    """Put a net where `Checkpoint` saw it.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised.
+
+    progress : dict
+
+    early_stopping : EarlyStopping or None
+    """
+    set_weights(net.module_, progress["weights"])
+    optimizer, state = net.optimizer_, {}
+    first, second = (as_tensors(progress[f"{which}_moments"]) for which in ("first", "second"))
+    for i, (name, parameter) in enumerate(net.module_.named_parameters()):
+        parameter.requires_grad_(name not in progress["frozen"])
+        if name in progress["n_steps"]:
+            # In the memory format of the parameter, which the fused step takes for granted.
+            exp_avg, exp_avg_sq = (
+                torch.empty_like(parameter).copy_(moment[name]) for moment in (first, second)
+            )
+            n_steps = float(progress["n_steps"][name])
+            step = torch.tensor(n_steps, dtype=torch.float32, device="cpu")
+            state[i] = {"step": step, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for epoch, row in enumerate(progress["history"], 1):
+        net.history.new_epoch()
+        net.history.record("epoch", epoch)
+        for name, value in row.items():
+            net.history.record("dur" if name == "duration" else name, value)
+    if early_stopping is not None:
+        early_stopping.restore(progress["early_stopping"], progress["best"])

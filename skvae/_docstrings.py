@@ -1,0 +1,32 @@
+"""Parts of docstrings that classes share, written once (standard library only)."""
+
+import inspect
+import re
+
+
+def with_sections_of(source):
+    """A class decorator that fills ``{Parameters}`` and ``{Attributes}`` into the docstring.
+
+    Each name in braces stands alone in its line; the section of that name of the docstring of
+    `source` takes its place, without the heading.
+
+    Parameters
+    ----------
+    source : type
+        Has the sections.
+
+    Returns
+    -------
+    decorator : callable
+    """
+
+    def decorator(cls):
+        def section(match):
+            # A heading, its underline, and all until the next heading or the end.
+            pattern = rf"^{match[1]}\n-+\n(.*?)(?=\n\n[^\n]+\n---|\Z)"
+            return re.search(pattern, inspect.getdoc(source), re.DOTALL | re.MULTILINE)[1].strip()
+
+        cls.__doc__ = re.sub(r"^\{(\w+)\}$", section, inspect.getdoc(cls), flags=re.MULTILINE)
+        return cls
+
+    return decorator

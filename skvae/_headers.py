@@ -1,0 +1,207 @@
+"""What the headers of all files of skvae share, checked before it is believed (NumPy).
+
+Every value has the type and the range that training gives it, and the arrays have the shapes
+that follow from the values.
+"""
+
+import numpy as np
+
+from ._elbo import LIKELIHOODS
+from ._history import TRAIN_COLUMNS, VALID_COLUMNS
+from ._network import weight_shapes
+
+# Bounds of what a file may ask for, far above what anybody trains: they keep a hostile header
+# from costing more than its bytes.
+MAX_STAGES, MAX_SIDE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
+
+# Parameters that a file does not hold: callbacks are code, and the path of a checkpoint belongs
+# to the machine.
+NOT_SAVED = {"callbacks", "checkpoint"}
+
+ARCHITECTURE = {"image_shape", "n_components", "hidden_channels", "hidden_units"}
+
+
+def check_header(header, kind):
+    """Refuse what no file of a kind has, of all that models and checkpoints have in common.
+
+    Parameters
+    ----------
+    header : dict
+        Perhaps of a hostile file.
+
+    kind : {"model", "checkpoint"}
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        Naming what is not valid.
+    """
+    require(header["kind"] == kind, f"kind ({header['kind']!r:.40}, not {kind!r})")
+    require(type(header["skvae_version"]) is str, "skvae_version")
+    require(type(header["params"]) is dict and not NOT_SAVED & set(header["params"]), "params")
+    require(type(header["seed"]) is int and 0 <= header["seed"] < 2**31, "seed")
+    n_epochs, columns = header["n_epochs"], header["history"]
+    require(type(n_epochs) is int and 0 <= n_epochs <= MAX_FILE_EPOCHS, "n_epochs")
+    require(type(columns) is list and len(set(columns)) == len(columns), "history")
+    require(set(columns) <= {*TRAIN_COLUMNS, *VALID_COLUMNS, "duration"}, "history")
+    require("train_loss" in columns or n_epochs == 0, "history")
+    architecture = header["architecture"]
+    require(type(architecture) is dict and set(architecture) == ARCHITECTURE, "architecture")
+    shape, channels = architecture["image_shape"], architecture["hidden_channels"]
+    require(type(shape) is list and len(shape) == 3, "image_shape")
+    require(type(channels) is list and 0 < len(channels) <= MAX_STAGES, "hidden_channels")
+    sizes = [*shape, *channels, architecture["n_components"], architecture["hidden_units"]]
+    require(all(is_count(n) for n in sizes), "architecture")
+
+
+def require(condition, name):
+    """Raise a ValueError that names a part of the header, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"invalid {name} in the file")
+
+
+def is_count(value):
+    """Whether a value is a plain int above 0, and no larger than anything is."""
+    return type(value) is int and 0 < value <= MAX_SIDE
+
+
+def plain(value):
+    """The same value in None, bool, int, float, str, list and dict alone.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    value : object
+
+    Raises
+    ------
+    TypeError
+        If the value, or one inside it, is of another type.
+    """
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{value!r:.200} is not a plain value that a file can hold.")
+
+
+def saved_params(params):
+    """The parameters of an estimator that a file can hold.
+
+    A RandomState has moved on since it was given: it is left out, as are `NOT_SAVED`.
+
+    Parameters
+    ----------
+    params : dict
+
+    Returns
+    -------
+    params : dict of plain Python values
+    """
+    seed = params["random_state"]
+    changed = {
+        "random_state": None if isinstance(seed, np.random.RandomState) else seed,
+        "device": str(params["device"]),
+    }
+    return {k: plain(v) for k, v in {**params, **changed}.items() if k not in NOT_SAVED}
+
+
+def tuples(values):
+    """A dict in which the lists of JSON are tuples, as parameters and architectures have them.
+
+    Parameters
+    ----------
+    values : dict
+
+    Returns
+    -------
+    values : dict
+    """
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def weight_shapes_of(header, likelihood):
+    """Shapes of the weights of the network in a checked header.
+
+    Parameters
+    ----------
+    header : dict
+
+    likelihood : str
+
+    Returns
+    -------
+    shapes : dict of str to tuple of int
+    """
+    learns_noise = LIKELIHOODS[likelihood].learns_noise
+    return weight_shapes(**header["architecture"], learns_noise=learns_noise)
+
+
+def history_specs(header):
+    """Shape and dtype of each array that holds a column of the history.
+
+    Parameters
+    ----------
+    header : dict
+
+    Returns
+    -------
+    specs : dict of str to (shape, dtype)
+    """
+    return {f"history.{name}": ((header["n_epochs"],), "<f8") for name in header["history"]}
+
+
+def history_arrays(history):
+    """Each column of a history as the array that `history_specs` tells.
+
+    Parameters
+    ----------
+    history : dict of str to list of float
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    """
+    return {f"history.{k}": np.array(column, np.float64) for k, column in history.items()}
+
+
+def history_from_arrays(arrays):
+    """The history that `history_arrays` was made of.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+
+    Returns
+    -------
+    history : dict of str to list of float
+    """
+    return {name: column.tolist() for name, column in part(arrays, "history").items()}
+
+
+def part(arrays, prefix):
+    """The arrays whose names begin with a prefix and a dot, without these.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+
+    prefix : str
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    """
+    start = f"{prefix}."
+    return {k.removeprefix(start): array for k, array in arrays.items() if k.startswith(start)}

@@ -1,0 +1,156 @@
+"""A fitted estimator <-> the header and the arrays of a file: writer and reader (NumPy)."""
+
+import math
+
+import numpy as np
+
+from ._elbo import LIKELIHOODS
+from ._headers import (
+    check_header,
+    history_arrays,
+    history_from_arrays,
+    history_specs,
+    is_count,
+    part,
+    plain,
+    require,
+    saved_params,
+    tuples,
+    weight_shapes_of,
+)
+from ._history import n_epochs_of
+from ._images import ImageFormat, fits_float32
+from ._version import __version__
+
+
+def model_to_file(name, params, state):
+    """Header and arrays that hold a fitted estimator.
+
+    Parameters
+    ----------
+    name : str
+        Of its class.
+
+    params : dict
+        Parameters of the constructor.
+
+    state : dict
+        What ``__getstate__`` of the fitted estimator gives.
+
+    Returns
+    -------
+    header : dict of plain Python values
+
+    arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        If the network or its history is larger than a file may hold.
+    """
+    history = state["_history"]
+    header = plain(
+        {
+            "kind": "model",
+            "skvae_version": __version__,
+            "estimator": name,
+            "params": saved_params(params),
+            "image_shape": state["image_shape_"],
+            "channel_axis": state["channel_axis_"],
+            "pixel_range": state["pixel_range_"],
+            "as_rows": state["_as_rows"],
+            "likelihood": state["_likelihood"],
+            "binarize": state["_binarize"],
+            "annealed": state["_annealed"],
+            "seed": state["_seed"],
+            "architecture": state["_architecture"],
+            "feature_names": list(state.get("feature_names_in_", [])) or None,
+            "n_epochs": n_epochs_of(history),
+            "history": list(history),
+        }
+    )
+    arrays = {f"weights.{k}": weight for k, weight in state["_weights"].items()}
+    arrays |= history_arrays(history)
+    arrays["component_moments"] = state["_component_moments"]
+    model_arrays(header)  # what cannot be read back is not written
+    return header, arrays
+
+
+def model_arrays(header):
+    """Shape and dtype of each array that `model_to_file` makes for a header.
+
+    Parameters
+    ----------
+    header : dict
+        Perhaps of a hostile file.
+
+    Returns
+    -------
+    specs : dict of str to (shape, dtype)
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If the header holds anything that no fitted estimator has.
+    """
+    check_header(header, "model")
+    axis = header["channel_axis"]
+    require(type(header["estimator"]) is str, "estimator")
+    require(type(axis) is int and axis in (0, -1), "channel_axis")
+    low, high = header["pixel_range"]
+    require(type(low) is type(high) is float, "pixel_range")
+    require(low <= high and fits_float32(low, high), "pixel_range")
+    for name in ("as_rows", "binarize", "annealed"):
+        require(type(header[name]) is bool, name)
+    require(header["likelihood"] in LIKELIHOODS, "likelihood")
+    require(not header["binarize"] or header["likelihood"] == "bernoulli", "binarize")
+    shape, architecture = header["image_shape"], header["architecture"]
+    require(type(shape) is list and len(shape) in (2, 3), "image_shape")
+    require(all(is_count(n) for n in shape), "image_shape")
+    image_format = ImageFormat(tuple(shape), axis, (low, high), True)
+    require(image_format.channels_first_shape == tuple(architecture["image_shape"]), "image_shape")
+    names = header["feature_names"]
+    if names is not None:
+        require(type(names) is list and len(names) == math.prod(shape), "feature_names")
+        require(all(type(name) is str for name in names), "feature_names")
+    shapes = weight_shapes_of(header, header["likelihood"])
+    specs = {f"weights.{name}": (s, "<f4") for name, s in shapes.items()}
+    specs["component_moments"] = ((3, architecture["n_components"]), "<f8")
+    return specs | history_specs(header)
+
+
+def model_from_file(header, arrays):
+    """Parameters and state of the estimator in a file that `model_arrays` found right.
+
+    Parameters
+    ----------
+    header : dict
+
+    arrays : dict of str to ndarray
+
+    Returns
+    -------
+    params : dict
+
+    state : dict
+        For ``__setstate__``, without the parameters.
+    """
+    state = {
+        "n_features_in_": math.prod(header["image_shape"]),
+        "image_shape_": tuple(header["image_shape"]),
+        "channel_axis_": header["channel_axis"],
+        "pixel_range_": tuple(header["pixel_range"]),
+        "_as_rows": header["as_rows"],
+        "_likelihood": header["likelihood"],
+        "_binarize": header["binarize"],
+        "_annealed": header["annealed"],
+        "_seed": header["seed"],
+        "_architecture": tuples(header["architecture"]),
+        "_weights": part(arrays, "weights"),
+        "_history": history_from_arrays(arrays),
+        "_component_moments": arrays["component_moments"],
+        "_skvae_version": header["skvae_version"],
+    }
+    if header["feature_names"] is not None:
+        state["feature_names_in_"] = np.array(header["feature_names"], dtype=object)
+    return tuples(header["params"]), state

@@ -1,0 +1,125 @@
+"""Fitted estimators <-> plain state, for pickles and for files: writer and reader (NumPy).
+
+The state holds plain Python values and NumPy arrays: skorch's net would carry its device and a
+pickle of torch. The network is built anew when the state comes back.
+"""
+
+import numpy as np
+from sklearn.exceptions import InconsistentVersionWarning
+
+from . import _inference, _persistence, _training
+from ._devices import resolve_device
+from ._fitting import settings_of
+from ._headers import tuples
+from ._model_file import model_arrays, model_from_file, model_to_file
+from ._network import as_arrays, set_weights
+from ._version import __version__
+from ._warnings import warn
+
+
+def state_of(estimator, attributes):
+    """What `restore` makes the same estimator of.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+
+    attributes : dict
+        Of the estimator.
+
+    Returns
+    -------
+    state : dict of plain Python values and ndarrays
+    """
+    state = dict(attributes)
+    if "net_" in state:
+        del state["net_"]
+        state["_history"] = {k: list(column) for k, column in state["_history"].items()}
+        state["_weights"] = as_arrays(estimator.module_.state_dict())
+        state["_skvae_version"] = __version__
+    return state
+
+
+def restore_network(estimator, weights, version):
+    """Build the network of an estimator whose other attributes are restored.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+
+    weights : dict of str to ndarray
+
+    version : str
+        Of the skvae that made the state.
+
+    Warns
+    -----
+    InconsistentVersionWarning
+        If that is another version than this one.
+    """
+    if version != __version__:
+        warn(
+            InconsistentVersionWarning(
+                estimator_name=type(estimator).__name__,
+                current_sklearn_version=f"skvae {__version__}",
+                original_sklearn_version=f"skvae {version}",
+            )
+        )
+    # joblib may hand over a memory map, which would keep its file open.
+    estimator._component_moments = np.array(estimator._component_moments)
+    try:
+        estimator.device_ = resolve_device(estimator.device_)
+    except ValueError:
+        estimator.device_ = "cpu"
+    module = _inference.build_module(
+        estimator._architecture, estimator._likelihood, estimator.device_
+    )
+    set_weights(module, weights)
+    estimator.net_ = _training.build_net(module, settings_of(estimator, estimator.device_))
+
+
+def save(estimator, path):
+    """Write a fitted estimator to a file.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+
+    path : str or path-like
+    """
+    params, state = estimator.get_params(deep=False), estimator.__getstate__()
+    _persistence.write(path, *model_to_file(type(estimator).__name__, params, state))
+
+
+def load(path, classes, device):
+    """Read an estimator from a file that `save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    classes : dict of str to type
+        Those that the file may hold, by name.
+
+    device : str, torch.device or None
+        Where to compute; None: what the parameter `device` says.
+
+    Returns
+    -------
+    estimator : estimator of skvae
+    """
+
+    def expected(header):
+        specs = model_arrays(header)
+        classes[header["estimator"]](**tuples(header["params"]))._validate_params()
+        return specs
+
+    header, arrays = _persistence.read(path, expected)
+    params, state = model_from_file(header, arrays)
+    estimator = classes[header["estimator"]](**params)
+    if device is not None:
+        resolve_device(device)
+        estimator.device = device
+    # The state may name a device that is not here: then `restore_network` takes the CPU.
+    estimator.__setstate__({**vars(estimator), **state, "device_": estimator.device})
+    return estimator

@@ -1,0 +1,135 @@
+"""ConvVAETransformer: components of images, without labels (scikit-learn)."""
+
+from sklearn.base import _fit_context
+
+from . import _fitting
+from ._docstrings import with_sections_of
+from ._estimator import BaseConvVAE
+
+
+@with_sections_of(BaseConvVAE)
+class ConvVAETransformer(BaseConvVAE):
+    """A non-linear PCA for images: the posterior mean of a convolutional VAE.
+
+    `transform` gives each image `n_components` numbers, `inverse_transform` turns such numbers
+    back into an image, and `sample` draws new images.
+
+    The encoder maps an image x to the posterior q(z|x) = N(mu, diag(sigma^2)) of K latent
+    variables, the decoder maps z to the distribution p(x|z) of an image. Both are trained
+    together to minimise, over the images, the mean of
+
+        -ELBO = -log p(x|z) + beta * KL(q(z|x) || N(0, I)),  z = mu + sigma * noise,
+
+    with KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), as in [1]_. Likelihoods are in nats
+    per image, summed over its pixels.
+
+    Parameters
+    ----------
+    {Parameters}
+
+    Attributes
+    ----------
+    {Attributes}
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : Linear components.
+    sklearn.neural_network.BernoulliRBM : Binary hidden units with a linear energy.
+
+    References
+    ----------
+    .. [1] D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+       https://arxiv.org/abs/1312.6114
+
+    .. [2] G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive
+       error in variational autoencoders", NeurIPS 2019. https://arxiv.org/abs/1907.06845
+
+    .. [3] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+       ICLR 2016. https://arxiv.org/abs/1509.00519
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skvae import ConvVAETransformer
+    >>> images = load_digits().images
+    >>> images.shape
+    (1797, 8, 8)
+    >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+    >>> latents = vae.transform(images)
+    >>> latents.shape
+    (1797, 4)
+    >>> vae.inverse_transform(latents).shape
+    (1797, 8, 8)
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train the encoder and the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images, in any real dtype. Never changed, and never copied as a whole where
+            their memory is contiguous.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X or a parameter does not fit the images, or if the loss becomes NaN or
+            infinite. The estimator is then as it was before.
+
+        Warns
+        -----
+        UserWarning
+            If X may have been meant to be read otherwise: channels first instead of last, rows
+            of pictures that are no squares. If values lie outside the pixel range, or span only
+            a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
+            the training ends within `beta_warmup`. If fewer than half of the components are
+            active; see `n_active_components_`.
+        """
+        _fitting.fit(self, X)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train for one epoch on X, at a constant learning rate.
+
+        Shape and pixel range are those of the first call: give `pixel_range` when the first
+        images may not show the whole range. Adam goes on from call to call; a copy or a
+        reloaded estimator starts it anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+
+        Warns
+        -----
+        UserWarning
+            As `fit`, but for the last two reasons.
+        """
+        _fitting.partial_fit(self, X)
+        return self
