@@ -42,3 +42,14 @@ def digits():
 def small(digits):
     """A small estimator, fitted on the first 300 digits. Not to be fitted again."""
     return ConvVAETransformer(**SMALL, pixel_range=(0, 16), max_iter=15).fit(digits[0][:300])
+
+
+def fit(images, **params):
+    """A small estimator, fitted on images from 0 to 16; three epochs unless told otherwise."""
+    params = {**SMALL, "pixel_range": (0, 16), "max_iter": 3, **params}
+    return ConvVAETransformer(**params).fit(images)
+
+
+def weights_of(vae):
+    """All weights of a fitted estimator, one after the other."""
+    return np.concatenate([p.detach().numpy().ravel() for p in vae.module_.parameters()])

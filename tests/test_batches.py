@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from skvae._batches import EpochBatches, ImageDataset, PixelNoise, ScoringBatches, generator_for
+from skvae._batches import (
+    EPOCH,
+    NOISE_TABLE_SIZE,
+    EpochBatches,
+    ImageDataset,
+    PixelNoise,
+    ScoringBatches,
+    generator_for,
+)
 from skvae._images import ImageFormat
 
 FORMAT = ImageFormat((2, 2), -1, (0.0, 255.0), True)
@@ -16,15 +24,16 @@ def dataset(n, indices=None):
     return ImageDataset(rows, FORMAT, indices)
 
 
-def epoch(batches):
-    return [batch for batch, _ in batches]
+def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False):
+    """The batches of an epoch."""
+    generator = generator_for(seed, EPOCH, number)
+    return [batch for batch, _ in EpochBatches(data, batch_size, 3, generator, binarize, "cpu")]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
 def test_every_image_counts_once_in_every_epoch(n):
     data = dataset(n)
-    batches = EpochBatches(data, 8, 3, seed=0, first_epoch=0, binarize=False, device="cpu")
-    seen = [torch.cat([batch["x"] for batch in epoch(batches)]) for _ in range(2)]
+    seen = [torch.cat([batch["x"] for batch in epoch(data, number)]) for number in range(2)]
     for x in seen:
         order = x[:, 0, 0, 0].argsort()
         torch.testing.assert_close(x[order], data[:])
@@ -33,25 +42,23 @@ def test_every_image_counts_once_in_every_epoch(n):
 
 
 @pytest.mark.parametrize("binarize", [False, True])
-def test_epochs_depend_on_seed_and_number_alone(binarize):
-    def numbered(seed, first_epoch):
-        return EpochBatches(dataset(9), 4, 3, seed, first_epoch, binarize, "cpu")
-
-    resumed = numbered(5, 2)
-    uninterrupted = numbered(5, 0)
-    epochs = [epoch(uninterrupted) for _ in range(3)]
-    for batch, expected in zip(epoch(resumed), epochs[2], strict=True):
+def test_an_epoch_depends_on_its_generator_alone(binarize):
+    params = {"batch_size": 4, "binarize": binarize}
+    first, again, second = (epoch(dataset(9), number, seed=5, **params) for number in (2, 2, 3))
+    for batch, expected in zip(again, first, strict=True):
         assert torch.equal(batch["x"], expected["x"])
         assert torch.equal(batch["noise"], expected["noise"])
-    assert not torch.equal(epochs[0][0]["noise"], epochs[1][0]["noise"])
-    assert not torch.equal(epoch(numbered(6, 2))[0]["noise"], epochs[2][0]["noise"])
+    assert not torch.equal(second[0]["noise"], first[0]["noise"])
+    assert not torch.equal(epoch(dataset(9), 2, seed=6, **params)[0]["noise"], first[0]["noise"])
 
 
 def test_binarised_anew_at_every_showing():
     rows = np.full((4_000, 4), 51, np.uint8)  # a fifth of 255
     data = ImageDataset(rows, FORMAT)
-    batches = EpochBatches(data, 128, 3, seed=0, first_epoch=0, binarize=True, device="cpu")
-    first, second = (torch.cat([batch["x"] for batch in epoch(batches)]) for _ in range(2))
+    first, second = (
+        torch.cat([batch["x"] for batch in epoch(data, number, batch_size=128, binarize=True)])
+        for number in range(2)
+    )
     assert set(first.unique().tolist()) == {0, 1}
     for x in (first, second):
         assert abs(x.mean() - 0.2) < 4 * 0.4 / 16_000**0.5
@@ -65,7 +72,7 @@ def test_binarised_once_for_each_image():
     assert set(x.unique().tolist()) == {0, 1}
     assert torch.equal(data[order], x[order])
     assert torch.equal(data[7:8], x[7:8])
-    assert torch.equal(data.thinned()[:], x)
+    assert torch.equal(data.subsample()[:], x)
     assert not torch.equal(dataset(60).binarized(seed=2)[:], x)
 
 
@@ -73,13 +80,16 @@ def test_a_subset_holds_its_rows_in_order():
     data = dataset(10, np.array([3, 5, 8]))
     assert len(data) == 3
     torch.testing.assert_close(data[:], dataset(10)[np.array([3, 5, 8])])
-    batches = epoch(ScoringBatches(data, 2, PixelNoise(3, 0), "cpu"))
-    torch.testing.assert_close(torch.cat([batch["x"] for batch in batches]), data[:])
+    noise = PixelNoise(3, 0)
+    batches = [batch for batch, _ in ScoringBatches(data, 2, noise, "cpu")]
+    assert [len(batch["x"]) for batch in batches] == [2, 1]
+    assert torch.equal(torch.cat([batch["x"] for batch in batches]), data[:])
+    assert torch.equal(torch.cat([batch["noise"] for batch in batches]), noise(data[:]))
 
 
-def test_thinned_is_spread_over_the_set():
+def test_a_subsample_is_spread_over_the_set():
     rows = np.zeros((25_001, 4), np.uint8)
-    indices = ImageDataset(rows, FORMAT).thinned().indices
+    indices = ImageDataset(rows, FORMAT).subsample().indices
     assert 1_500 < len(indices) <= 2_048
     assert indices[-1] > 24_980
     assert len(set(np.diff(indices))) == 1
@@ -114,7 +124,18 @@ def test_noise_of_different_images_is_independent_and_normal():
     n = noise.numel()
     assert abs(noise.mean()) < 4 / n**0.5
     assert abs(noise.var() - 1) < 4 * (2 / n) ** 0.5
-    assert noise[1:].flatten() @ noise[:-1].flatten() / n < 4 / n**0.5
+    assert abs(noise[1:].flatten() @ noise[:-1].flatten() / n) < 4 / n**0.5
+
+
+def test_errors_average_out_as_far_as_images_take_different_rows():
+    # The mean noise of n images that take rows of a table with m rows at random has the variance
+    # 1 / n + 1 / m: it falls with n, but never below that of the whole table.
+    n, n_components = 4 * NOISE_TABLE_SIZE, 64
+    x = torch.zeros(n, 1, 1, 3)
+    x[:, 0, 0, :2] = torch.cartesian_prod(torch.arange(256.0), torch.arange(256.0)) / 255
+    mean_square = PixelNoise(n_components, seed=3)(x).mean(0).square().mean().item()
+    expected = 1 / n + 1 / NOISE_TABLE_SIZE
+    assert abs(mean_square / expected - 1) < 4 * (2 / n_components) ** 0.5
 
 
 def test_generators_of_different_uses_differ():

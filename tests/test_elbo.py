@@ -10,9 +10,9 @@ from torch.distributions import kl_divergence as oracle_kl
 from skvae._elbo import (
     LIKELIHOODS,
     MIN_NOISE_VARIANCE,
+    conditional_log_likelihood,
     elbo_terms,
     kl_divergence,
-    log_likelihood,
     log_weights,
     natural_parameter,
     noise_variance,
@@ -49,7 +49,7 @@ def test_bernoulli_is_that_of_torch_on_binary_images(generator):
     logits = 5 * randn(6, 2, 3, 4, generator=generator)
     x = (randn(6, 2, 3, 4, generator=generator) > 0).double()
     expected = Bernoulli(logits=logits).log_prob(x).sum((1, 2, 3))
-    torch.testing.assert_close(log_likelihood("bernoulli", logits, x), expected)
+    torch.testing.assert_close(conditional_log_likelihood("bernoulli", logits, x), expected)
 
 
 def test_bernoulli_is_linear_in_grey_values(generator):
@@ -59,13 +59,15 @@ def test_bernoulli_is_linear_in_grey_values(generator):
         Bernoulli(logits=logits).log_prob(torch.full_like(x, value)) for value in (0.0, 1.0)
     )
     expected = (x * light + (1 - x) * dark).sum((1, 2, 3))
-    torch.testing.assert_close(log_likelihood("bernoulli", logits, x), expected)
+    torch.testing.assert_close(conditional_log_likelihood("bernoulli", logits, x), expected)
 
 
 def test_bernoulli_stays_finite_at_extreme_logits():
     logits = torch.tensor([[[[-1e4, 1e4]]]])
-    assert log_likelihood("bernoulli", logits, torch.tensor([[[[0.0, 1.0]]]])).item() == 0
-    wrong = log_likelihood("bernoulli", logits, torch.tensor([[[[1.0, 0.0]]]])).item()
+    assert (
+        conditional_log_likelihood("bernoulli", logits, torch.tensor([[[[0.0, 1.0]]]])).item() == 0
+    )
+    wrong = conditional_log_likelihood("bernoulli", logits, torch.tensor([[[[1.0, 0.0]]]])).item()
     assert math.isclose(wrong, -2e4)
 
 
@@ -80,7 +82,9 @@ def test_continuous_bernoulli_is_that_of_torch(generator):
     x = torch.rand(6, 2, 3, 4, generator=generator, dtype=torch.float64)
     oracle = ContinuousBernoulli(logits=logits)
     expected = oracle.log_prob(x).sum((1, 2, 3))
-    torch.testing.assert_close(log_likelihood("continuous_bernoulli", logits, x), expected)
+    torch.testing.assert_close(
+        conditional_log_likelihood("continuous_bernoulli", logits, x), expected
+    )
     mean = LIKELIHOODS["continuous_bernoulli"].mean(logits)
     torch.testing.assert_close(mean, oracle.mean)
 
@@ -89,7 +93,7 @@ def test_gaussian_is_that_of_torch(generator):
     mean, x = randn(6, 2, 3, 4, generator=generator), randn(6, 2, 3, 4, generator=generator)
     std = noise_variance(NOISE_LOGVAR).sqrt()
     expected = Normal(mean, std).log_prob(x).sum((1, 2, 3))
-    actual = log_likelihood("gaussian", mean, x, noise_logvar=NOISE_LOGVAR)
+    actual = conditional_log_likelihood("gaussian", mean, x, noise_logvar=NOISE_LOGVAR)
     torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(LIKELIHOODS["gaussian"].mean(mean), mean)
 
@@ -102,7 +106,7 @@ def test_a_density_integrates_to_one_and_its_mean_is_the_mean(name, logit):
     x = torch.linspace(low, high, 200_001, dtype=torch.float64)
     logits = torch.full_like(x, logit)
     column = (len(x), 1, 1, 1)
-    log_p = log_likelihood(
+    log_p = conditional_log_likelihood(
         name, logits.reshape(column), x.reshape(column), noise_logvar=NOISE_LOGVAR
     )
     assert math.isclose(torch.trapezoid(log_p.exp(), x).item(), 1, rel_tol=1e-7)
@@ -114,9 +118,9 @@ def test_a_density_integrates_to_one_and_its_mean_is_the_mean(name, logit):
 def test_continuous_bernoulli_is_stable_and_smooth_in_float32(logit):
     v = torch.tensor([[[[logit]]]], requires_grad=True)
     x = torch.tensor([[[[0.3]]]])
-    value = log_likelihood("continuous_bernoulli", v, x)
+    value = conditional_log_likelihood("continuous_bernoulli", v, x)
     exact = v.detach().double().requires_grad_()
-    expected = log_likelihood("continuous_bernoulli", exact, x.double())
+    expected = conditional_log_likelihood("continuous_bernoulli", exact, x.double())
     torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
     # d log p / d logit = x - mean, for a natural exponential family.
     (gradient,) = torch.autograd.grad(value.sum(), v)
@@ -129,7 +133,9 @@ def test_mean_is_where_the_likelihood_of_a_pixel_is_greatest(name):
     logits = torch.linspace(-12, 12, 48_001, dtype=torch.float64)[:, None, None, None]
     for pixel in (0.1, 0.5, 0.85):
         x = torch.full_like(logits, pixel)
-        best = logits[log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR).argmax()]
+        best = logits[
+            conditional_log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR).argmax()
+        ]
         assert abs(LIKELIHOODS[name].mean(best).item() - pixel) < 2e-3
         assert abs(natural_parameter(name, x[0]).item() - best.item()) < 1e-3
 
@@ -147,8 +153,10 @@ def test_noise_variance_has_a_floor_and_is_a_variance_above_it():
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_the_jacobian_turns_a_density_into_that_of_other_units(name, generator):
     logits, x = randn(5, 1, 2, 2, generator=generator), torch.rand(5, 1, 2, 2).double()
-    plain = log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR)
-    scaled = log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR, log_jacobian=-1.5)
+    plain = conditional_log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR)
+    scaled = conditional_log_likelihood(
+        name, logits, x, noise_logvar=NOISE_LOGVAR, log_jacobian=-1.5
+    )
     torch.testing.assert_close(scaled, plain - 1.5 * LIKELIHOODS[name].continuous)
 
 

@@ -13,7 +13,7 @@ from skvae import ConvVAETransformer
 from skvae._batches import ImageDataset, PixelNoise
 from skvae._elbo import MIN_NOISE_VARIANCE
 from skvae._images import ImageFormat
-from skvae._inference import CHUNK, elbo, log_likelihood, resolve_device
+from skvae._inference import CHUNK, elbo, marginal_log_likelihood
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_linear_model_has_the_evidence_of_probabilistic_pca(linear):
     dataset = ImageDataset(images, image_format)
     # With the exact posterior every importance weight is p(x), with any number of draws.
     for n_draws in (1, 3):
-        estimate = log_likelihood(module, dataset, "gaussian", n_draws, seed=0)
+        estimate = marginal_log_likelihood(module, dataset, "gaussian", n_draws, seed=0)
         assert_allclose(estimate, expected, atol=1e-3)
     bound = elbo(module, dataset, "gaussian", PixelNoise(2, seed=0))
     errors = bound - expected
@@ -308,33 +308,3 @@ def test_scores_do_not_depend_on_beta_of_training(line):
     other = pickle.loads(pickle.dumps(other))  # its net is built with the other beta
     assert other.net_.beta == 7.0
     assert_array_equal(other.score_samples(images), vae.score_samples(images))
-
-
-def test_device_auto_is_the_first_available():
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert resolve_device("auto") in (expected, "mps")
-    assert resolve_device("cpu") == "cpu"
-
-
-@pytest.mark.parametrize("device", ["nonsense", "xla", "", "meta"])
-def test_unknown_device(device):
-    with pytest.raises(ValueError, match=r"device='.*' is not available. Available here: .*cpu"):
-        resolve_device(device)
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
-def test_no_cuda(device, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=rf"device='{device}' is not available. Available .*cpu"):
-        resolve_device(device)
-
-
-def test_no_such_gpu(monkeypatch):
-    # A machine that has CUDA, but not so many devices.
-    def empty(*args, device):
-        raise RuntimeError("CUDA error: invalid device ordinal")
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "empty", empty)
-    with pytest.raises(ValueError, match=r"device='cuda:7' is not available. .*cuda, cpu"):
-        resolve_device("cuda:7")
