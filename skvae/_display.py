@@ -35,8 +35,8 @@ class ReconstructionDisplay:
     reconstructions : ndarray of the same shape
         What the model decodes from the latents of the originals.
 
-    pixel_range : tuple of float, default=(0, 1)
-        Values of the darkest and the lightest pixel.
+    pixel_range : tuple of float, or array-like of shape (C, 2), default=(0, 1)
+        Values of the darkest and the lightest pixel, of all channels or of each.
 
     Attributes
     ----------
@@ -105,17 +105,17 @@ class ReconstructionDisplay:
                 )
             ]
         )
-        low, high = self.pixel_range
+        low, high = np.reshape(self.pixel_range, (-1, 2)).T  # of all channels, or of each
         if mosaic.shape[-1] not in (1, 3, 4):
             raise ValueError(
                 "Images of 1, 3 or 4 channels can be drawn (grey, RGB, RGBA). Got "
                 f"{mosaic.shape[-1]} channels; show some of them by ReconstructionDisplay(...)."
             )
         if mosaic.shape[-1] == 1:
-            mosaic = mosaic[..., 0]
+            mosaic, low, high = mosaic[..., 0], low[0], high[0]
         else:
-            mosaic = np.clip((mosaic - low) / (high - low or 1), 0, 1)
-            low, high = 0, 1
+            span = np.where(high > low, high - low, 1)
+            mosaic, low, high = np.clip((mosaic - low) / span, 0, 1), 0, 1
         if ax is None:
             _, ax = plt.subplots(figsize=(n_columns, 2.2 * len(parts)), layout="constrained")
         self.image_ = ax.imshow(mosaic, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")

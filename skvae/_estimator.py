@@ -58,11 +58,14 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
         -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
 
-    pixel_range : tuple of float, default=None
-        ``(low, high)``, the values of X that are mapped to 0 and 1. None: (0, 255) for uint8,
-        (0, 1) for bool, else the smallest and the largest value of the training data. Values
-        outside are clipped: to the range, or with the Gaussian likelihood to half its span
-        beyond it.
+    pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
+            default=None
+        ``(low, high)``, the values of X that are mapped to 0 and 1, for all channels or for each
+        of them. None: (0, 255) for uint8, (0, 1) for bool, else the smallest and the largest
+        value of the training data, of each channel where there are several. "robust": the 0.1
+        and the 99.9 percentile of the training data instead, so that a few hot pixels do not
+        flatten all others; those of uint8 are taken over all channels. Values outside are
+        clipped: to the range, or with the Gaussian likelihood to half its span beyond it.
 
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, from the image inwards; the decoder mirrors
@@ -158,8 +161,8 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     channel_axis_ : int
         Place of the channels in a three-number `image_shape_`.
 
-    pixel_range_ : tuple of float
-        ``(low, high)`` in the units of X.
+    pixel_range_ : tuple of float, or ndarray of shape (n_channels, 2)
+        ``(low, high)`` in the units of X, for all channels or for each.
 
     n_components_ : int
         Number of latent variables.
@@ -180,9 +183,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Number of components that tell images apart: the variance of their posterior mean
         over the images, as for `kl_per_component_`, is above 0.01 [3]_.
 
-    noise_variance_ : float
-        Learned variance of the noise of a pixel, in squared units of X. Only with
-        ``likelihood="gaussian"``.
+    noise_variance_ : float, or ndarray of shape (n_channels,)
+        Learned variance of the noise of a pixel, in squared units of X; of each channel where
+        each has a pixel range. Only with ``likelihood="gaussian"``.
 
     history_ : DataFrame
         One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood`` (log p(x|z) of
@@ -210,7 +213,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "image_shape": [tuple, list, None],
         "channel_axis": [Options(Integral, {-1, 0})],
-        "pixel_range": [tuple, list, None],
+        "pixel_range": ["array-like", StrOptions({"robust"}), None],
         "hidden_channels": [tuple, list, None],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(set(LIKELIHOODS))],
@@ -552,7 +555,8 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self._likelihood != "gaussian":
             raise AttributeError("noise_variance_ is there only with likelihood='gaussian'.")
         variance = noise_variance(self.module_.noise_logvar.detach()).item()
-        return variance * image_format_of(self).span ** 2
+        in_units = variance * image_format_of(self).span ** 2
+        return float(in_units[0]) if len(in_units) == 1 else in_units
 
     @property
     def _n_features_out(self):

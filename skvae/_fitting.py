@@ -276,7 +276,7 @@ def _convergence_warnings(estimator, n_images, n_run, settings):
             f"the KL term (beta_warmup={settings.beta_warmup}). Lower beta_warmup, or raise "
             "n_iter_no_change."
         )
-    images_differ = n_images > 1 and np.ptp(estimator.pixel_range_) > 0
+    images_differ = n_images > 1 and np.diff(estimator.pixel_range_).max() > 0
     n_active, n_components = estimator.n_active_components_, estimator.n_components_
     if images_differ and 2 * n_active < n_components:
         yield (

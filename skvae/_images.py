@@ -1,28 +1,19 @@
-"""Rows of X <-> images in [0, 1]: shape, layout and pixel range (NumPy only)."""
+"""Rows of X <-> images in [0, 1]: shape, layout and scale (NumPy only)."""
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 
+from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits
 from ._warnings import warn
-
-# How far beyond the pixel range, in units of its span, values of held-out images may lie
-# without a warning. Where pixels have no bounds, values further away are moved to there.
-MARGIN = 0.5
-
-# Share of the pixel range that images must span, or their units are in doubt.
-LEAST_SPAN = 0.02
 
 # Rows of fewer numbers are not taken for pictures that lost their shape.
 LEAST_PICTURE = 16
 
-# As a Python float: a number too large for float32 would warn when compared with one of NumPy.
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFormat:
     """How the rows of X hold images.
 
@@ -34,8 +25,8 @@ class ImageFormat:
     channel_axis : {-1, 0}
         Place of the channels in a three-number shape.
 
-    pixel_range : tuple of float
-        ``(low, high)`` in the units of X; mapped to [0, 1].
+    pixel_range : tuple of float, or ndarray of shape (C, 2)
+        ``(low, high)`` in the units of X, for all channels or for each; mapped to [0, 1].
 
     as_rows : bool
         Whether images leave as rows, because they came as rows.
@@ -46,7 +37,7 @@ class ImageFormat:
 
     shape: tuple
     channel_axis: int
-    pixel_range: tuple
+    pixel_range: tuple | np.ndarray
     as_rows: bool
     bounded: bool = True
 
@@ -65,15 +56,20 @@ class ImageFormat:
         return (channels, height, width)
 
     @property
+    def low(self):
+        """Of the pixel range: an ndarray of shape (C,) or (1,)."""
+        return np.reshape(self.pixel_range, (-1, 2))[:, 0]
+
+    @property
     def span(self):
-        """high - low, or 1 where the images are constant."""
-        low, high = self.pixel_range
-        return high - low or 1.0
+        """high - low, or 1 where the images are constant: an ndarray of shape (C,) or (1,)."""
+        span = np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
+        return np.where(span > 0, span, 1.0)
 
     @property
     def log_jacobian(self):
-        """log |dx/dX| of `to_unit` for a whole image: -n_features * log(span)."""
-        return -self.n_features * math.log(self.span)
+        """log |dx/dX| of `to_unit` for a whole image: -log(span), summed over its numbers."""
+        return -self.n_features * float(np.log(self.span).mean())
 
     def to_unit(self, rows):
         """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
@@ -88,18 +84,18 @@ class ImageFormat:
         images : ndarray of shape (n, C, H, W), float32
             A new, contiguous array.
         """
-        low, _ = self.pixel_range
         # Small integers and float32 are exact in float32; what is wider is not.
-        unit = rows.astype(np.result_type(rows.dtype, np.float32))
-        if low != 0:
+        unit = rows.astype(np.result_type(rows.dtype, np.float32)).reshape(-1, *self.shape)
+        low, span = (self._along_channels(part, unit.dtype) for part in (self.low, self.span))
+        if low.any():
             unit -= low
-        unit /= self.span
-        if not _dtype_fits(rows.dtype, self.pixel_range):
+        unit /= span
+        if not dtype_fits(rows.dtype, self.pixel_range):
             margin = 0.0 if self.bounded else MARGIN
             np.clip(unit, -margin, 1 + margin, out=unit)
         unit = unit.astype(np.float32, copy=False)
         if len(self.shape) == 3 and self.channel_axis == -1:
-            unit = np.moveaxis(unit.reshape(-1, *self.shape), -1, 1)
+            unit = np.moveaxis(unit, -1, 1)
         return np.ascontiguousarray(unit).reshape(-1, *self.channels_first_shape)
 
     def from_unit(self, images):
@@ -114,17 +110,33 @@ class ImageFormat:
         -------
         X : ndarray of shape (n, n_features) or (n, *shape), float32
         """
-        low, high = self.pixel_range
         if len(self.shape) == 3 and self.channel_axis == -1:
             images = np.moveaxis(images, 1, -1)
+        images = images.reshape(-1, *self.shape)
+        high = np.reshape(self.pixel_range, (-1, 2))[:, 1]
+        low, range_ = (self._along_channels(v, np.float32) for v in (self.low, high - self.low))
         with np.errstate(over="ignore"):
-            X = images * np.float32(high - low)
-            if low != 0:
-                X += np.float32(low)
+            X = images * range_
+            if low.any():
+                X += low
         if not self.bounded:  # a wide range times a mean far outside: as far as float32 goes
             np.clip(X, -FLOAT32_MAX, FLOAT32_MAX, out=X)
         shape = (self.n_features,) if self.as_rows else self.shape
         return X.reshape(len(images), *shape)
+
+    def channels(self, rows):
+        """Rows of X as a view of shape (n, C, H * W), still in the units of X."""
+        n_channels = self.channels_first_shape[0]
+        if len(self.shape) == 3 and self.channel_axis == -1:
+            return rows.reshape(len(rows), -1, n_channels).swapaxes(1, 2)
+        return rows.reshape(len(rows), n_channels, -1)
+
+    def _along_channels(self, values, dtype):
+        """One value, or one for each channel, in a shape that broadcasts to images of X."""
+        values = values.astype(dtype)
+        if len(values) == 1 or self.channel_axis == -1:
+            return values
+        return values[:, None, None]
 
 
 def flatten_images(X):
@@ -231,67 +243,6 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
     return shape
 
 
-def resolve_pixel_range(pixel_range, rows):
-    """``(low, high)`` in the units of X.
-
-    Parameters
-    ----------
-    pixel_range : sequence of two floats or None
-        The constructor's parameter. None: (0, 255) for uint8, (0, 1) for bool, else the
-        least and the greatest value.
-
-    rows : ndarray of shape (n, n_features)
-        The training data.
-
-    Returns
-    -------
-    pixel_range : tuple of float
-
-    Raises
-    ------
-    ValueError
-        If `pixel_range` is not two finite numbers in rising order, or if float32 cannot hold
-        the range.
-    """
-    if pixel_range is None:
-        bounds = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(rows.dtype.str[1:])
-        low, high = bounds or (float(rows.min()), float(rows.max()))
-    else:
-        bounds = tuple(pixel_range)
-        if not (
-            len(bounds) == 2
-            and all(isinstance(b, Real) and math.isfinite(b) for b in bounds)
-            and bounds[0] < bounds[1]
-        ):
-            raise ValueError(
-                "pixel_range must be two finite numbers (low, high) with low < high. "
-                f"Got {pixel_range!r}."
-            )
-        low, high = map(float, bounds)
-    if not fits_float32(low, high):
-        raise ValueError(
-            f"The pixel range ({low:g}, {high:g}) is too wide or too narrow for float32. "
-            "Rescale X, or give pixel_range."
-        )
-    return low, high
-
-
-def fits_float32(low, high):
-    """Whether float32 can hold a range of pixels, which may be empty.
-
-    Parameters
-    ----------
-    low, high : float
-
-    Returns
-    -------
-    fits : bool
-    """
-    tiny = float(np.finfo(np.float32).tiny)
-    in_range = low > -FLOAT32_MAX and high < FLOAT32_MAX
-    return in_range and (low == high or tiny < high - low < FLOAT32_MAX)
-
-
 def warn_how_read(image_format, *, shape_given):
     """Warn when images may have been meant to be read in another way.
 
@@ -325,53 +276,3 @@ def warn_how_read(image_format, *, shape_given):
             "number. Give image_shape=(height, width) or image_shape=(height, width, channels) "
             "if they are pictures; image_shape=(1, -1) if they are signals."
         )
-
-
-def warn_about_values(rows, image_format, *, training):
-    """Warn when the values of X do not fit the pixel range.
-
-    Values outside it are clipped: in training, more than a rounding error is told. Later, only
-    what lies beyond by more than half of the span is: held-out images may leave the range of the
-    training images a little, but values far outside come from other units, such as 0-255 sent to
-    a model fitted on 0-1. In the opposite case, all values lie within a small part of the range.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, n_features)
-
-    image_format : ImageFormat
-
-    training : bool
-
-    Warns
-    -----
-    UserWarning
-        Naming both ranges.
-    """
-    (low, high), span = image_format.pixel_range, image_format.span
-    if _dtype_fits(rows.dtype, image_format.pixel_range):  # a look at some tells the contrast
-        rows = rows[:: math.ceil(len(rows) / 2_048)]
-    least, greatest = float(rows.min()), float(rows.max())
-    kept = 0.0 if image_format.bounded else MARGIN
-    tolerated = max(kept, 1e-3) if training else MARGIN
-    if least < low - tolerated * span or greatest > high + tolerated * span:
-        warn(
-            f"X has values from {least:g} to {greatest:g}, outside the pixel range ({low:g}, "
-            f"{high:g}) of this model; they are clipped to ({low - kept * span:g}, "
-            f"{high + kept * span:g}). Send X in the units of the training images, or give "
-            "another pixel_range."
-        )
-    elif 0 < greatest - least < LEAST_SPAN * span:
-        warn(
-            f"X has values from {least:g} to {greatest:g}, a small part of the pixel range "
-            f"({low:g}, {high:g}) of this model, which sees hardly any contrast. Send X in the "
-            "units of the training images, or give another pixel_range."
-        )
-
-
-def _dtype_fits(dtype, pixel_range):
-    """Whether every value of `dtype` lies within the range, so that no pass over X is due."""
-    low, high = pixel_range
-    if dtype == np.uint8:
-        return low <= 0 and high >= 255
-    return dtype == np.bool_ and low <= 0 and high >= 1

@@ -19,7 +19,8 @@ from ._headers import (
     weight_shapes_of,
 )
 from ._history import n_epochs_of
-from ._images import ImageFormat, fits_float32
+from ._images import ImageFormat
+from ._pixel_range import fits_float32
 from ._version import __version__
 
 
@@ -62,6 +63,7 @@ def model_to_file(name, params, state):
             "likelihood": state["_likelihood"],
             "binarize": state["_binarize"],
             "annealed": state["_annealed"],
+            "robust": state["_robust"],
             "seed": state["_seed"],
             "architecture": state["_architecture"],
             "feature_names": list(state.get("feature_names_in_", [])) or None,
@@ -97,17 +99,22 @@ def model_arrays(header):
     axis = header["channel_axis"]
     require(type(header["estimator"]) is str, "estimator")
     require(type(axis) is int and axis in (0, -1), "channel_axis")
-    low, high = header["pixel_range"]
-    require(type(low) is type(high) is float, "pixel_range")
-    require(low <= high and fits_float32(low, high), "pixel_range")
-    for name in ("as_rows", "binarize", "annealed"):
+    for name in ("as_rows", "binarize", "annealed", "robust"):
         require(type(header[name]) is bool, name)
     require(header["likelihood"] in LIKELIHOODS, "likelihood")
     require(not header["binarize"] or header["likelihood"] == "bernoulli", "binarize")
     shape, architecture = header["image_shape"], header["architecture"]
     require(type(shape) is list and len(shape) in (2, 3), "image_shape")
     require(all(is_count(n) for n in shape), "image_shape")
-    image_format = ImageFormat(tuple(shape), axis, (low, high), True)
+    ranges = header["pixel_range"]
+    image_format = ImageFormat(tuple(shape), axis, ranges, True)
+    require(type(ranges) is list and len(ranges) > 0, "pixel_range")
+    if type(ranges[0]) is list:
+        require(len(ranges) == image_format.channels_first_shape[0], "pixel_range")
+    for bounds in ranges if type(ranges[0]) is list else [ranges]:
+        require(type(bounds) is list and len(bounds) == 2, "pixel_range")
+        require(all(type(bound) is float for bound in bounds), "pixel_range")
+        require(bounds[0] <= bounds[1] and fits_float32(*bounds), "pixel_range")
     require(image_format.channels_first_shape == tuple(architecture["image_shape"]), "image_shape")
     names = header["feature_names"]
     if names is not None:
@@ -139,11 +146,12 @@ def model_from_file(header, arrays):
         "n_features_in_": math.prod(header["image_shape"]),
         "image_shape_": tuple(header["image_shape"]),
         "channel_axis_": header["channel_axis"],
-        "pixel_range_": tuple(header["pixel_range"]),
+        "pixel_range_": _pixel_range(header["pixel_range"]),
         "_as_rows": header["as_rows"],
         "_likelihood": header["likelihood"],
         "_binarize": header["binarize"],
         "_annealed": header["annealed"],
+        "_robust": header["robust"],
         "_seed": header["seed"],
         "_architecture": tuples(header["architecture"]),
         "_weights": part(arrays, "weights"),
@@ -154,3 +162,8 @@ def model_from_file(header, arrays):
     if header["feature_names"] is not None:
         state["feature_names_in_"] = np.array(header["feature_names"], dtype=object)
     return tuples(header["params"]), state
+
+
+def _pixel_range(values):
+    """One range as a tuple, one for each channel as an array: as the estimator has them."""
+    return np.array(values) if isinstance(values[0], list) else tuple(values)

@@ -7,6 +7,7 @@ from sklearn.utils.validation import validate_data
 from . import _images
 from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
+from ._pixel_range import resolve_pixel_range, warn_about_values
 
 
 def validate_images(estimator, X, *, training=False, reset=False):
@@ -53,13 +54,23 @@ def validate_images(estimator, X, *, training=False, reset=False):
         estimator.image_shape_ = _images.resolve_shape(
             estimator.image_shape, estimator.channel_axis, rows.shape[1], seen_shape
         )
-        estimator.pixel_range_ = _images.resolve_pixel_range(estimator.pixel_range, rows)
         estimator.channel_axis_ = int(estimator.channel_axis)
         estimator._as_rows = seen_shape is None
         estimator._likelihood = str(estimator.likelihood)
+        estimator.pixel_range_ = (0.0, 1.0)  # until the format can tell the channels apart
+        channels = image_format_of(estimator).channels(rows)
+        estimator.pixel_range_ = resolve_pixel_range(estimator.pixel_range, channels)
+        estimator._robust = isinstance(estimator.pixel_range, str)
         shape_given = estimator.image_shape is not None
         _images.warn_how_read(image_format_of(estimator), shape_given=shape_given)
-    _images.warn_about_values(rows, image_format_of(estimator), training=training)
+    image_format = image_format_of(estimator)
+    warn_about_values(
+        image_format.channels(rows),
+        image_format.pixel_range,
+        bounded=image_format.bounded,
+        robust=estimator._robust,
+        training=training,
+    )
     return rows
 
 
