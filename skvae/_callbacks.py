@@ -201,7 +201,7 @@ class RunningStatistics(Callback):
 
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
-            _, mu, logvar, _ = (part if part is None else part.detach() for part in y_pred)
+            mu, logvar = y_pred
             kl = kl_divergence(mu, logvar)
             new = torch.stack([kl.mean(0), mu.mean(0), mu.square().mean(0)]).cpu().double()
             share = 1.0 if self.moments is None else min(1.0, len(mu) / WINDOW)
@@ -266,8 +266,8 @@ class Checkpoint(Callback):
     def on_epoch_end(self, net, **kwargs):
         parameters = dict(net.module_.named_parameters())
         # Frozen parameters have no moments.
-        state = {k: net.optimizer_.state[p] for k, p in parameters.items()}
-        state = {k: moments for k, moments in state.items() if moments}
+        moments = net.optimizer_.state
+        state = {k: moments[p] for k, p in parameters.items() if p in moments}
         stop = self.early_stopping
         early_stopping, best = (None, None) if stop is None else stop.state()
         self.save(

@@ -385,11 +385,14 @@ def reorder_components(weights, order):
     Parameters
     ----------
     weights : dict of str to tensor
-        Such as ``module.state_dict()``, or moments of the same shapes.
+        Such as ``module.state_dict()``, or moments of the same shapes; frozen weights may be
+        missing.
 
     order : tensor of shape (K,)
         Old places of the components.
     """
     for name in ("mu_head.weight", "mu_head.bias", "logvar_head.weight", "logvar_head.bias"):
-        weights[name].copy_(weights[name][order])
-    weights["decoder.0.weight"].copy_(weights["decoder.0.weight"][:, order])
+        if name in weights:
+            weights[name].copy_(weights[name][order])
+    if "decoder.0.weight" in weights:
+        weights["decoder.0.weight"].copy_(weights["decoder.0.weight"][:, order])
