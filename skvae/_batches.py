@@ -14,6 +14,10 @@ NOISE_TABLE_SIZE = 2**14
 # A set of images is described by at most so many of them.
 SUBSAMPLE = 2_048
 
+# Most images in a pass through a network, and most numbers: a network takes some hundred bytes
+# of memory for each.
+CHUNK, MAX_NUMBERS = 128, 2**22
+
 # What a seed is used for: each use has a generator of its own.
 WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
 
@@ -32,6 +36,11 @@ def normal_draws(n, n_components, generator):
 def checksum(pixels):
     """A number that tells images apart: CRC-32 of the pixels of one, an ndarray."""
     return zlib.crc32(pixels)
+
+
+def slices(n, size):
+    """Slices of `size` positions out of n, the last one perhaps of fewer."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 class ImageDataset(torch.utils.data.Dataset):
@@ -72,6 +81,15 @@ class ImageDataset(torch.utils.data.Dataset):
                 image.bernoulli_(image.clone(), generator=generator)
         return x
 
+    @property
+    def pass_size(self):
+        """Images that go through a network at once; see the function `pass_size`."""
+        return pass_size(self.image_format.channels_first_shape)
+
+    def passes(self):
+        """Slices of the positions, one for each pass; the last may be shorter."""
+        return slices(len(self), self.pass_size)
+
     def at(self, positions):
         """The set of the images at an array or a slice of positions."""
         indices = np.arange(len(self)) if self.indices is None else self.indices
@@ -84,6 +102,46 @@ class ImageDataset(torch.utils.data.Dataset):
     def binarized(self, seed):
         """The same images, each as one draw of 0/1 pixels."""
         return ImageDataset(self.rows, self.image_format, self.indices, seed)
+
+
+def pass_size(image_shape):
+    """Images that go through a network at once: 128, and fewer if they are large.
+
+    It depends on the shape alone, and so does the order of summation in matrix products: an
+    image gives the same bits in whatever call it comes.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        ``(C, H, W)``.
+
+    Returns
+    -------
+    n_images : int
+    """
+    return max(1, min(CHUNK, MAX_NUMBERS // math.prod(image_shape)))
+
+
+class Batch:
+    """The images of one step in parts that fit into a pass, made when they are due.
+
+    Parameters
+    ----------
+    n_images : int
+
+    parts : iterable of dict
+        ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device.
+    """
+
+    def __init__(self, n_images, parts):
+        self.n_images = n_images
+        self.parts = parts
+
+    def __len__(self):
+        return self.n_images
+
+    def __iter__(self):
+        return iter(self.parts)
 
 
 class EpochBatches:
@@ -118,11 +176,17 @@ class EpochBatches:
         n = len(self.dataset)
         order = torch.randperm(n, generator=self.generator, device="cpu").numpy()
         for start in range(0, n, self.batch_size):
-            x = self.dataset[order[start : start + self.batch_size]]
+            positions = order[start : start + self.batch_size]
+            yield Batch(len(positions), self._parts(positions)), None
+
+    def _parts(self, positions):
+        step = max(self.dataset.pass_size, MAX_NUMBERS // self.dataset.image_format.n_features)
+        for start in range(0, len(positions), step):
+            x = self.dataset[positions[start : start + step]]
             if self.binarize:
                 x = torch.bernoulli(x, generator=self.generator)
             noise = normal_draws(len(x), self.n_components, self.generator)
-            yield {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}, None
+            yield {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}
 
 
 class PixelNoise:
@@ -155,21 +219,19 @@ class ScoringBatches:
     ----------
     dataset : ImageDataset
 
-    batch_size : int
-
     noise : PixelNoise
 
     device : str
     """
 
-    def __init__(self, dataset, batch_size, noise, device):
+    def __init__(self, dataset, noise, device):
         self.dataset = dataset
-        self.batch_size = batch_size
         self.noise = noise
         self.device = device
 
     def __iter__(self):
-        for start in range(0, len(self.dataset), self.batch_size):
-            x = self.dataset[slice(start, start + self.batch_size)]
+        for part in self.dataset.passes():
+            x = self.dataset[part]
             noise = self.noise(x)
-            yield {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}, None
+            part = {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}
+            yield Batch(len(x), [part]), None

@@ -5,6 +5,7 @@ import math
 import torch
 from skorch.callbacks import Callback
 
+from ._devices import sum_dtype
 from ._elbo import kl_divergence
 from ._history import TRAIN_COLUMNS, VALID_COLUMNS
 from ._network import as_arrays, as_tensors, set_weights
@@ -188,7 +189,8 @@ class RunningStatistics(Callback):
     """What each component tells about the latest images, without a pass of its own.
 
     Averages over the batches that trained, in which a batch of n images counts by n / 2,048
-    and what came before by the rest.
+    and what came before by the rest. Where nothing came before, the first 2,048 images count
+    alike.
 
     Parameters
     ----------
@@ -197,16 +199,25 @@ class RunningStatistics(Callback):
     """
 
     def __init__(self, moments):
-        self.moments = None if moments is None else torch.tensor(moments, device="cpu")
+        self._moments = None if moments is None else torch.tensor(moments, device="cpu")
+        self._n_images = 0 if moments is None else WINDOW
 
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
             mu, logvar = y_pred
-            kl = kl_divergence(mu, logvar)
-            new = torch.stack([kl.mean(0), mu.mean(0), mu.square().mean(0)]).cpu().double()
-            share = 1.0 if self.moments is None else min(1.0, len(mu) / WINDOW)
-            before = new if self.moments is None else self.moments
-            self.moments = before + share * (new - before)
+            dtype = sum_dtype(mu.device)
+            terms = kl_divergence(mu, logvar), mu, mu.square()
+            # Stays on the device, which nobody waits for.
+            new = torch.stack([term.mean(0, dtype=dtype) for term in terms])
+            self._n_images = min(WINDOW, self._n_images + len(mu))
+            share = min(1.0, len(mu) / self._n_images)
+            before = new if self._moments is None else self._moments.to(new)
+            self._moments = before + share * (new - before)
+
+    @property
+    def moments(self):
+        """The averages as an ndarray of shape (3, K), float64; None if there are none."""
+        return None if self._moments is None else self._moments.cpu().double().numpy()
 
 
 def finished_epochs(net):

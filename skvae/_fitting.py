@@ -123,7 +123,8 @@ def partial_fit(estimator, X):
         if continuing:
             net, moments = estimator.net_, estimator._component_moments
         else:
-            net = _training.build_net(_module(estimator, job, dataset), settings)
+            module = _module(estimator, job, dataset)
+            net = _training.build_net(module, settings, settings.callbacks)
             moments = None
         net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)
         if moments is None:  # interrupted before the first batch

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from ._batches import DRAWS, checksum, generator_for, normal_draws
+from ._batches import DRAWS, checksum, generator_for, normal_draws, pass_size, slices
 from ._devices import sum_dtype, to_device
 from ._elbo import (
     LIKELIHOODS,
@@ -15,11 +15,6 @@ from ._elbo import (
     log_weights,
 )
 from ._network import blank_module, reparametrize
-
-# Rows in every pass. A constant, with the last pass filled up: matrix products choose their
-# order of summation by the size, so that rows which came in calls of other sizes would differ
-# in the last bits.
-CHUNK = 128
 
 
 def build_module(architecture, likelihood, device):
@@ -164,15 +159,16 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
         In nats.
     """
     device = next(module.parameters()).device
+    n_rows = pass_size(module.image_shape)
     result = np.empty(len(dataset))
     for i, posterior in enumerate(zip(*encode(module, dataset), strict=True)):
         mu, logvar = (torch.from_numpy(part)[None].to(device) for part in posterior)
         x = dataset[i : i + 1]
         generator = generator_for(seed, DRAWS, checksum(x.numpy()))
         x, weights = x.to(device), []
-        # Always whole chunks, so that more draws begin with the same ones.
-        for _ in range(0, n_draws, CHUNK):
-            noise = normal_draws(CHUNK, mu.shape[1], generator).to(device)
+        # Always whole passes, so that more draws begin with the same ones.
+        for _ in slices(n_draws, n_rows):
+            noise = normal_draws(n_rows, mu.shape[1], generator).to(device)
             z = reparametrize(mu, logvar, noise)
             logits = module.decode(z)
             log_p = conditional_log_likelihood(
@@ -191,22 +187,21 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
 
 @torch.inference_mode()
 def _map_chunks(module, function, blocks):
-    """Arrays that `function` makes of all of `blocks`, by passes of exactly CHUNK rows."""
-    n, device = len(blocks), next(module.parameters()).device
+    """Arrays that `function` makes of all of `blocks`, by passes of a fixed number of rows.
+
+    The last pass is filled up: matrix products choose their order of summation by the size, so
+    that rows which came in calls of other sizes would differ in the last bits.
+    """
+    n, size, device = len(blocks), pass_size(module.image_shape), next(module.parameters()).device
     results = None
-    for part in chunks(n):
+    for part in slices(n, size):
         block = blocks[part]
         n_rows = len(block)
-        if n_rows < CHUNK:
-            block = torch.cat([block, block.new_zeros(CHUNK - n_rows, *block.shape[1:])])
+        if n_rows < size:
+            block = torch.cat([block, block.new_zeros(size - n_rows, *block.shape[1:])])
         outputs = [output[:n_rows] for output in function(to_device(block, device))]
         if results is None:
             results = [np.empty((n, *out.shape[1:]), out.dtype) for out in outputs]
         for result, output in zip(results, outputs, strict=True):
             result[part] = output
     return results
-
-
-def chunks(n):
-    """Slices of CHUNK positions, the last one perhaps of fewer."""
-    return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]

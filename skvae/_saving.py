@@ -4,6 +4,8 @@ The state holds plain Python values and NumPy arrays: skorch's net would carry i
 pickle of torch. The network is built anew when the state comes back.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -75,7 +77,9 @@ def restore_network(estimator, weights, version):
         estimator._architecture, estimator._likelihood, estimator.device_
     )
     set_weights(module, weights)
-    estimator.net_ = _training.build_net(module, settings_of(estimator, estimator.device_))
+    # Without callbacks until it trains: `train_increment` builds a net that has them.
+    settings = replace(settings_of(estimator, estimator.device_), callbacks=())
+    estimator.net_ = _training.build_net(module, settings)
 
 
 def save(estimator, path):

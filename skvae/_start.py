@@ -4,7 +4,6 @@ import torch
 
 from ._batches import WEIGHTS, generator_for
 from ._elbo import MIN_NOISE_VARIANCE, natural_parameter
-from ._inference import chunks
 from ._network import initialize_weights
 
 
@@ -24,7 +23,7 @@ def draw_weights(module, dataset, likelihood, seed):
     sample = dataset.subsample()
     # Mean and mean square of each channel.
     moments = torch.zeros(2, module.image_shape[0], dtype=torch.float64, device="cpu")
-    for part in chunks(len(sample)):
+    for part in sample.passes():
         x = sample[part].double()
         moments += torch.stack([x, x.square()]).mean((3, 4)).sum(1) / len(sample)
     mean, mean_square = moments

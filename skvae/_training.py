@@ -165,7 +165,7 @@ class VAENet(skorch.NeuralNet):
     def get_iterator(self, dataset, training=False):
         settings = self.settings
         if not training:
-            return ScoringBatches(dataset, settings.batch_size, self.noise, settings.device)
+            return ScoringBatches(dataset, self.noise, settings.device)
         epoch = settings.first_epoch + len(self.history)
         return EpochBatches(
             dataset,
@@ -187,14 +187,42 @@ class VAENet(skorch.NeuralNet):
             step = step_fn(batch, **fit_params)
             self.notify("on_batch_end", batch=batch, training=training, **step)
 
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        log_likelihood, kl = self.criterion_(y_pred, X["x"])
+    def train_step_single(self, batch, **fit_params):
+        """The gradient of the mean loss of a batch, summed up over parts that memory can hold.
+
+        ``y_pred`` of the result is the posterior of the batch, mu and log sigma^2.
+        """
+        batch, _ = batch
+        loss, posteriors = 0.0, []
+        for part in batch:
+            part_loss, posterior = self._loss(part, len(batch), training=True)
+            part_loss.backward()
+            loss = loss + part_loss.detach()
+            posteriors.append(posterior)
+        posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
+        return {"loss": loss, "y_pred": posterior}
+
+    @torch.no_grad()
+    def validation_step(self, batch, **fit_params):
+        batch, _ = batch
+        (part,) = batch
+        loss, posterior = self._loss(part, len(batch), training=False)
+        return {"loss": loss, "y_pred": posterior}
+
+    def _loss(self, part, n_images, *, training):
+        """Sum over a part of beta * KL - log p(x|z), divided by the number of images of the step.
+
+        The losses of the parts of a step so add up to its mean. Also the posterior of the part.
+        """
+        output = self.infer(part)
+        log_likelihood, kl = self.criterion_(output, part["x"])
         dtype = sum_dtype(kl.device)
         # Sums over images, not means of batch means: the last batch may be short.
         sums = torch.stack([term.detach().sum(dtype=dtype) for term in (log_likelihood, kl)])
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
-        return (self.kl_weight_ * kl - log_likelihood).mean()
+        loss = (self.kl_weight_ * kl - log_likelihood).sum() / n_images
+        return loss, [output[1].detach(), output[2].detach()]
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
@@ -359,8 +387,7 @@ def train_increment(net, dataset, settings, moments):
                 interrupted = not _stopped_by_callback(settings.callbacks)
     finally:
         net.callbacks_.pop()
-    moments = statistics.moments
-    return net, interrupted, None if moments is None else moments.numpy()
+    return net, interrupted, statistics.moments
 
 
 def _stopped_by_callback(callbacks):
