@@ -1,0 +1,46 @@
+"""Assertions that two fitted estimators are the same, for the tests of several modules."""
+
+import numpy as np
+import pandas as pd
+from numpy.testing import assert_array_equal
+
+
+def assert_same_model(vae, other, X):
+    """Every public result on X is the same, to the last bit."""
+    z = vae.transform(X)
+    assert_array_equal(other.transform(X), z)
+    assert_array_equal(other.inverse_transform(z), vae.inverse_transform(z))
+    assert_array_equal(other.score_samples(X), vae.score_samples(X))
+    assert_array_equal(other.kl_per_component_, vae.kl_per_component_)
+    assert other.loss_curve_ == vae.loss_curve_
+    pd.testing.assert_frame_equal(other.history_, vae.history_)
+    assert_array_equal(other.log_likelihood(X[:3], 2), vae.log_likelihood(X[:3], 2))
+    for name in ("image_shape_", "pixel_range_", "n_features_in_", "n_components_", "n_iter_"):
+        assert getattr(other, name) == getattr(vae, name)
+    assert other.n_active_components_ == vae.n_active_components_
+    if vae.likelihood == "gaussian":
+        assert other.noise_variance_ == vae.noise_variance_
+
+
+def assert_same_training(vae, other):
+    """Weights, losses and statistics are the same, to the last bit."""
+    weights, others = vae.module_.state_dict(), other.module_.state_dict()
+    assert list(weights) == list(others)
+    for name, weight in weights.items():
+        assert_array_equal(others[name].numpy(), weight.numpy(), err_msg=name)
+    assert other.loss_curve_ == vae.loss_curve_
+    pd.testing.assert_frame_equal(
+        other.history_.drop(columns="duration"), vae.history_.drop(columns="duration")
+    )
+    assert_array_equal(other.kl_per_component_, vae.kl_per_component_)
+
+
+class FixedSeed(np.random.RandomState):
+    """A RandomState that gives one seed."""
+
+    def __init__(self, seed):
+        super().__init__(0)
+        self.given = seed
+
+    def randint(self, *args):
+        return self.given
