@@ -1,0 +1,387 @@
+"""Callbacks of training: rate, warm-up, early stopping, statistics, bar, the caller's own."""
+
+import math
+from fnmatch import fnmatch
+
+import numpy as np
+import pytest
+import skorch.callbacks
+import torch
+from conftest import SMALL, fit, weights_of
+from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback
+from skorch.history import History
+
+from skvae import ConvVAETransformer, _fitting
+from skvae._callbacks import (
+    COOLDOWN,
+    FIRST_RATE,
+    LAST_RATE,
+    RISE,
+    WINDOW,
+    EarlyStopping,
+    OneCycle,
+    RunningStatistics,
+    one_cycle,
+)
+
+
+class Steps(Callback):
+    """Note the rate and the weight of the KL term in every step, and every finished epoch."""
+
+    def initialize(self):
+        self.rates, self.weights, self.epochs = [], [], []
+        return self
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.rates.append(net.optimizer_.param_groups[0]["lr"])
+        self.weights.append(net.kl_weight_)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.epochs.append(net.history[-1, "epoch"])
+
+
+# The rate
+
+
+@pytest.mark.parametrize("n_steps", [10, 13, 1_000])
+def test_one_cycle_is_that_of_torch(n_steps):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=2.0,
+        # torch puts the ends of both slopes half a step apart from ours: they are the same
+        # function of the share if the number of steps makes the first slope a whole one.
+        total_steps=n_steps + 1,
+        pct_start=(RISE * n_steps + 1) / (n_steps + 1),
+    )
+    expected = []
+    for _ in range(n_steps + 1):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(expected) <= n_steps:
+            scheduler.step()
+    actual = [2.0 * one_cycle(step / n_steps) for step in range(n_steps + 1)]
+    assert_allclose(actual, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_one_cycle_has_the_defaults_of_torch():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=10)
+    (group,) = optimizer.param_groups
+    assert group["initial_lr"] == pytest.approx(FIRST_RATE)
+    assert group["min_lr"] == pytest.approx(LAST_RATE)
+
+
+def test_learning_rate_follows_the_cycle(digits):
+    steps = Steps()
+    fit(digits[0], max_iter=10, learning_rate=0.01, callbacks=[steps])
+    assert_allclose(steps.rates, [0.01 * one_cycle(step / 130) for step in range(130)])
+
+
+def test_partial_fit_keeps_the_learning_rate(digits):
+    steps = Steps()
+    vae = ConvVAETransformer(**SMALL, learning_rate=0.002, callbacks=[steps])
+    vae.partial_fit(digits[0]).partial_fit(digits[0][:100])
+    assert steps.rates == [0.002] * (13 + 4)
+
+
+# The warm-up
+
+
+def test_warm_up_raises_the_weight_of_the_kl_term(digits):
+    steps = Steps()
+    fit(digits[0], beta=2.0, beta_warmup=0.5, max_iter=4, callbacks=[steps])
+    assert_allclose(steps.weights, 2.0 * np.minimum(1, np.arange(52) / 26))
+    fit(digits[0], beta=2.0, callbacks=[steps])
+    assert steps.weights == [2.0] * 39
+
+
+def test_losses_are_recorded_with_beta_during_warm_up(digits):
+    history = fit(digits[0], beta=2.0, beta_warmup=1.0, early_stopping=True).history_
+    for phase in ("train", "valid"):
+        terms = 2.0 * history[f"{phase}_kl"] - history[f"{phase}_log_likelihood"]
+        assert_allclose(history[f"{phase}_loss"], terms, rtol=1e-5)
+
+
+def test_warm_up_keeps_more_components_than_none(digits):
+    learner = {"n_components": 8, "hidden_channels": (16,), "hidden_units": 64, "beta": 2.0}
+    active = [
+        fit(digits[0], max_iter=60, beta_warmup=share, **learner).n_active_components_
+        for share in (0.0, 0.8)
+    ]
+    assert active[1] > active[0]
+
+
+def test_warm_up_does_not_touch_partial_fit(digits):
+    steps = Steps()
+    ConvVAETransformer(**SMALL, beta_warmup=1.0, callbacks=[steps]).partial_fit(digits[0])
+    assert steps.weights == [1.0] * 13
+    fit(digits[0], beta_warmup=1.0, callbacks=[steps]).partial_fit(digits[0])
+    assert steps.weights[39:] == [1.0] * 13
+
+
+# Early stopping
+
+
+class FakeNet:
+    """A history of validation losses, and a module whose only weight is the epoch."""
+
+    def __init__(self):
+        self.history = History()
+        self.module_ = torch.nn.Module()
+        self.module_.register_buffer("epoch", torch.tensor(0.0))
+
+    def run(self, stop, losses):
+        """Epochs with these losses, until early stopping ends them."""
+        for loss in losses:
+            if len(self.history) >= stop.last_epoch:
+                break
+            self.history.new_epoch()
+            self.module_.epoch.fill_(len(self.history))
+            self.history.record("valid_loss", loss)
+            stop.on_epoch_end(self)
+        stop.on_train_end(self)
+        return len(self.history)
+
+
+def start_of_cooldown(losses, patience, tol):
+    """The epoch in which the loss has not improved for long enough, counted anew."""
+    for epoch in range(patience + 1, len(losses) + 1):
+        before = losses[: epoch - patience]
+        # The loss that counts steps down by more than `tol` at a time.
+        reference = before[0]
+        for loss in before:
+            reference = loss if loss < reference - tol else reference
+        if all(loss >= reference - tol for loss in losses[epoch - patience : epoch]):
+            return epoch
+    return None
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("patience", "tol"), [(1, 0.0), (3, 0.1), (10, 1e-4)])
+def test_the_law_of_early_stopping(seed, patience, tol):
+    rng = np.random.default_rng(seed)
+    n_epochs = 60
+    losses = 5 * np.exp(-np.arange(n_epochs) / 6) + 0.3 * rng.standard_normal(n_epochs)
+    stop, net = EarlyStopping(patience, tol, n_epochs).initialize(), FakeNet()
+    n_run = net.run(stop, losses)
+    start = start_of_cooldown(losses, patience, tol)
+    expected = n_epochs if start is None else min(n_epochs, start + math.ceil(COOLDOWN * start))
+    assert stop.cooldown_ == start
+    assert n_run == expected
+    # The best weights of all epochs, those of the cool-down too, and better ones by any amount.
+    assert net.module_.epoch == losses[:n_run].argmin() + 1
+
+
+def test_a_loss_that_always_improves_takes_the_whole_budget():
+    stop, net = EarlyStopping(1, 1e-4, 30).initialize(), FakeNet()
+    assert net.run(stop, -np.arange(40.0)) == 30
+    assert stop.cooldown_ is None
+
+
+def test_improvements_below_tol_are_none_but_add_up():
+    stop, net = EarlyStopping(5, 1.0, 100).initialize(), FakeNet()
+    assert net.run(stop, -0.3 * np.arange(100.0)) == 100
+    stop, net = EarlyStopping(3, 1.0, 100).initialize(), FakeNet()
+    assert net.run(stop, -0.3 * np.arange(100.0)) == 4 + 1
+    assert net.module_.epoch == 5  # the best nevertheless
+
+
+def test_early_stopping_goes_on_where_its_state_was_taken():
+    losses = np.r_[np.arange(10.0, 0, -1), np.full(30, 2.0), 0.5, np.full(30, 2.0)]
+    for n_before in (3, 12, 17):
+        whole, net = EarlyStopping(4, 0.1, 70).initialize(), FakeNet()
+        n_run = net.run(whole, losses)
+        first, other = EarlyStopping(4, 0.1, 70).initialize(), FakeNet()
+        other.run(first, losses[:n_before])
+        second = EarlyStopping(4, 0.1, 70).initialize()
+        second.restore(*first.state())
+        assert other.run(second, losses[n_before:]) == n_run
+        assert torch.equal(other.module_.epoch, net.module_.epoch)
+        assert second.state() == whole.state()
+
+
+def test_the_cool_down_falls_from_where_it_starts_to_0():
+    stop = EarlyStopping(2, 0.1, 40).initialize()
+    schedule = OneCycle(0.01, 40, 5, stop)
+    before = [schedule.rate(epoch) for epoch in np.arange(0, 20, 0.2)]
+    assert_allclose(before, [0.01 * one_cycle(epoch / 40) for epoch in np.arange(0, 20, 0.2)])
+    stop.cooldown_ = 20
+    assert stop.last_epoch == 25
+    rates = [schedule.rate(epoch) for epoch in np.arange(20, 25.1, 0.2)]
+    assert_allclose(rates, np.linspace(0.01 * one_cycle(0.5), 0, 26), atol=1e-12)
+
+
+# At the whole: the loss counts as stalled from the second epoch on.
+STALLS = {"early_stopping": True, "n_iter_no_change": 9, "tol": 1e9, "n_components": 1}
+
+
+def test_a_fit_that_stops_early(digits, capsys):
+    steps = Steps()
+    vae = fit(digits[0], max_iter=30, learning_rate=0.01, callbacks=[steps], verbose=1, **STALLS)
+    # 1 epoch of improvement, 9 without, and a cool-down of 10 / 4.
+    assert vae.n_iter_ == 10 + 3
+    n_batches = math.ceil(360 / 32)
+    rates = np.reshape(steps.rates, (13, n_batches))
+    epochs = np.arange(13 * n_batches).reshape(13, n_batches) / n_batches
+    cycle = np.vectorize(lambda epoch: 0.01 * one_cycle(epoch / 30))
+    assert_allclose(rates[:10], cycle(epochs[:10]))
+    assert_allclose(rates[10:], cycle(10) * (13 - epochs[10:]) / 3)
+    # Every epoch is seen by all: the history, the caller's callbacks, the bar.
+    assert steps.epochs == list(vae.history_["epoch"]) == list(range(1, 14))
+    assert "13/30" in capsys.readouterr().err
+
+
+def valid_images(vae, images):
+    """The images that a fit set aside."""
+    n_valid = math.ceil(len(images) * vae.validation_fraction)
+    _, valid = _fitting._split(vae, images.reshape(len(images), -1), n_valid)
+    return valid.rows[valid.indices].reshape(-1, *images.shape[1:])
+
+
+def test_the_best_weights_are_restored(digits):
+    class Spoil(Callback):
+        """Ruin the weights before the twelfth epoch, in the cool-down."""
+
+        def on_epoch_begin(self, net, **kwargs):
+            if net.history[-1, "epoch"] == 12:
+                with torch.no_grad():
+                    net.module_.decoder[-2].bias += 5.0
+
+    vae = fit(digits[0], max_iter=30, learning_rate=0.01, callbacks=[Spoil()], **STALLS)
+    losses = vae.history_["valid_loss"].to_numpy()
+    assert losses.argmin() == 10  # the first epoch of the cool-down
+    assert losses[-1] > losses[10] + 3
+    assert_allclose(-vae.score(valid_images(vae, digits[0])), losses[10], rtol=1e-6)
+
+
+def test_the_best_weights_are_restored_after_the_whole_budget_too(digits):
+    class Spoil(Callback):
+        """Ruin the weights before the last epoch."""
+
+        def on_epoch_begin(self, net, **kwargs):
+            if net.history[-1, "epoch"] == 4:
+                with torch.no_grad():
+                    net.module_.decoder[-2].bias += 5.0
+
+    vae = fit(digits[0], max_iter=4, callbacks=[Spoil()], **STALLS)
+    losses = vae.history_["valid_loss"].to_numpy()
+    assert len(losses) == 4
+    assert losses.argmin() == 2
+    assert_allclose(-vae.score(valid_images(vae, digits[0])), losses[2], rtol=1e-6)
+
+
+def test_early_stopping_sets_images_aside(digits):
+    vae = fit(digits[0], early_stopping=True, validation_fraction=0.25)
+    assert len(valid_images(vae, digits[0])) == 100
+    with pytest.raises(ValueError, match="early_stopping=True sets 1 of n_samples=1 images aside"):
+        fit(digits[0][:1], early_stopping=True)
+
+
+def test_an_end_within_the_warm_up_warns(digits):
+    params = {**STALLS, "n_iter_no_change": 1, "max_iter": 20}
+    with pytest.warns(UserWarning, match=r"after 3 of 20 epochs, within .*warmup=0.5"):
+        fit(digits[0], beta_warmup=0.5, **params)
+    assert fit(digits[0], beta_warmup=0.05, **params).n_iter_ == 3  # a warning would be an error
+
+
+# The running statistics
+
+
+def batch(n, rng):
+    """The posterior of n images: mu and logvar."""
+    return list(torch.from_numpy(rng.standard_normal((2, n, 3)).astype(np.float32)))
+
+
+def moments_of(mu, logvar):
+    """Means over images of the KL divergence, mu and mu^2, by torch's own formula."""
+    normal = torch.distributions.Normal
+    posterior = normal(mu.double(), torch.exp(logvar.double() / 2))
+    kl = torch.distributions.kl_divergence(posterior, normal(0.0, 1.0))
+    terms = torch.stack([kl, mu.double(), mu.double().square()])
+    return terms.detach().numpy().mean(1)
+
+
+def test_the_first_statistics_are_means_over_all_images():
+    rng = np.random.default_rng(0)
+    statistics = RunningStatistics(None)
+    batches = [batch(n, rng) for n in (100, 100, 7)]
+    for y_pred in batches:
+        statistics.on_batch_end(None, training=True, y_pred=y_pred)
+    mu, logvar = (torch.cat([y_pred[i] for y_pred in batches]) for i in (0, 1))
+    assert_allclose(statistics.moments, moments_of(mu, logvar), rtol=1e-5, atol=1e-6)
+
+
+def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
+    rng = np.random.default_rng(1)
+    before = rng.uniform(size=(3, 3))
+    statistics, sizes = RunningStatistics(before), (128, 128, 50)
+    batches = [batch(n, rng) for n in sizes]
+    for y_pred in batches:
+        statistics.on_batch_end(None, training=True, y_pred=y_pred)
+        statistics.on_batch_end(None, training=False, y_pred=batch(20, rng))  # validation
+    # An image that is followed by batches of a, b, ... others counts by (1 - a / w)(1 - b / w)...
+    left = np.cumprod(1 - np.array([0, *sizes[::-1]]) / WINDOW)[::-1]
+    parts = [moments_of(mu, logvar) for mu, logvar in batches]
+    expected = left[0] * before + sum(
+        share * n / WINDOW * part for share, n, part in zip(left[1:], sizes, parts, strict=True)
+    )
+    assert_allclose(statistics.moments, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_larger_than_the_window_is_all_that_counts():
+    y_pred = batch(WINDOW + 1, np.random.default_rng(2))
+    statistics = RunningStatistics(np.full((3, 3), 1e9))
+    statistics.on_batch_end(None, training=True, y_pred=y_pred)
+    assert_allclose(statistics.moments, moments_of(*y_pred), rtol=1e-5, atol=1e-6)
+
+
+# The caller's
+
+
+def test_callers_callbacks_stay_as_they_are(digits):
+    callbacks = [Steps()]
+    vae = fit(digits[0], callbacks=callbacks)
+    assert vae.callbacks is callbacks
+    assert len(callbacks) == 1
+
+
+def test_callers_early_stopping_is_no_interruption(digits, capsys):
+    stop = skorch.callbacks.EarlyStopping(
+        "train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=lambda message: None
+    )
+    steps = Steps()
+    # A warning would be an error.
+    vae = fit(digits[0], max_iter=50, callbacks=[steps, stop], verbose=1)
+    assert vae.n_iter_ == 3
+    assert steps.epochs == [1, 2, 3]
+    assert "3/50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pattern", ["decoder.0.*", "mu_head.*", "logvar_head.bias"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_frozen_weights_stay_as_they_start(digits, pattern, early_stopping):
+    params = {"callbacks": [skorch.callbacks.Freezer(pattern)], "early_stopping": early_stopping}
+    vae = fit(digits[0], **params).partial_fit(digits[0])
+    start = dict(fit(digits[0], learning_rate=1e-30).module_.named_parameters())
+    for name, parameter in vae.module_.named_parameters():
+        ours, theirs = (np.sort(p.detach().numpy().ravel()) for p in (parameter, start[name]))
+        # Components are sorted after training: the same numbers in other places.
+        assert np.allclose(ours, theirs, atol=1e-6) == fnmatch(name, pattern), name
+    assert np.isfinite(vae.transform(digits[0])).all()
+
+
+def test_progress_bar_over_epochs(digits, capsys):
+    fit(digits[0], verbose=1)
+    shown = capsys.readouterr().err
+    assert "ConvVAETransformer" in shown
+    assert "3/3" in shown
+    assert "train_loss=" in shown
+    fit(digits[0])
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
+
+
+def test_callbacks_change_no_bit(digits):
+    assert_array_equal(weights_of(fit(digits[0], callbacks=[Steps()])), weights_of(fit(digits[0])))
