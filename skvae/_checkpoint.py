@@ -286,7 +286,7 @@ def progress_from_file(plan, header, arrays):
             "another path to begin anew."
         )
     return {
-        "history": rows_of(history_from_arrays(arrays)),
+        "history": rows_of(history_from_arrays(header, arrays)),
         "n_steps": header["n_steps"],
         "frozen": header["frozen"],
         "early_stopping": header["early_stopping"],

@@ -144,8 +144,8 @@ def weight_shapes_of(header, likelihood):
     -------
     shapes : dict of str to tuple of int
     """
-    learns_noise = LIKELIHOODS[likelihood].learns_noise
-    return weight_shapes(**header["architecture"], learns_noise=learns_noise)
+    linear_path = LIKELIHOODS[likelihood].linear
+    return weight_shapes(**header["architecture"], linear_path=linear_path)
 
 
 def history_specs(header):
@@ -176,18 +176,20 @@ def history_arrays(history):
     return {f"history.{k}": np.array(column, np.float64) for k, column in history.items()}
 
 
-def history_from_arrays(arrays):
-    """The history that `history_arrays` was made of.
+def history_from_arrays(header, arrays):
+    """The history that `history_arrays` was made of, its columns in their order.
 
     Parameters
     ----------
+    header : dict
+
     arrays : dict of str to ndarray
 
     Returns
     -------
     history : dict of str to list of float
     """
-    return {name: column.tolist() for name, column in part(arrays, "history").items()}
+    return {name: arrays[f"history.{name}"].tolist() for name in header["history"]}
 
 
 def part(arrays, prefix):

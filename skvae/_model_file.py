@@ -155,7 +155,7 @@ def model_from_file(header, arrays):
         "_seed": header["seed"],
         "_architecture": tuples(header["architecture"]),
         "_weights": part(arrays, "weights"),
-        "_history": history_from_arrays(arrays),
+        "_history": history_from_arrays(header, arrays),
         "_component_moments": arrays["component_moments"],
         "_skvae_version": header["skvae_version"],
     }
