@@ -10,7 +10,7 @@ logvar       (n, K)              log sigma^2 of the posterior
 noise        (n, K)              draws from N(0, I)
 z            (n, K)              latent variables, mu + sigma * noise
 logits       (n, C, H, W)        natural parameters of p(x|z), one per pixel
-noise_logvar ()                  log of the learned part of the Gaussian noise variance
+noise_logvar ()                  log of the Gaussian noise variance of a pixel
 ============ =================== ====================================================
 """
 
@@ -43,15 +43,16 @@ class Likelihood(NamedTuple):
     bounded : bool
         Whether p(x|z) is zero outside of [0, 1].
 
-    learns_noise : bool
-        Whether the variance of the noise is learned.
+    linear : bool
+        Whether the natural parameter is the mean itself, with normal noise whose variance is
+        estimated: a linear network then is probabilistic PCA.
     """
 
     log_density: Callable
     mean: Callable
     continuous: bool
     bounded: bool
-    learns_noise: bool
+    linear: bool
 
 
 def _bernoulli_log_density(logits, x, noise_logvar):
@@ -82,11 +83,28 @@ def _continuous_bernoulli_mean(logits):
     return torch.where(near_zero, near, far)
 
 
+def normal_log_density(squared_error, variance):
+    """-1/2 (x - m)^2 / s^2 - 1/2 log(2 pi s^2), with one variance s^2 for all pixels.
+
+    As in probabilistic PCA; Tipping & Bishop (1999).
+
+    Parameters
+    ----------
+    squared_error : tensor
+        (x - m)^2 of each pixel, or its mean over pixels: then also the result is a mean.
+
+    variance : tensor of shape ()
+
+    Returns
+    -------
+    log_density : tensor of the shape of `squared_error`
+        In nats.
+    """
+    return -0.5 * (squared_error / variance + torch.log(2 * math.pi * variance))
+
+
 def _gaussian_log_density(logits, x, noise_logvar):
-    # -1/2 (x - m)^2 / s^2 - 1/2 log(2 pi s^2), with one variance s^2 for all pixels, as in
-    # probabilistic PCA; Tipping & Bishop (1999).
-    variance = noise_variance(noise_logvar)
-    return -0.5 * ((x - logits).square() / variance + torch.log(2 * math.pi * variance))
+    return normal_log_density((x - logits).square(), noise_variance(noise_logvar))
 
 
 LIKELIHOODS = {
@@ -95,21 +113,21 @@ LIKELIHOODS = {
         torch.sigmoid,
         continuous=False,
         bounded=True,
-        learns_noise=False,
+        linear=False,
     ),
     "continuous_bernoulli": Likelihood(
         _continuous_bernoulli_log_density,
         _continuous_bernoulli_mean,
         continuous=True,
         bounded=True,
-        learns_noise=False,
+        linear=False,
     ),
     "gaussian": Likelihood(
         _gaussian_log_density,
         torch.clone,
         continuous=True,
         bounded=False,
-        learns_noise=True,
+        linear=True,
     ),
 }
 
@@ -125,7 +143,31 @@ def noise_variance(noise_logvar):
     -------
     variance : tensor of shape ()
     """
-    return noise_logvar.exp() + MIN_NOISE_VARIANCE
+    return noise_logvar.exp().clamp_min(MIN_NOISE_VARIANCE)
+
+
+def cautious_noise(noise_logvar, logits, x):
+    """log of the larger of two noise variances: a given one, and the mean squared error of x.
+
+    The mean squared error of a batch is the variance that makes the batch most likely; Rybkin et
+    al., "Simple and effective VAE training with calibrated decoders", ICML 2021. It adapts at
+    once, so that no gradient explodes. That of images that trained is too small where a network
+    fits their noise; hence the other bound, which is that of images set aside.
+
+    Parameters
+    ----------
+    noise_logvar : tensor of shape ()
+        log of the variance for images set aside.
+
+    logits, x : tensor of shape (n, C, H, W)
+
+    Returns
+    -------
+    noise_logvar : tensor of shape ()
+        Without gradient.
+    """
+    with torch.no_grad():
+        return torch.maximum(noise_logvar, (x - logits).square().mean().log())
 
 
 def natural_parameter(likelihood, mean):

@@ -74,13 +74,15 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     hidden_units : int, default=256
         Width of the dense layer between the convolutions and the latent variables.
 
-    likelihood : {"bernoulli", "continuous_bernoulli", "gaussian"}, default="bernoulli"
-        The distribution p(x|z) of the pixels, which are independent given z. "bernoulli" is
-        the binary cross entropy of pixels scaled to [0, 1]; it is a probability of 0/1 pixels,
-        and no normalised density of grey ones. "continuous_bernoulli" [2]_ is the same made a
-        density on [0, 1]. "gaussian" has one noise variance for all pixels, which is learned.
-        Densities are in the units of X and may be above 1, so that losses and scores of the
-        last two may have either sign.
+    likelihood : {"auto", "bernoulli", "continuous_bernoulli", "gaussian"}, default="auto"
+        The distribution p(x|z) of the pixels, which are independent given z. "auto" is
+        "bernoulli" if the pixels vary by more than three quarters of what they could at most
+        (if all were at either end of the range), and else "gaussian". "bernoulli" is the binary
+        cross entropy of pixels scaled to [0, 1]; it is a probability of 0/1 pixels, and no
+        normalised density of grey ones. "continuous_bernoulli" [2]_ is the same made a density
+        on [0, 1]. "gaussian" has one noise variance for all pixels, estimated as in [4]_, and
+        starts its training at probabilistic PCA [5]_. Densities are in the units of X and may
+        be above 1, so that losses and scores of the last two may have either sign.
 
     binarize : bool, default=False
         Whether training draws 0/1 pixels anew at every showing of an image, each 1 with the
@@ -109,11 +111,14 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         more epochs gain from a lower rate, such as 0.002. `partial_fit` uses it throughout,
         and a tenth of it after a `fit`.
 
-    early_stopping : bool, default=False
+    early_stopping : bool or "auto", default="auto"
         Whether to set `validation_fraction` of the images aside and to watch their loss. When
         it has not improved for `n_iter_no_change` epochs, the learning rate falls to 0 within
         a quarter of the epochs so far, and training ends. The weights of the best epoch are
-        restored. Has no effect on `partial_fit`.
+        restored. The noise of the Gaussian likelihood is measured on these images; without
+        them, on those that train. "auto" sets at most 2,048 images aside, where it is of use:
+        with fewer than 10,000 images, or with the Gaussian likelihood; but not with fewer than
+        20. Has no effect on `partial_fit`.
 
     validation_fraction : float, default=0.1
         Share of the training images to set aside with `early_stopping`.
@@ -176,6 +181,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     n_iter_ : int
         Epochs of training so far.
 
+    likelihood_ : str
+        The family of p(x|z); what "auto" has chosen.
+
     loss_curve_ : list of float
         Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
 
@@ -184,8 +192,8 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         over the images, as for `kl_per_component_`, is above 0.01 [3]_.
 
     noise_variance_ : float, or ndarray of shape (n_channels,)
-        Learned variance of the noise of a pixel, in squared units of X; of each channel where
-        each has a pixel range. Only with ``likelihood="gaussian"``.
+        Estimated variance of the noise of a pixel, in squared units of X; of each channel
+        where each has a pixel range. Only with the Gaussian likelihood.
 
     history_ : DataFrame
         One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood`` (log p(x|z) of
@@ -216,14 +224,14 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "pixel_range": ["array-like", StrOptions({"robust"}), None],
         "hidden_channels": [tuple, list, None],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "likelihood": [StrOptions(set(LIKELIHOODS))],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS})],
         "binarize": ["boolean"],
         "beta": [Interval(Real, 0, None, closed="left")],
         "beta_warmup": [Interval(Real, 0, 1, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -244,14 +252,14 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         pixel_range=None,
         hidden_channels=None,
         hidden_units=256,
-        likelihood="bernoulli",
+        likelihood="auto",
         binarize=False,
         beta=1.0,
         beta_warmup=0.0,
         max_iter=None,
         batch_size=128,
         learning_rate=5e-3,
-        early_stopping=False,
+        early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=10,
         tol=1e-4,
@@ -383,7 +391,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         check_is_fitted(self)
         dataset = self._scoring_dataset(X)
-        return _inference.elbo(self.module_, dataset, self._likelihood, self.net_.noise)
+        return _inference.elbo(self.module_, dataset, self.likelihood_, self.net_.noise)
 
     def log_likelihood(self, X, n_draws=100):
         """Importance-weighted estimate of log p(x) of each image.
@@ -433,7 +441,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if not isinstance(n_draws, Integral) or n_draws < 1:
             raise ValueError(f"n_draws must be a whole number above 0. Got {n_draws!r}.")
         return _inference.marginal_log_likelihood(
-            self.module_, self._scoring_dataset(X), self._likelihood, int(n_draws), self._seed
+            self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
         )
 
     def score(self, X, y=None):
@@ -508,7 +516,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return dataset.binarized(self._seed) if self._binarize else dataset
 
     def _decode(self, z):
-        return _inference.decode(self.module_, z, self._likelihood, image_format_of(self))
+        return _inference.decode(self.module_, z, self.likelihood_, image_format_of(self))
 
     @property
     def module_(self):
@@ -551,9 +559,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @property
     def noise_variance_(self):
-        """Learned variance of the noise of a pixel, in squared units of X."""
-        if self._likelihood != "gaussian":
-            raise AttributeError("noise_variance_ is there only with likelihood='gaussian'.")
+        """Estimated variance of the noise of a pixel, in squared units of X."""
+        if self.likelihood_ != "gaussian":
+            raise AttributeError("noise_variance_ is there only with the Gaussian likelihood.")
         variance = noise_variance(self.module_.noise_logvar.detach()).item()
         in_units = variance * image_format_of(self).span ** 2
         return float(in_units[0]) if len(in_units) == 1 else in_units

@@ -13,6 +13,7 @@ from ._batches import ImageDataset
 from ._callbacks import finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
+from ._elbo import LIKELIHOODS
 from ._history import extend, n_epochs_of
 from ._network import as_arrays, set_weights
 from ._validation import (
@@ -27,6 +28,13 @@ from ._warnings import warn
 # `partial_fit` after a `fit`, which ended at a low rate, trains at this share of the peak rate.
 ANNEALED_RATE = 0.1
 
+# early_stopping="auto" watches a training on fewer images than MANY_IMAGES, for so many do not
+# overfit, and one on at least FEW_IMAGES.
+FEW_IMAGES, MANY_IMAGES, MOST_VALID = 20, 10_000, 2_048
+
+# Weight decay of the normal family, times the number of images.
+WEIGHT_DECAY = 1_000.0
+
 
 class Job(NamedTuple):
     """What a fit decides before it trains.
@@ -36,7 +44,7 @@ class Job(NamedTuple):
     rows : ndarray of shape (n, n_features)
 
     architecture : dict
-        The parameters of `ConvVAE`, but for `learns_noise`.
+        The parameters of `ConvVAE`, but for `linear_path`.
 
     device : str
 
@@ -72,9 +80,10 @@ def fit(estimator, X):
             job.device,
             n_epochs=_n_epochs(estimator, len(dataset)),
             first_epoch=n_epochs_of(estimator._history) if continuing else 0,
+            weight_decay=_weight_decay(estimator, len(dataset)),
         )
         net, interrupted = _training.train(
-            _module(estimator, job, dataset),
+            _module(estimator, job, dataset, valid),
             dataset,
             settings,
             valid=valid,
@@ -85,6 +94,8 @@ def fit(estimator, X):
         estimator._history = {k: list(v) for k, v in estimator._history.items()}
         extend(estimator._history, rows)
         moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
+        if not np.isfinite(moments).all():  # of weights too large, which the last step may make
+            raise ValueError(f"The latent variables became NaN or infinite. {_training.ADVICE}")
         order = np.argsort(-moments[0], kind="stable")
         _training.reorder_net(net, order)
         _record(estimator, job, net, moments[:, order], annealed=True)
@@ -151,15 +162,17 @@ def _prepare(estimator, X, continuing):
 
 def _n_valid(estimator, n_images):
     """How many images are set aside to validate on."""
-    if not estimator.early_stopping:
-        return 0
+    asked = estimator.early_stopping
     n_valid = math.ceil(n_images * estimator.validation_fraction)
-    if n_valid >= n_images:
+    if asked == "auto":
+        of_use = n_images < MANY_IMAGES or LIKELIHOODS[estimator.likelihood_].linear
+        return min(n_valid, MOST_VALID) if of_use and n_images >= FEW_IMAGES else 0
+    if asked and n_valid >= n_images:
         raise ValueError(
             f"early_stopping=True sets {n_valid} of n_samples={n_images} images aside, which "
             "leaves none to train on. Send more images, or lower validation_fraction."
         )
-    return n_valid
+    return n_valid if asked else 0
 
 
 def _split(estimator, rows, n_valid):
@@ -184,6 +197,13 @@ def _n_epochs(estimator, n_images):
     return _training.default_max_iter(n_images, int(estimator.batch_size))
 
 
+def _weight_decay(estimator, n_images):
+    """Pull of the weights towards 0: the weaker, the more images there are to learn from."""
+    if not LIKELIHOODS[estimator.likelihood_].linear:
+        return 0.0
+    return min(1.0, WEIGHT_DECAY / n_images)
+
+
 def _open_checkpoint(estimator, job, n_valid):
     """The file to note progress in, and the progress to go on from; or None for either."""
     if estimator.checkpoint is None:
@@ -198,7 +218,7 @@ def _open_checkpoint(estimator, job, n_valid):
         job.rows,
         n_valid,
         job.architecture,
-        estimator._likelihood,
+        estimator.likelihood_,
         estimator._seed,
         job.device,
     )
@@ -209,7 +229,7 @@ def _open_checkpoint(estimator, job, n_valid):
     return checkpoint, progress
 
 
-def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0):
+def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weight_decay=0.0):
     """What a training of the estimator depends on.
 
     Parameters
@@ -224,16 +244,19 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0):
     rate : float, default=1.0
         Factor of the learning rate.
 
+    weight_decay : float, default=0.0
+
     Returns
     -------
     settings : TrainSettings
     """
     return _training.TrainSettings(
-        likelihood=estimator._likelihood,
+        likelihood=estimator.likelihood_,
         log_jacobian=image_format_of(estimator).log_jacobian,
         beta=float(estimator.beta),
         beta_warmup=float(estimator.beta_warmup),
         learning_rate=rate * float(estimator.learning_rate),
+        weight_decay=weight_decay,
         tol=float(estimator.tol),
         binarize=bool(estimator.binarize),
         batch_size=int(estimator.batch_size),
@@ -248,14 +271,14 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0):
     )
 
 
-def _module(estimator, job, dataset):
+def _module(estimator, job, dataset, valid):
     """The network with the weights to begin with."""
-    likelihood = estimator._likelihood
+    likelihood = estimator.likelihood_
     module = _inference.build_module(job.architecture, likelihood, job.device)
     if job.continuing:
         set_weights(module, as_arrays(estimator.module_.state_dict()))
     else:
-        _start.draw_weights(module, dataset, likelihood, estimator._seed)
+        _start.set_first_weights(module, dataset, valid, likelihood, estimator._seed)
     return module
 
 

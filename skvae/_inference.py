@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from ._batches import DRAWS, checksum, generator_for, normal_draws, pass_size, slices
+from ._batches import DRAWS, PixelNoise, checksum, generator_for, normal_draws, pass_size, slices
 from ._devices import sum_dtype, to_device
 from ._elbo import (
     LIKELIHOODS,
@@ -23,7 +23,7 @@ def build_module(architecture, likelihood, device):
     Parameters
     ----------
     architecture : dict
-        The parameters of `ConvVAE`, but for `learns_noise`.
+        The parameters of `ConvVAE`, but for `linear_path`.
 
     likelihood : str
 
@@ -33,7 +33,7 @@ def build_module(architecture, likelihood, device):
     -------
     module : ConvVAE
     """
-    module = blank_module(**architecture, learns_noise=LIKELIHOODS[likelihood].learns_noise)
+    module = blank_module(**architecture, linear_path=LIKELIHOODS[likelihood].linear)
     return module.to_empty(device=device).to(memory_format=torch.channels_last)
 
 
@@ -74,6 +74,33 @@ def component_moments(module, dataset):
     mu, logvar = map(torch.from_numpy, encode(module, dataset.subsample()))
     terms = kl_divergence(mu, logvar), mu, mu.square()
     return torch.stack([term.double().mean(0) for term in terms]).numpy()
+
+
+def squared_error(module, dataset, seed):
+    """Mean squared error of pixels in [0, 1] decoded from a draw z ~ q(z|x) for each image.
+
+    For a linear family, the variance of the noise that makes the images most likely.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    error : float
+    """
+    noise = PixelNoise(module.n_components, seed)
+
+    def error(x):
+        mean = module(x, noise(x.cpu()).to(x.device))[0]
+        return [(x - mean).square().flatten(1).mean(1).cpu().numpy()]
+
+    return float(_map_chunks(module, error, dataset)[0].mean(dtype=np.float64))
 
 
 def decode(module, z, likelihood, image_format):

@@ -121,12 +121,71 @@ def _conv(in_channels, out_channels, cells):
     return nn.Conv2d(in_channels, out_channels, kernel, padding=[k // 2 for k in kernel])
 
 
+# Pictures with longer sides are averaged over blocks for the linear path.
+MAX_LINEAR_SIDE = 128
+
+# What a component without an axis of PCA knows of z at the start: nearly nothing.
+LEAST_PRECISION = math.exp(-4)
+
+
+class LinearPath(nn.Module):
+    """An encoder and a decoder without hidden layers, whose matrices do not learn.
+
+    What is linear in the pictures is found by linear algebra before the training starts, which
+    then is about the rest: mu gets gate * encoder (x - mean) added, and the logits of z
+    decoder (gate * z) + mean. The gates of each component learn how much of either is kept.
+
+    Pictures with a side of more than 128 pixels are averaged over blocks for it.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        ``(C, H, W)``.
+
+    n_components : int
+        K, the number of latent variables.
+    """
+
+    def __init__(self, image_shape, n_components):
+        super().__init__()
+        channels, *sides = image_shape
+        self.blocks = tuple(math.ceil(side / MAX_LINEAR_SIDE) for side in sides)
+        cells = tuple(math.ceil(side / n) for side, n in zip(sides, self.blocks, strict=True))
+        self.image_shape, self.coarse_shape = tuple(image_shape), (channels, *cells)
+        n_numbers = math.prod(self.coarse_shape)
+        self.register_buffer("mean", torch.empty(n_numbers))
+        self.register_buffer("encoder", torch.empty(n_components, n_numbers))
+        self.register_buffer("decoder", torch.empty(n_numbers, n_components))
+        self.encoder_gate = nn.Parameter(torch.empty(n_components))
+        self.decoder_gate = nn.Parameter(torch.empty(n_components))
+
+    def coarse(self, x):
+        """x of shape (n, C, H, W), averaged over blocks, as rows."""
+        if self.coarse_shape != self.image_shape:
+            x = F.avg_pool2d(x, self.blocks, ceil_mode=True, count_include_pad=False)
+        return x.flatten(1)
+
+    def encode(self, x):
+        """What is added to mu: (n, C, H, W) -> (n, K)."""
+        return self.encoder_gate * F.linear(self.coarse(x) - self.mean, self.encoder)
+
+    def decode(self, z):
+        """What is added to the logits: (n, K) -> (n, C, H, W)."""
+        x = F.linear(self.decoder_gate * z, self.decoder, self.mean)
+        x = x.unflatten(1, self.coarse_shape)
+        if self.coarse_shape != self.image_shape:
+            _, height, width = self.image_shape
+            x = F.interpolate(x, scale_factor=self.blocks, mode="nearest")[..., :height, :width]
+        return x
+
+
 class ConvVAE(nn.Module):
     """Variational auto-encoder of pictures, with a decoder that mirrors the encoder.
 
     Each stage of the encoder folds pixels into channels and convolves twice; a dense layer
     and two heads give mu and log sigma^2. The picture is padded at the bottom and at the
-    right to a multiple of the folds, and the logits are cropped back.
+    right to a multiple of the folds, and the logits are cropped back. Beside the convolutions
+    there may be a linear path on either side.
 
     Parameters
     ----------
@@ -142,13 +201,11 @@ class ConvVAE(nn.Module):
     hidden_units : int
         Width of the dense layer on either side of the latents.
 
-    learns_noise : bool, default=False
-        Whether there is a `noise_logvar`, log of a variance that all pixels share.
+    linear_path : bool, default=False
+        Whether there is a `LinearPath`, and a noise variance in its units.
     """
 
-    def __init__(
-        self, image_shape, n_components, hidden_channels, hidden_units, learns_noise=False
-    ):
+    def __init__(self, image_shape, n_components, hidden_channels, hidden_units, linear_path=False):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
         self.n_components = n_components
@@ -193,7 +250,14 @@ class ConvVAE(nn.Module):
             nn.Unflatten(1, bottom),
             *decoder,
         )
-        self.noise_logvar = nn.Parameter(torch.empty(())) if learns_noise else None
+        self.linear = LinearPath(image_shape, n_components) if linear_path else None
+        if linear_path:
+            # The convolutions work in units of sigma (of mu) and of the noise (of the pixels).
+            self.register_buffer("sigma", torch.empty(n_components))
+            self.register_buffer("noise", torch.empty(()))
+            self.register_buffer("noise_logvar", torch.empty(()))
+        else:
+            self.noise_logvar = None
 
     def encode(self, x):
         """Parameters of the posterior q(z|x) = N(mu, diag(sigma^2)).
@@ -209,7 +273,12 @@ class ConvVAE(nn.Module):
             Mean and log sigma^2.
         """
         hidden = self.encoder(F.pad(x, self.padding))  # (n, hidden_units)
-        return self.mu_head(hidden), self.logvar_head(hidden)
+        mu, logvar = self.mu_head(hidden), self.logvar_head(hidden)
+        if self.linear is None:
+            return mu, logvar
+        # The precision of the posterior is 1 + exp(-logvar_head): at least that of the prior,
+        # as it is under any likelihood that is log-concave in z.
+        return self.sigma * mu + self.linear.encode(x), -F.softplus(-logvar)
 
     def decode(self, z):
         """Natural parameters of p(x|z).
@@ -223,7 +292,10 @@ class ConvVAE(nn.Module):
         logits : tensor of shape (n, C, H, W)
         """
         _, height, width = self.image_shape
-        return self.decoder(z)[..., :height, :width]
+        logits = self.decoder(z)[..., :height, :width]
+        if self.linear is None:
+            return logits
+        return self.noise * logits + self.linear.decode(z)
 
     def forward(self, x, noise):
         """Logits for one draw z ~ q(z|x), and the posterior that it came from.
@@ -266,8 +338,8 @@ def reparametrize(mu, logvar, noise):
 
 
 @torch.no_grad()
-def initialize_weights(module, generator, output_bias, noise_logvar=0.0):
-    """Draw all weights from `generator`, and let the decoder start at given logits.
+def draw_weights(module, generator):
+    """Draw the weights of all layers from `generator`.
 
     Weights and biases are uniform within 1 / sqrt(fan-in), PyTorch's own default, which
     would draw from the global generator.
@@ -277,12 +349,6 @@ def initialize_weights(module, generator, output_bias, noise_logvar=0.0):
     module : ConvVAE
 
     generator : torch.Generator
-
-    output_bias : sequence of C floats
-        Natural parameter of each channel to start at: that of its mean pixel.
-
-    noise_logvar : float, default=0.0
-        Where the learned noise starts, if there is any.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -291,11 +357,66 @@ def initialize_weights(module, generator, output_bias, noise_logvar=0.0):
                 # Drawn where the generator is, which may not be where the module is.
                 draws = torch.empty(parameter.shape, dtype=parameter.dtype, device=generator.device)
                 parameter.copy_(draws.uniform_(-bound, bound, generator=generator))
+
+
+@torch.no_grad()
+def start_at_logits(module, logits):
+    """Let the decoder start at the same logits everywhere in a channel.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    logits : tensor of shape (C,)
+    """
     last = module.decoder[-2]
-    bias = torch.as_tensor(output_bias, dtype=torch.float32, device="cpu")
+    bias = logits.to(last.bias)
     last.bias.copy_(bias.repeat_interleave(len(last.bias) // len(bias)))
-    if module.noise_logvar is not None:
-        module.noise_logvar.fill_(noise_logvar)
+
+
+@torch.no_grad()
+def start_at_linear(module, mean, axes, variances, noise_variance):
+    """Let a network start as probabilistic PCA; Tipping & Bishop (1999), section 3.
+
+    The posterior of component k is N(axes_k^T (x - mean) sqrt(v_k - s^2) / v_k, s^2 / v_k), where
+    v_k is the variance along its axis and s^2 that of the noise; the mean image is
+    mean + sum_k sqrt(v_k - s^2) axes_k z_k. The convolutions start at nothing.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        With a linear path.
+
+    mean : tensor of shape (D,)
+        Of the pictures in the resolution of the linear path.
+
+    axes : tensor of shape (D, q)
+        Orthonormal, q <= K; the other components start at nothing.
+
+    variances : tensor of shape (q,)
+        Above `noise_variance`.
+
+    noise_variance : float
+        s^2.
+    """
+    linear, q = module.linear, len(variances)
+    gains = (variances - noise_variance).sqrt()
+    linear.mean.copy_(mean)
+    linear.encoder.zero_()[:q] = (axes * (gains / variances)).T
+    linear.decoder.zero_()[:, :q] = axes * gains
+    linear.encoder_gate.fill_(1.0)
+    linear.decoder_gate.fill_(1.0)
+    module.sigma.fill_(1.0)[:q] = (noise_variance / variances).sqrt()
+    module.noise.fill_(noise_variance**0.5)
+    module.noise_logvar.fill_(math.log(noise_variance))
+    for layer in (module.mu_head, module.decoder[-2]):
+        layer.weight.zero_()
+        layer.bias.zero_()
+    # log sigma^2 = -log(1 + precision of the data), nearly 0 for a component without an axis.
+    precision = torch.full_like(module.sigma, LEAST_PRECISION)
+    precision[:q] = (variances / noise_variance - 1).clamp_min(LEAST_PRECISION)
+    module.logvar_head.weight.mul_(0.1)
+    module.logvar_head.bias.copy_(-precision.log())
 
 
 def blank_module(**architecture):
@@ -378,6 +499,12 @@ def set_weights(module, weights):
         )  # one at a time, for the sake of memory
 
 
+# Weights with a row, and with a column, for each component.
+HEADS = {f"{head}.{part}" for head in ("mu_head", "logvar_head") for part in ("weight", "bias")}
+ROWS = HEADS | {"sigma", "linear.encoder", "linear.encoder_gate", "linear.decoder_gate"}
+COLUMNS = {"decoder.0.weight", "linear.decoder"}
+
+
 @torch.no_grad()
 def reorder_components(weights, order):
     """Put the components in another order, in place.
@@ -391,8 +518,7 @@ def reorder_components(weights, order):
     order : tensor of shape (K,)
         Old places of the components.
     """
-    for name in ("mu_head.weight", "mu_head.bias", "logvar_head.weight", "logvar_head.bias"):
-        if name in weights:
-            weights[name].copy_(weights[name][order])
-    if "decoder.0.weight" in weights:
-        weights["decoder.0.weight"].copy_(weights["decoder.0.weight"][:, order])
+    for name in ROWS & weights.keys():
+        weights[name].copy_(weights[name][order])
+    for name in COLUMNS & weights.keys():
+        weights[name].copy_(weights[name][:, order])

@@ -74,7 +74,7 @@ def restore_network(estimator, weights, version):
     except ValueError:
         estimator.device_ = "cpu"
     module = _inference.build_module(
-        estimator._architecture, estimator._likelihood, estimator.device_
+        estimator._architecture, estimator.likelihood_, estimator.device_
     )
     set_weights(module, weights)
     # Without callbacks until it trains: `train_increment` builds a net that has them.

@@ -1,34 +1,104 @@
-"""The first weights of a network: from a seed and from the images (torch)."""
+"""The first weights of a network: from a seed and from the images (torch, scikit-learn)."""
 
+import math
+
+import numpy as np
 import torch
+from sklearn.decomposition import PCA
 
 from ._batches import WEIGHTS, generator_for
-from ._elbo import MIN_NOISE_VARIANCE, natural_parameter
-from ._network import initialize_weights
+from ._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, natural_parameter
+from ._inference import squared_error
+from ._network import draw_weights, start_at_linear, start_at_logits
+
+# Most images, and most numbers, that principal components are computed of.
+MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
 
-def draw_weights(module, dataset, likelihood, seed):
-    """Set the weights of `module` from `seed`; its logits start at the mean pixel.
+def set_first_weights(module, dataset, valid, likelihood, seed):
+    """Set the weights of a network before its training.
+
+    The layers are drawn from the seed. A family whose mean is linear in the logits starts at
+    probabilistic PCA; the others at the mean pixel of each channel.
 
     Parameters
     ----------
     module : ConvVAE
 
     dataset : ImageDataset
+        The images to train on.
+
+    valid : ImageDataset or None
+        Images set aside, by which the variance of the noise is measured; None: the others.
 
     likelihood : str
 
     seed : int
     """
+    draw_weights(module, generator_for(seed, WEIGHTS))
+    if LIKELIHOODS[likelihood].linear:
+        start_at_linear(module, *probabilistic_pca(module, dataset, seed))
+        error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
+        module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
+    else:
+        # Within bounds: a channel that is always dark or light would give an infinite bias.
+        mean = channel_means(dataset).clamp(1e-3, 1 - 1e-3)
+        start_at_logits(module, natural_parameter(likelihood, mean))
+
+
+def channel_means(dataset):
+    """Mean pixel of each channel of (at most 2,048 of) the images.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    Returns
+    -------
+    means : tensor of shape (C,), float64
+    """
     sample = dataset.subsample()
-    # Mean and mean square of each channel.
-    moments = torch.zeros(2, module.image_shape[0], dtype=torch.float64, device="cpu")
-    for part in sample.passes():
-        x = sample[part].double()
-        moments += torch.stack([x, x.square()]).mean((3, 4)).sum(1) / len(sample)
-    mean, mean_square = moments
-    # Within bounds: a channel that is always dark or light would give an infinite bias, and
-    # images that are all the same an infinite log.
-    bias = natural_parameter(likelihood, mean.clamp(1e-3, 1 - 1e-3))
-    variance = (mean_square - mean.square()).mean().clamp_min(MIN_NOISE_VARIANCE)
-    initialize_weights(module, generator_for(seed, WEIGHTS), bias, variance.log())
+    return sum(sample[part].double().mean((2, 3)).sum(0) for part in sample.passes()) / len(sample)
+
+
+def probabilistic_pca(module, dataset, seed):
+    """The maximum-likelihood solution of probabilistic PCA; Tipping & Bishop (1999).
+
+    Of at most 10,000 images, and fewer if they are large, by randomised linear algebra.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        Whose linear path sees the pictures, perhaps averaged over blocks.
+
+    dataset : ImageDataset
+
+    seed : int
+
+    Returns
+    -------
+    mean : tensor of shape (D,)
+
+    axes : tensor of shape (D, q)
+        Those along which the images vary more than by noise: q <= K.
+
+    variances : tensor of shape (q,)
+
+    noise_variance : float
+        Mean variance along all other axes.
+    """
+    n_numbers = math.prod(module.linear.coarse_shape)
+    most = max(2, min(MAX_IMAGES, MAX_NUMBERS // n_numbers))
+    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
+    rows = np.concatenate([module.linear.coarse(sample[part]).numpy() for part in sample.passes()])
+    n_axes = min(module.n_components, len(rows) - 1, n_numbers - 1)
+    total = float(rows.var(0, dtype=np.float64).sum()) * len(rows) / max(1, len(rows) - 1)
+    mean, axes, variances = rows.mean(0), np.zeros((0, n_numbers)), np.zeros(0)
+    if n_axes > 0 and total > 0:
+        pca = PCA(n_axes, svd_solver="randomized", random_state=seed).fit(rows)
+        mean, axes, variances = pca.mean_, pca.components_, pca.explained_variance_
+    noise_variance = (total - variances.sum(dtype=np.float64)) / max(1, n_numbers - len(variances))
+    noise_variance = max(float(noise_variance), MIN_NOISE_VARIANCE)
+    above = variances > noise_variance * (1 + 1e-6)
+    tensors = [torch.from_numpy(part).float() for part in (mean, axes[above].T, variances[above])]
+    return *tensors, noise_variance

@@ -21,11 +21,17 @@ from ._callbacks import (
     restore_progress,
 )
 from ._devices import sum_dtype
-from ._elbo import elbo_terms
+from ._elbo import cautious_noise, elbo_terms, noise_variance, normal_log_density
 from ._history import PHASES
 from ._network import reorder_components
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
+
+# Largest norm of the gradient, per pixel of an image, where the noise is normal.
+MAX_GRADIENT = 0.3
+
+# Share by which the running mean of the squared error follows that of a batch.
+FOLLOW = 0.02
 
 # Steps of the optimiser that `max_iter=None` aims at, and the most epochs that it takes for them.
 N_STEPS, MAX_DEFAULT_EPOCHS = 5_600, 200
@@ -58,7 +64,7 @@ class TrainSettings:
     log_jacobian : float
         Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
 
-    beta, beta_warmup, learning_rate, tol : float
+    beta, beta_warmup, learning_rate, weight_decay, tol : float
 
     binarize : bool
 
@@ -86,6 +92,7 @@ class TrainSettings:
     beta: float
     beta_warmup: float
     learning_rate: float
+    weight_decay: float
     tol: float
     binarize: bool
     batch_size: int
@@ -116,8 +123,14 @@ class ElboTerms(torch.nn.Module):
         self.likelihood = likelihood
         self.log_jacobian = log_jacobian
 
-    def forward(self, output, x):
-        return elbo_terms(self.likelihood, x, *output, log_jacobian=self.log_jacobian)
+    def forward(self, output, x, training):
+        logits, mu, logvar, noise_logvar = output
+        if training and noise_logvar is not None:
+            noise_logvar = cautious_noise(noise_logvar, logits, x)
+        jacobian = self.log_jacobian
+        return elbo_terms(
+            self.likelihood, x, logits, mu, logvar, noise_logvar, log_jacobian=jacobian
+        )
 
 
 class VAENet(skorch.NeuralNet):
@@ -153,11 +166,15 @@ class VAENet(skorch.NeuralNet):
         self.settings = settings
         self.beta = self.kl_weight_ = settings.beta
         for group in self.optimizer_.param_groups:
-            group["lr"] = settings.learning_rate
+            group["lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
 
     @property
     def _default_callbacks(self):
-        return [("epoch_timer", skorch.callbacks.EpochTimer())]
+        callbacks = [("epoch_timer", skorch.callbacks.EpochTimer())]
+        if self.module.noise_logvar is not None:
+            bound = MAX_GRADIENT * math.prod(self.module.image_shape)
+            callbacks.append(("clip", skorch.callbacks.GradientNormClipping(bound)))
+        return callbacks
 
     def _set_training(self, training=True):
         """Leave the module alone: none of its layers differs in training."""
@@ -214,21 +231,45 @@ class VAENet(skorch.NeuralNet):
 
         The losses of the parts of a step so add up to its mean. Also the posterior of the part.
         """
-        output = self.infer(part)
-        log_likelihood, kl = self.criterion_(output, part["x"])
-        dtype = sum_dtype(kl.device)
+        x, output = part["x"], self.infer(part)
+        log_likelihood, kl = self.criterion_(output, x, training)
+        error = torch.zeros_like(kl)
+        if self.module_.noise_logvar is not None:
+            error = (x - output[0].detach()).square().flatten(1).mean(1)
+        terms, dtype = (log_likelihood, kl, error), sum_dtype(kl.device)
         # Sums over images, not means of batch means: the last batch may be short.
-        sums = torch.stack([term.detach().sum(dtype=dtype) for term in (log_likelihood, kl)])
+        sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
+        if training and self.train_split is None:
+            self._follow_noise(error.mean())
         loss = (self.kl_weight_ * kl - log_likelihood).sum() / n_images
         return loss, [output[1].detach(), output[2].detach()]
+
+    @torch.no_grad()
+    def _follow_noise(self, error):
+        """Without images set aside, the noise is a running mean of the squared error."""
+        noise_logvar = self.module_.noise_logvar
+        if noise_logvar is not None:
+            noise_logvar.copy_(torch.lerp(noise_variance(noise_logvar), error, FOLLOW).log())
+
+    @torch.no_grad()
+    def _measure_noise(self, error):
+        """Set the noise by the squared error of images set aside; their mean log-likelihood."""
+        error = torch.tensor(error, dtype=torch.float64, device="cpu")
+        self.module_.noise_logvar.copy_(error.log())
+        variance = noise_variance(error.log())
+        n_numbers = math.prod(self.module_.image_shape)
+        log_density = normal_log_density(error, variance).item()
+        return n_numbers * log_density + self.settings.log_jacobian
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
         for training, (n, sums) in self.sums_.items():
             prefix = PHASES[0 if training else 1]
-            log_likelihood, kl = (total / n for total in sums.tolist())
+            log_likelihood, kl, error = (total / n for total in sums.tolist())
+            if not training and self.module_.noise_logvar is not None:
+                log_likelihood = self._measure_noise(error)
             loss = self.beta * kl - log_likelihood
             terms = {"loss": loss, "log_likelihood": log_likelihood, "kl": kl}
             for name, value in terms.items():
@@ -262,7 +303,7 @@ def build_net(module, settings, callbacks=()):
         criterion__likelihood=settings.likelihood,
         criterion__log_jacobian=settings.log_jacobian,
         settings=settings,
-        optimizer=torch.optim.Adam,
+        optimizer=torch.optim.AdamW,
         optimizer__betas=(0.9, 0.99),
         optimizer__fused=True,
         train_split=None,

@@ -47,6 +47,12 @@ class ConvVAETransformer(BaseConvVAE):
     .. [3] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
        ICLR 2016. https://arxiv.org/abs/1509.00519
 
+    .. [4] O. Rybkin, K. Daniilidis and S. Levine, "Simple and effective VAE training with
+       calibrated decoders", ICML 2021. https://arxiv.org/abs/2006.13202
+
+    .. [5] M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis", Journal
+       of the Royal Statistical Society B 61, 1999.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits

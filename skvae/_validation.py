@@ -1,13 +1,20 @@
 """What a user gives, checked at the door: images and parameters (NumPy, scikit-learn)."""
 
+import math
+from dataclasses import replace
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils.validation import validate_data
 
 from . import _images
 from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
 from ._pixel_range import resolve_pixel_range, warn_about_values
+
+# Pixels of mean m in [0, 1] vary by at most m (1 - m), where all are 0 or 1. Those that reach
+# this share of it are as good as two-valued.
+TWO_VALUED = 0.75
 
 
 def validate_images(estimator, X, *, training=False, reset=False):
@@ -56,13 +63,16 @@ def validate_images(estimator, X, *, training=False, reset=False):
         )
         estimator.channel_axis_ = int(estimator.channel_axis)
         estimator._as_rows = seen_shape is None
-        estimator._likelihood = str(estimator.likelihood)
-        estimator.pixel_range_ = (0.0, 1.0)  # until the format can tell the channels apart
-        channels = image_format_of(estimator).channels(rows)
-        estimator.pixel_range_ = resolve_pixel_range(estimator.pixel_range, channels)
+        image_format = _images.ImageFormat(
+            estimator.image_shape_, estimator.channel_axis_, (0.0, 1.0), estimator._as_rows
+        )
+        _images.warn_how_read(image_format, shape_given=estimator.image_shape is not None)
+        estimator.pixel_range_ = resolve_pixel_range(
+            estimator.pixel_range, image_format.channels(rows)
+        )
         estimator._robust = isinstance(estimator.pixel_range, str)
-        shape_given = estimator.image_shape is not None
-        _images.warn_how_read(image_format_of(estimator), shape_given=shape_given)
+        image_format = replace(image_format, pixel_range=estimator.pixel_range_)
+        estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
     image_format = image_format_of(estimator)
     warn_about_values(
         image_format.channels(rows),
@@ -72,6 +82,22 @@ def validate_images(estimator, X, *, training=False, reset=False):
         training=training,
     )
     return rows
+
+
+def _resolve_likelihood(estimator, rows, image_format):
+    """The family of the pixels: as asked for, or by the contrast of (at most 2,048) images."""
+    if estimator.likelihood != "auto":
+        return str(estimator.likelihood)
+    if estimator.binarize:
+        return "bernoulli"
+    sample = rows[:: math.ceil(len(rows) / 2_048)]
+    moments = np.zeros(2)
+    for start in range(0, len(sample), 128):
+        x = image_format.to_unit(sample[start : start + 128])
+        moments += x.sum(dtype=np.float64), np.square(x).sum(dtype=np.float64)
+    mean, mean_square = moments / sample.size
+    two_valued = mean_square - mean**2 > TWO_VALUED * mean * (1 - mean)
+    return "bernoulli" if two_valued else "gaussian"
 
 
 def image_format_of(estimator):
@@ -90,7 +116,7 @@ def image_format_of(estimator):
         estimator.channel_axis_,
         estimator.pixel_range_,
         estimator._as_rows,
-        bounded=LIKELIHOODS[estimator._likelihood].bounded,
+        bounded=LIKELIHOODS[estimator.likelihood_].bounded,
     )
 
 
@@ -106,7 +132,7 @@ def check_parameters(estimator):
     ValueError
         If pixels are to be binarised under a family of other pixels.
     """
-    if estimator.binarize and estimator.likelihood != "bernoulli":
+    if estimator.binarize and estimator.likelihood not in ("auto", "bernoulli"):
         raise ValueError(
             "binarize=True needs likelihood='bernoulli', the family of 0/1 pixels. "
             f"Got likelihood={str(estimator.likelihood)!r}."
@@ -123,7 +149,7 @@ def resolve_architecture(estimator):
     Returns
     -------
     architecture : dict
-        The parameters of `ConvVAE`, but for `learns_noise`.
+        The parameters of `ConvVAE`, but for `linear_path`.
 
     Raises
     ------
@@ -163,8 +189,12 @@ def check_same_model(estimator, architecture):
     ValueError
         Naming both.
     """
-    fitted = {**estimator._architecture, "likelihood": estimator._likelihood}
-    asked = {**architecture, "likelihood": str(estimator.likelihood)}
+    fitted = {**estimator._architecture, "likelihood": estimator.likelihood_}
+    likelihood = str(estimator.likelihood)
+    asked = {
+        **architecture,
+        "likelihood": estimator.likelihood_ if likelihood == "auto" else likelihood,
+    }
     if asked != fitted:
         raise ValueError(
             f"The network was fitted as {fitted}, and training goes on from it; its "

@@ -25,6 +25,8 @@ SMALL = {
     "hidden_channels": (8,),
     "hidden_units": 16,
     "batch_size": 32,
+    "likelihood": "bernoulli",
+    "early_stopping": False,
     "random_state": 0,
 }
 
