@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from skvae import _batches
 from skvae._batches import (
     EPOCH,
     NOISE_TABLE_SIZE,
@@ -12,6 +13,7 @@ from skvae._batches import (
     PixelNoise,
     ScoringBatches,
     generator_for,
+    pass_size,
 )
 from skvae._images import ImageFormat
 
@@ -24,10 +26,17 @@ def dataset(n, indices=None):
     return ImageDataset(rows, FORMAT, indices)
 
 
+def whole(batch):
+    """A batch as one part."""
+    parts = list(batch)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False):
     """The batches of an epoch."""
     generator = generator_for(seed, EPOCH, number)
-    return [batch for batch, _ in EpochBatches(data, batch_size, 3, generator, binarize, "cpu")]
+    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu")
+    return [whole(batch) for batch, _ in batches]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
@@ -81,10 +90,51 @@ def test_a_subset_holds_its_rows_in_order():
     assert len(data) == 3
     torch.testing.assert_close(data[:], dataset(10)[np.array([3, 5, 8])])
     noise = PixelNoise(3, 0)
-    batches = [batch for batch, _ in ScoringBatches(data, 2, noise, "cpu")]
-    assert [len(batch["x"]) for batch in batches] == [2, 1]
-    assert torch.equal(torch.cat([batch["x"] for batch in batches]), data[:])
-    assert torch.equal(torch.cat([batch["noise"] for batch in batches]), noise(data[:]))
+    (batch,) = (whole(batch) for batch, _ in ScoringBatches(data, noise, "cpu"))
+    assert torch.equal(batch["x"], data[:])
+    assert torch.equal(batch["noise"], noise(data[:]))
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "expected"),
+    [
+        ((1, 8, 8), 128),
+        ((3, 104, 105), 128),
+        ((1, 256, 256), 64),
+        ((3, 512, 512), 5),
+        ((3, 4_000, 4_000), 1),
+    ],
+)
+def test_large_images_go_through_a_network_in_small_numbers(image_shape, expected):
+    # Never more than 128 images or 2^22 numbers, but one image at least.
+    assert pass_size(image_shape) == expected
+    assert pass_size(image_shape[::-1]) == expected
+    image_format = ImageFormat(image_shape[1:] + image_shape[:1], -1, (0.0, 255.0), True)
+    data = ImageDataset(np.broadcast_to(np.uint8(0), (300, np.prod(image_shape))), image_format)
+    assert data.pass_size == expected
+    assert [part.start for part in data.passes()] == list(range(0, 300, expected))
+    assert [part.stop for part in data.passes()] == [*range(expected, 300, expected), 300]
+
+
+@pytest.mark.parametrize("binarize", [False, True])
+def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, monkeypatch):
+    monkeypatch.setattr(_batches, "CHUNK", 3)
+    monkeypatch.setattr(_batches, "MAX_NUMBERS", 4 * 4)  # four images
+    generator = generator_for(0, EPOCH, 0)
+    batches = EpochBatches(dataset(20), 10, 3, generator, binarize, "cpu")
+    sizes, images = [], []
+    for batch, _ in batches:
+        parts = list(batch)
+        assert len(batch) == sum(len(part["x"]) for part in parts) == 10
+        assert all(part["noise"].shape == (len(part["x"]), 3) for part in parts)
+        sizes.append([len(part["x"]) for part in parts])
+        images += [part["x"] for part in parts]
+    assert sizes == [[4, 4, 2], [4, 4, 2]]
+    if not binarize:
+        x = torch.cat(images)
+        torch.testing.assert_close(x[x[:, 0, 0, 0].argsort()], dataset(20)[:])
+    sizes = [len(batch) for batch, _ in ScoringBatches(dataset(8), PixelNoise(3, 0), "cpu")]
+    assert sizes == [3, 3, 2]
 
 
 def test_a_subsample_is_spread_over_the_set():

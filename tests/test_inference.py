@@ -10,10 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer
-from skvae._batches import ImageDataset, PixelNoise
+from skvae._batches import CHUNK, ImageDataset, PixelNoise
 from skvae._elbo import MIN_NOISE_VARIANCE
 from skvae._images import ImageFormat
-from skvae._inference import CHUNK, elbo, marginal_log_likelihood
+from skvae._inference import elbo, marginal_log_likelihood
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,61 @@
-"""The loss and its bookkeeping, the schedule, early stopping, faults and seeds."""
+"""The net: the loss of a step and of an epoch, the budget, what a training depends on."""
 
-import gc
+import math
 import threading
 import time
-import warnings
-import weakref
 
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
+from conftest import fit, weights_of
 from numpy.testing import assert_allclose, assert_array_equal
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, _inference
-from skvae._training import default_max_iter, reorder_net
+from skvae import _fitting
+from skvae._batches import ImageDataset
+from skvae._callbacks import OneCycle, RunningStatistics, Warmup
+from skvae._images import ImageFormat
+from skvae._inference import build_module
+from skvae._training import TrainSettings, build_net, default_max_iter, reorder_net, train
+
+FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
+ARCHITECTURE = {
+    "image_shape": (1, 8, 8),
+    "n_components": 3,
+    "hidden_channels": (8,),
+    "hidden_units": 16,
+}
+SETTINGS = {
+    "likelihood": "bernoulli",
+    "log_jacobian": 0.0,
+    "beta": 1.0,
+    "beta_warmup": 0.0,
+    "learning_rate": 1e-3,
+    "tol": 1e-4,
+    "binarize": False,
+    "batch_size": 32,
+    "n_epochs": 3,
+    "n_iter_no_change": 10,
+    "seed": 0,
+    "first_epoch": 0,
+    "device": "cpu",
+    "verbose": 0,
+    "name": "ConvVAETransformer",
+}
 
 
-def fit(images, **params):
-    return ConvVAETransformer(**{**SMALL, "pixel_range": (0, 16), "max_iter": 3, **params}).fit(
-        images
-    )
+def dataset_of(images):
+    return ImageDataset(images.reshape(len(images), -1), FORMAT)
 
 
-def weights(vae):
-    return np.concatenate([p.detach().numpy().ravel() for p in vae.module_.parameters()])
+def network(seed=0):
+    """A network with weights drawn at random."""
+    module = build_module(ARCHITECTURE, "bernoulli", "cpu")
+    generator = torch.Generator("cpu").manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.uniform_(-0.1, 0.1, generator=generator)
+    return module
 
 
 def test_training_lowers_the_loss(small):
@@ -73,86 +104,7 @@ def test_beta_trades_kl_for_likelihood(digits):
     )
 
 
-class Weights(Callback):
-    """Note the weight of the KL term in every step."""
-
-    def initialize(self):
-        self.weights = []
-        return self
-
-    def on_grad_computed(self, net, named_parameters, **kwargs):
-        self.weights.append(net.kl_weight_)
-
-
-def test_warm_up_raises_the_weight_of_the_kl_term(digits):
-    note = Weights()
-    fit(digits[0], beta=2.0, beta_warmup=0.5, max_iter=4, callbacks=[note])
-    expected = 2.0 * np.minimum(1, np.arange(52) / 26)
-    assert_allclose(note.weights, expected)
-    fit(digits[0], beta=2.0, callbacks=[note])
-    assert note.weights == [2.0] * 39
-
-
-def test_losses_are_recorded_with_beta_during_warm_up(digits):
-    history = fit(digits[0], beta=2.0, beta_warmup=1.0, early_stopping=True).history_
-    for phase in ("train", "valid"):
-        terms = 2.0 * history[f"{phase}_kl"] - history[f"{phase}_log_likelihood"]
-        assert_allclose(history[f"{phase}_loss"], terms, rtol=1e-5)
-
-
-def test_warm_up_keeps_more_components_than_none(digits):
-    learner = {"n_components": 8, "hidden_channels": (16,), "hidden_units": 64, "beta": 2.0}
-    active = [
-        fit(digits[0], max_iter=60, beta_warmup=share, **learner).n_active_components_
-        for share in (0.0, 0.8)
-    ]
-    assert active[1] > active[0]
-
-
-def test_an_end_within_the_warm_up_warns(digits):
-    params = {"early_stopping": True, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 20}
-    with pytest.warns(UserWarning, match=r"after 2 of 20 epochs, within .*warmup=0.5"):
-        fit(digits[0], beta_warmup=0.5, **params)
-    assert fit(digits[0], beta_warmup=0.05, **params).n_iter_ == 2  # a warning would be an error
-
-
-def test_warm_up_does_not_touch_partial_fit(digits):
-    note = Weights()
-    ConvVAETransformer(**SMALL, beta_warmup=1.0, callbacks=[note]).partial_fit(digits[0])
-    assert note.weights == [1.0] * 13
-
-
-def test_collapse_is_told(digits):
-    with pytest.warns(
-        UserWarning, match=r"Only 0 of 3 components are active.*beta_warmup"
-    ) as record:
-        vae = fit(digits[0], beta=1e3)
-    assert [warning.filename for warning in record] == [__file__]
-    assert vae.n_active_components_ == 0
-    assert vae.transform(digits[0]).var(0).max() < 0.01
-
-
-@pytest.mark.parametrize(("n_active", "n_components", "warns"), [(1, 3, 1), (2, 4, 0), (1, 1, 0)])
-def test_half_of_the_components_is_enough(digits, monkeypatch, n_active, n_components, warns):
-    def statistics(module, dataset):
-        return np.ones(n_components), np.where(np.arange(n_components) < n_active, 0.02, 0.01)
-
-    monkeypatch.setattr(_inference, "component_statistics", statistics)
-    with warnings.catch_warnings(record=True) as record:
-        warnings.simplefilter("always")
-        vae = fit(digits[0], n_components=n_components, max_iter=1)
-    assert vae.n_active_components_ == n_active
-    assert len(record) == warns
-
-
-def test_images_that_do_not_differ_are_no_collapse(digits):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for images in (digits[0][:1], np.full((5, 8, 8), 16, np.int64)):
-            assert fit(images, pixel_range=None).n_active_components_ == 0
-
-
-def test_moments_of_adam_move_with_their_weights(digits):
+def test_moments_of_adam_move_with_their_weights_of(digits):
     images = digits[0]
     vae = fit(images, n_components=4)
     order = np.array([2, 0, 3, 1])
@@ -167,15 +119,6 @@ def test_moments_of_adam_move_with_their_weights(digits):
     assert torch.equal(moments[1]["logvar_head.bias"], moments[0]["logvar_head.bias"][order])
     assert torch.equal(moments[1]["decoder.0.weight"], moments[0]["decoder.0.weight"][:, order])
     assert torch.equal(moments[1]["mu_head.bias"], moments[0]["mu_head.bias"][order])
-
-
-def test_partial_fit_leaves_components_in_their_places(digits):
-    images = digits[0]
-    vae = fit(images, learning_rate=1e-30)
-    z, n_before = vae.transform(images), vae.n_iter_
-    vae.partial_fit(images[::-1])
-    assert vae.n_iter_ == n_before + 1
-    assert_allclose(vae.transform(images), z, atol=1e-6)
 
 
 def test_binarised_training_learns(digits):
@@ -196,7 +139,8 @@ class Batches(Callback):
 
     def on_batch_begin(self, net, batch, training, **kwargs):
         key = training, net.history[-1, "epoch"]
-        self.seen.setdefault(key, []).append(batch[0]["x"])
+        parts = batch[0].parts = list(batch[0])
+        self.seen.setdefault(key, []).extend(part["x"] for part in parts)
 
 
 def test_training_binarises_anew_and_validation_once(digits):
@@ -209,20 +153,6 @@ def test_training_binarises_anew_and_validation_once(digits):
     assert not torch.equal(*sums)
     fit(digits[0], max_iter=1, callbacks=[note])
     assert len(note.seen[True, 1][0].unique()) > 2
-
-
-@pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian"])
-def test_binarised_pixels_are_bernoulli(digits, likelihood):
-    with pytest.raises(ValueError, match=f"binarize=True needs .* Got likelihood='{likelihood}'"):
-        fit(digits[0], binarize=True, likelihood=likelihood)
-
-
-def test_warm_start_needs_the_same_likelihood(digits):
-    vae = fit(digits[0], warm_start=True)
-    with pytest.raises(ValueError, match=r"likelihood.: 'bernoulli'.*ask for.*'gaussian'"):
-        vae.set_params(likelihood="gaussian").fit(digits[0])
-    with pytest.raises(ValueError, match="ask for"):
-        vae.partial_fit(digits[0])
 
 
 @pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian"])
@@ -246,148 +176,12 @@ def test_gaussian_keeps_pixels_a_little_outside(digits):
         assert vae.score(10 * image) == vae.score(np.minimum(10 * image, 24))
 
 
-class Rates(Callback):
-    """Note the learning rate of every step."""
-
-    def initialize(self):
-        self.rates = []
-        return self
-
-    def on_grad_computed(self, net, named_parameters, **kwargs):
-        self.rates.append(net.optimizer_.param_groups[0]["lr"])
-
-
-def test_learning_rate_peaks_once_and_ends_low(digits):
-    rates = Rates()
-    fit(digits[0], max_iter=10, learning_rate=0.01, callbacks=[rates])
-    steps = np.array(rates.rates)
-    assert len(steps) == 130
-    assert steps.max() == pytest.approx(0.01, rel=0.01)
-    assert steps[0] < 0.001
-    assert steps[-1] < 0.001
-    assert (np.diff(np.sign(np.diff(steps))) != 0).sum() == 1
-
-
-def test_partial_fit_keeps_the_learning_rate(digits):
-    rates = Rates()
-    vae = ConvVAETransformer(**SMALL, learning_rate=0.002, callbacks=[rates])
-    vae.partial_fit(digits[0])
-    assert rates.rates == [0.002] * 13
-
-
-def test_callers_callbacks_stay_as_they_are(digits):
-    callbacks = [Rates()]
-    vae = fit(digits[0], callbacks=callbacks)
-    assert vae.callbacks is callbacks
-    assert len(callbacks) == 1
-
-
 @pytest.mark.parametrize(
     ("n_samples", "batch_size", "expected"),
     [(1, 128, 200), (1_797, 128, 200), (60_000, 128, 12), (60_000, 256, 24), (10**8, 128, 1)],
 )
 def test_default_budget(n_samples, batch_size, expected):
     assert default_max_iter(n_samples, batch_size) == expected
-
-
-def test_early_stopping_restores_the_best_weights(digits):
-    class Spoil(Callback):
-        """Ruin the weights after the third epoch."""
-
-        def on_epoch_begin(self, net, **kwargs):
-            if net.history[-1, "epoch"] == 4:
-                with torch.no_grad():
-                    net.module_.decoder[-2].bias += 5.0
-
-    params = {"early_stopping": True, "n_iter_no_change": 2, "learning_rate": 1e-4}
-    vae = fit(digits[0], max_iter=50, callbacks=[Spoil()], **params)
-    valid = vae.history_["valid_loss"].to_numpy()
-    assert valid.argmin() == 2
-    assert vae.n_iter_ == 5
-    # The loss of the best epoch, on the same images with the same noise.
-    _, split = vae._split(vae._dataset(digits[0]))
-    score = vae.score(split.rows[split.indices].reshape(-1, 8, 8))
-    assert_allclose(-score, valid[2], rtol=1e-5)
-
-
-def test_early_stopping_sets_images_aside(digits):
-    vae = fit(digits[0], early_stopping=True, validation_fraction=0.25)
-    _, valid = vae._split(vae._dataset(digits[0]))
-    assert len(valid) == 100
-    with pytest.raises(ValueError, match="n_samples=1"):
-        fit(digits[0][:1], early_stopping=True)
-
-
-def test_callers_early_stopping_is_no_interruption(digits):
-    stop = EarlyStopping("train_loss", patience=2, threshold=1e9, threshold_mode="abs")
-    vae = fit(digits[0], max_iter=50, callbacks=[stop])  # a warning would be an error
-    assert vae.n_iter_ == 3
-
-
-class Raise(Callback):
-    """Raise an exception in the middle of an epoch."""
-
-    def __init__(self, exception, epoch):
-        self.exception = exception
-        self.epoch = epoch
-
-    def on_batch_begin(self, net, batch, training, **kwargs):
-        if net.history[-1, "epoch"] == self.epoch:
-            raise self.exception
-
-
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_interruption_keeps_what_is_trained(digits, early_stopping):
-    params = {"early_stopping": early_stopping, "max_iter": 20}
-    with pytest.warns(UserWarning, match="interrupted by user"):
-        vae = fit(digits[0], callbacks=[Raise(KeyboardInterrupt(), 3)], **params)
-    assert vae.n_iter_ == len(vae.history_) == 2
-    untrained = fit(digits[0], max_iter=1, learning_rate=1e-30)
-    assert vae.score(digits[0]) > untrained.score(digits[0])
-
-
-def test_interruption_in_the_first_epoch(digits):
-    with pytest.warns(UserWarning, match="interrupted by user"):
-        vae = fit(digits[0], callbacks=[Raise(KeyboardInterrupt(), 1)])
-    assert vae.n_iter_ == 0
-    assert vae.loss_curve_ == []
-    assert np.isfinite(vae.transform(digits[0])).all()
-
-
-def refit(vae, images, how):
-    vae.set_params(warm_start=how == "warm_start")
-    return vae.partial_fit(images) if how == "partial_fit" else vae.fit(images)
-
-
-@pytest.mark.parametrize("how", ["fit", "warm_start", "partial_fit"])
-def test_a_failed_fit_leaves_the_estimator_as_it_was(digits, how):
-    images = digits[0]
-    vae = fit(images)
-    before, attributes = weights(vae), {**vars(vae)}
-    scores = vae.score_samples(images)
-    for fault, match in [
-        ({"learning_rate": 1e30}, r"became (nan|inf|-inf) in epoch \d+. Lower learning_rate"),
-        ({"callbacks": [Raise(RuntimeError("out of paper"), 1)]}, "out of paper"),
-    ]:
-        kept = {name: getattr(vae, name) for name in fault}
-        vae.set_params(**fault)
-        with pytest.raises((ValueError, RuntimeError), match=match):
-            refit(vae, images[:200], how)
-        vae.set_params(**kept, warm_start=False)
-        assert vars(vae).keys() == attributes.keys()
-        assert all(vars(vae)[name] is value for name, value in attributes.items())
-        assert_array_equal(weights(vae), before)
-        assert_array_equal(vae.score_samples(images), scores)
-
-
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_weights_that_the_last_step_ruined(digits, method):
-    # The loss of the only step is measured before it, and is finite.
-    params = {**SMALL, "batch_size": 400, "max_iter": 1, "learning_rate": 1e38}
-    vae = ConvVAETransformer(**params)
-    with pytest.raises(ValueError, match=r"weights became NaN or infinite\. Lower learning_rate"):
-        getattr(vae, method)(digits[0])
-    assert not hasattr(vae, "net_")
 
 
 def test_a_validation_loss_that_is_not_finite(digits):
@@ -401,41 +195,164 @@ def test_a_validation_loss_that_is_not_finite(digits):
         fit(digits[0], early_stopping=True, callbacks=[Spoil()])
 
 
-def test_training_data_are_not_kept_alive(digits):
-    images = digits[0].copy()
-    alive = weakref.ref(images)
-    vae = fit(images, early_stopping=True, checkpoint=None)
-    del images
-    gc.collect()
-    assert alive() is None
-    assert vae.n_iter_ == 3
+def test_durations_are_seconds(digits):
+    start = time.perf_counter()
+    vae = fit(digits[0], max_iter=5)
+    assert 0 < vae.history_["duration"].sum() < time.perf_counter() - start
 
 
-def test_a_failed_first_fit_leaves_nothing(digits):
-    vae = ConvVAETransformer(**SMALL, learning_rate=1e30)
-    before = {**vars(vae)}
-    with pytest.raises(ValueError, match="Lower learning_rate"):
-        vae.fit(digits[0])
-    assert vars(vae) == before
+def test_settings_are_those_of_the_estimator(small):
+    vae = small.__sklearn_clone__()
+    vae.__setstate__(small.__getstate__())
+    vae.set_params(
+        beta=np.float32(2.0),
+        beta_warmup=np.float64(0.25),
+        learning_rate=np.float64(0.5),
+        tol=np.float64(0.125),
+        batch_size=np.int64(7),
+        n_iter_no_change=np.int64(3),
+        binarize=np.bool_(True),
+        verbose=np.int64(0),
+    )
+    settings = _fitting.settings_of(vae, "cpu", n_epochs=4, first_epoch=5, rate=0.5)
+    expected = {
+        **SETTINGS,
+        "beta": 2.0,
+        "beta_warmup": 0.25,
+        "learning_rate": 0.25,
+        "tol": 0.125,
+        "binarize": True,
+        "batch_size": 7,
+        "n_epochs": 4,
+        "n_iter_no_change": 3,
+        "first_epoch": 5,
+        "log_jacobian": pytest.approx(-64 * math.log(16)),
+        "seed": small._seed,
+    }
+    assert settings == TrainSettings(**expected)
+    # Plain Python: NumPy's scalars would not go into a file.
+    plain = (str, int, float, bool, tuple)
+    assert all(type(value) in plain for value in vars(settings).values())
+    with pytest.raises(AttributeError, match="assign"):
+        settings.beta = 1.0
 
 
-def test_same_seed_same_bits(digits):
-    images = digits[0]
-    expected = weights(fit(images))
-    assert_array_equal(weights(fit(images)), expected)
-    assert (weights(fit(images, random_state=1)) != expected).any()
-    assert (
-        weights(fit(images, random_state=None)) != weights(fit(images, random_state=None))
-    ).any()
-    rng = np.random.RandomState(3)
-    assert (weights(fit(images, random_state=rng)) != weights(fit(images, random_state=rng))).any()
+def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
+    # By torch.distributions, for the noise that the net draws itself.
+    settings = TrainSettings(**{**SETTINGS, "beta": 0.5, "batch_size": 50})
+    net, dataset = build_net(network(), settings), dataset_of(digits[0][:50])
+    net.notify("on_train_begin", X=dataset, y=None)
+    net.history.new_epoch()
+    net.sums_ = {}
+    (batch,) = list(net.get_iterator(dataset, training=True))
+    (part,) = parts = list(batch[0])
+    batch[0].parts = parts
+    step = net.train_step_single(batch)
+    with torch.no_grad():
+        logits, mu, logvar, _ = net.module_(**part)
+    normal = torch.distributions.Normal
+    posterior = normal(mu, torch.exp(logvar / 2))
+    kl = torch.distributions.kl_divergence(posterior, normal(0.0, 1.0)).sum(1)
+    x = part["x"]
+    dark, light = (
+        torch.distributions.Bernoulli(logits=logits).log_prob(torch.full_like(x, value))
+        for value in (0.0, 1.0)
+    )
+    log_p = (x * light + (1 - x) * dark).sum((1, 2, 3))
+    torch.testing.assert_close(step["loss"], (0.5 * kl - log_p).mean())
+    torch.testing.assert_close(step["y_pred"], [mu, logvar])
+    # The gradient is that of the mean, too.
+    expected = torch.autograd.grad(
+        net.criterion_(net.module_(**part), x)[1].mean() * 0.5
+        - net.criterion_(net.module_(**part), x)[0].mean(),
+        list(net.module_.parameters()),
+    )
+    for parameter, gradient in zip(net.module_.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_no_number_is_read_from_the_device_within_an_epoch(digits):
+    # The tensors of "meta" have no numbers: to read one is an error. On a GPU, the processor
+    # would wait for it.
+    settings = TrainSettings(**{**SETTINGS, "device": "meta", "beta_warmup": 0.5})
+    statistics = RunningStatistics(np.zeros((3, 3)))
+    callbacks = [OneCycle(1e-3, 3, 4, None), Warmup(6, 4), statistics]
+    module = build_module(ARCHITECTURE, "bernoulli", "meta")
+    net = build_net(module, settings, callbacks)
+    net.set_params(optimizer__fused=False)  # the fused step does not know "meta"
+    dataset = dataset_of(digits[0][:100])
+    net.notify("on_train_begin", X=dataset, y=None)
+    net.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=dataset)
+    for training, step in ((True, net.train_step), (False, net.validation_step)):
+        iterator = net.get_iterator(dataset, training=training)
+        net.run_single_epoch(iterator, training=training, prefix="", step_fn=step)
+    assert {training: n for training, (n, _) in net.sums_.items()} == {True: 100, False: 100}
+    with pytest.raises(NotImplementedError, match="meta"):
+        net.notify("on_epoch_end", dataset_train=dataset, dataset_valid=dataset)
+    with pytest.raises(NotImplementedError, match="meta"):
+        _ = statistics.moments
+
+
+def test_no_more_numbers_are_read_in_an_epoch_of_more_batches(digits, monkeypatch):
+    reads = []
+
+    def count(name):
+        method = getattr(torch.Tensor, name)
+
+        def counted(tensor, *args, **kwargs):
+            reads.append(name)
+            return method(tensor, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__"):
+        count(name)
+    counts = []
+    for batch_size in (400, 4):
+        reads.clear()
+        fit(digits[0], batch_size=batch_size, early_stopping=True)
+        counts.append(sorted(reads))
+    assert counts[0] == counts[1]
+    assert "tolist" in counts[0]
+
+
+def test_progress_is_handed_on_after_every_epoch(digits):
+    dataset, seen = dataset_of(digits[0][:100]), []
+    settings = TrainSettings(**{**SETTINGS, "n_epochs": 20, "n_iter_no_change": 3, "tol": 1e9})
+    net, interrupted = train(
+        network(),
+        dataset,
+        settings,
+        valid=dataset_of(digits[0][100:150]),
+        save_progress=lambda progress: seen.append(progress),
+    )
+    # One epoch, three without improvement, a cool-down of a quarter.
+    assert [len(progress["history"]) for progress in seen] == list(range(1, 4 + 1 + 1))
+    assert not interrupted
+    losses = [row["valid_loss"] for row in seen[-1]["history"]]
+    best = seen[np.argmin(losses)]["weights"]
+    for name, weight in net.module_.state_dict().items():
+        assert_array_equal(weight.numpy(), best[name])
+
+
+@pytest.mark.parametrize("n_done", [1, 4, 5])
+def test_a_training_goes_on_where_its_progress_was_taken(digits, n_done):
+    dataset, valid = dataset_of(digits[0][:100]), dataset_of(digits[0][100:150])
+    settings = TrainSettings(**{**SETTINGS, "n_epochs": 20, "n_iter_no_change": 3, "tol": 1e9})
+    seen = []
+    whole, _ = train(network(), dataset, settings, valid=valid, save_progress=seen.append)
+    progress = seen[n_done - 1]
+    net, _ = train(network(1), dataset, settings, valid=valid, progress=progress)
+    for weight, expected in zip(net.module_.parameters(), whole.module_.parameters(), strict=True):
+        assert torch.equal(weight, expected)
+    assert len(net.history) == len(whole.history) == 5
 
 
 def test_same_bits_from_threads_at_once(digits):
-    expected = weights(fit(digits[0]))
+    expected = weights_of(fit(digits[0]))
     results = {}
     threads = [
-        threading.Thread(target=lambda i=i: results.update({i: weights(fit(digits[0]))}))
+        threading.Thread(target=lambda i=i: results.update({i: weights_of(fit(digits[0]))}))
         for i in range(4)
     ]
     for thread in threads:
@@ -445,71 +362,3 @@ def test_same_bits_from_threads_at_once(digits):
     assert len(results) == 4
     for result in results.values():
         assert_array_equal(result, expected)
-
-
-def test_global_generators_are_neither_read_nor_written(digits):
-    images = digits[0]
-
-    def run():
-        vae = fit(images, early_stopping=True).partial_fit(images)
-        z = vae.fit_transform(images)
-        vae.inverse_transform(z)
-        vae.sample(2)
-        vae.score(images)
-        vae.set_params(binarize=True, early_stopping=False).fit(images[:50])
-        vae.log_likelihood(images[:2])
-
-    np.random.seed(1)  # noqa: NPY002 - the global generator is what is tested
-    torch.manual_seed(1)
-    numpy_state, torch_state = np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
-    run()
-    assert all(
-        np.array_equal(now, then)
-        for now, then in zip(np.random.get_state(), numpy_state, strict=True)  # noqa: NPY002
-    )
-    assert torch.equal(torch.random.get_rng_state(), torch_state)
-
-
-def test_warm_start_goes_on(digits):
-    images = digits[0]
-    vae = fit(images, warm_start=True, max_iter=5)
-    module, losses = vae.module_, list(vae.loss_curve_)
-    vae.fit(images)
-    assert vae.module_ is not module
-    assert vae.n_iter_ == 10
-    assert vae.loss_curve_[:5] == losses
-    assert vae.loss_curve_[5] < losses[0]
-    assert list(vae.history_["epoch"]) == list(range(1, 11))
-
-
-def test_warm_start_needs_the_same_network(digits):
-    vae = fit(digits[0], warm_start=True)
-    with pytest.raises(ValueError, match=r"hidden_units.: 16.*ask for.*hidden_units.: 17"):
-        vae.set_params(hidden_units=17).fit(digits[0])
-    with pytest.raises(ValueError, match="9 features"):
-        vae.set_params(hidden_units=16).fit(np.zeros((5, 9)))
-
-
-def test_partial_fit_is_an_epoch_of_adam(digits):
-    images = digits[0]
-    vae = ConvVAETransformer(**SMALL)
-    for n in range(1, 4):
-        vae.partial_fit(images)
-        assert vae.n_iter_ == n
-        step = next(iter(vae.net_.optimizer_.state.values()))["step"].item()
-        assert step == 13 * n  # the moments of Adam go on
-    assert vae.loss_curve_[2] < vae.loss_curve_[0]
-
-
-def test_progress_bar_over_epochs(digits, capsys):
-    fit(digits[0], verbose=1)
-    assert "3/3" in capsys.readouterr().err
-    fit(digits[0])
-    captured = capsys.readouterr()
-    assert captured.err == captured.out == ""
-
-
-def test_durations_are_seconds(digits):
-    start = time.perf_counter()
-    vae = fit(digits[0], max_iter=5)
-    assert 0 < vae.history_["duration"].sum() < time.perf_counter() - start
