@@ -12,14 +12,14 @@ BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_READY := $(BENCH_VENV)/.installed
 BENCH := $(BENCH_BIN)/python examples/benchmarks
-BENCH_DATA = $(if $(filter-out digits,$(DATA)),--data $(DATA)) --out benchmarks
-DATA ?= digits
+BENCH_DATA = $(if $(filter-out mnist digits,$(DATA)),--data $(DATA)) --out benchmarks
+DATA ?= mnist
 OUT ?= pictures
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-demo: $(READY) ## Train on digits and draw what was learnt (DATA=digits, openml or a folder of IDX files)
+demo: $(READY) ## Train on digits and draw what was learnt (DATA=mnist, digits, openml or a folder of IDX files)
 	$(BIN)/python examples/plot_digits.py --data $(DATA) --out $(OUT)
 
 test: $(READY) ## Run all tests
@@ -42,7 +42,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/quality.py $(BENCH_DATA)
 	$(BENCH)/scaling.py $(BENCH_DATA)
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
-	$(BENCH)/pictures.py $(BENCH_DATA)
+	$(BENCH)/field.py $(BENCH_DATA) $(if $(CLOTHES),--clothes $(CLOTHES))
 	$(BENCH)/likelihood.py $(BENCH_DATA)
 	$(BENCH)/gpu.py $(BENCH_DATA)
 

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.datasets import fetch_openml, load_digits
 from sklearn.model_selection import train_test_split
 
+BUNDLED = Path(__file__).with_name("mnist")
+
 
 class Digits(NamedTuple):
     """Images of shape (n, H, W) and their classes, for training and for testing."""
@@ -25,8 +27,9 @@ def load(source):
     Parameters
     ----------
     source : str
-        "digits" (1,797 images of 8 x 8, bundled with scikit-learn), "openml" (MNIST, fetched
-        once and cached), or a folder with the four IDX files of MNIST, packed or not.
+        "mnist" (10,000 training and 2,000 test images of MNIST, which lie beside this file),
+        "digits" (1,797 images of 8 x 8, bundled with scikit-learn), "openml" (all of MNIST,
+        fetched once and cached), or a folder with the four IDX files of MNIST, packed or not.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def load(source):
         pixels, labels = fetch_openml("mnist_784", version=1, as_frame=False, return_X_y=True)
         images, labels = pixels.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.int64)
         return Digits("MNIST", images[:60_000], labels[:60_000], images[60_000:], labels[60_000:])
-    folder = Path(source)
+    folder = BUNDLED if source == "mnist" else Path(source)
     return Digits(
         "MNIST",
         read_idx(folder / "train-images-idx3-ubyte"),

@@ -15,7 +15,7 @@ from ._network import as_arrays, as_tensors, set_weights
 RISE, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1 / 250_000
 
 # Length of the cool-down of early stopping, as a share of the epochs before it.
-COOLDOWN = 0.25
+COOLDOWN = 0.2
 
 # Images over which the running statistics of `partial_fit` are taken.
 WINDOW = 2_048

@@ -114,7 +114,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     early_stopping : bool or "auto", default="auto"
         Whether to set `validation_fraction` of the images aside and to watch their loss. When
         it has not improved for `n_iter_no_change` epochs, the learning rate falls to 0 within
-        a quarter of the epochs so far, and training ends. The weights of the best epoch are
+        a fifth of the epochs so far, and training ends. The weights of the best epoch are
         restored. The noise of the Gaussian likelihood is measured on these images; without
         them, on those that train. "auto" sets at most 2,048 images aside, where it is of use:
         with fewer than 10,000 images, or with the Gaussian likelihood; but not with fewer than

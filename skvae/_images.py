@@ -160,7 +160,7 @@ def flatten_images(X):
     ValueError
         If X is a sequence of images whose shapes differ.
     """
-    if isinstance(X, (list, tuple)):
+    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
         X = _stack(X)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
         X = np.asarray(X)

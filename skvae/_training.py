@@ -21,7 +21,13 @@ from ._callbacks import (
     restore_progress,
 )
 from ._devices import sum_dtype
-from ._elbo import cautious_noise, elbo_terms, noise_variance, normal_log_density
+from ._elbo import (
+    MIN_NOISE_VARIANCE,
+    cautious_noise,
+    elbo_terms,
+    noise_variance,
+    normal_log_density,
+)
 from ._history import PHASES
 from ._network import reorder_components
 
@@ -254,11 +260,19 @@ class VAENet(skorch.NeuralNet):
             noise_logvar.copy_(torch.lerp(noise_variance(noise_logvar), error, FOLLOW).log())
 
     @torch.no_grad()
-    def _measure_noise(self, error):
-        """Set the noise by the squared error of images set aside; their mean log-likelihood."""
-        error = torch.tensor(error, dtype=torch.float64, device="cpu")
-        self.module_.noise_logvar.copy_(error.log())
-        variance = noise_variance(error.log())
+    def _measure_noise(self):
+        """Set the noise by the squared error of the images set aside, or of the others if larger.
+
+        The error of the images that train is too small where the network fits their noise; that
+        of a few images set aside, where they happen to be easy.
+
+        Returns the mean log-likelihood of the images set aside.
+        """
+        errors = {key: sums[2].item() / n for key, (n, sums) in self.sums_.items()}
+        noise_logvar = self.module_.noise_logvar
+        noise_logvar.fill_(math.log(max(*errors.values(), MIN_NOISE_VARIANCE)))
+        error = torch.tensor(errors[False], dtype=torch.float64, device="cpu")
+        variance = noise_variance(noise_logvar.cpu().double())
         n_numbers = math.prod(self.module_.image_shape)
         log_density = normal_log_density(error, variance).item()
         return n_numbers * log_density + self.settings.log_jacobian
@@ -267,9 +281,9 @@ class VAENet(skorch.NeuralNet):
         super().on_epoch_end(net, **kwargs)
         for training, (n, sums) in self.sums_.items():
             prefix = PHASES[0 if training else 1]
-            log_likelihood, kl, error = (total / n for total in sums.tolist())
+            log_likelihood, kl, _ = (total / n for total in sums.tolist())
             if not training and self.module_.noise_logvar is not None:
-                log_likelihood = self._measure_noise(error)
+                log_likelihood = self._measure_noise()
             loss = self.beta * kl - log_likelihood
             terms = {"loss": loss, "log_likelihood": log_likelihood, "kl": kl}
             for name, value in terms.items():
@@ -458,9 +472,9 @@ def _training(net, dataset, valid):
 @contextmanager
 def _weights_kept_on_error(net):
     """Put weights and moments of a net back when an exception passes."""
-    parameters = list(net.module_.parameters())
-    weights = [parameter.detach().clone() for parameter in parameters]
-    optimizer = net.optimizer_
+    parameters, optimizer = list(net.module_.parameters()), net.optimizer_
+    weights = net.module_.state_dict()  # buffers too, such as the noise
+    kept = {name: weight.clone() for name, weight in weights.items()}
     state = {
         parameter: {name: value.clone() for name, value in optimizer.state[parameter].items()}
         for parameter in parameters
@@ -470,8 +484,8 @@ def _weights_kept_on_error(net):
         yield
     except BaseException:
         with torch.no_grad():
-            for parameter, weight in zip(parameters, weights, strict=True):
-                parameter.copy_(weight)
+            for name, weight in weights.items():
+                weight.copy_(kept[name])
         optimizer.state.clear()
         optimizer.state.update(state)
         raise

@@ -54,25 +54,6 @@ def _enlarged_digits():
     return Images(train, parts[1], test, parts[3])
 
 
-def ellipses(n, side, seed):
-    """Pictures of one soft ellipse each, of random place, size, angle and brightness.
-
-    uint8 of shape (n, side, side).
-    """
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side] / side
-    centre, radii = rng.uniform(0.3, 0.7, (2, n, 1, 1)), rng.uniform(0.1, 0.4, (2, n, 1, 1))
-    angle, brightness = rng.uniform(0, np.pi, (n, 1, 1)), rng.uniform(128, 255, (n, 1, 1))
-    pictures = np.empty((n, side, side), np.uint8)
-    for rows in np.array_split(np.arange(n), -(-n // 256)):
-        dy, dx = y - centre[0, rows], x - centre[1, rows]
-        sine, cosine = np.sin(angle[rows]), np.cos(angle[rows])
-        along, across = cosine * dx + sine * dy, cosine * dy - sine * dx
-        distance = (along / radii[0, rows]) ** 2 + (across / radii[1, rows]) ** 2
-        pictures[rows] = brightness[rows] / (1 + np.exp(8 * (distance - 1)))
-    return pictures
-
-
 def split_off_validation(images, n_valid, seed):
     """``(train, valid)``: `n_valid` of the training pictures, drawn at random, set aside."""
     order = np.random.default_rng(seed).permutation(len(images))

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 
+from skvae._elbo import kl_divergence
+
 
 class KeepStart(Callback):
     """Keep copies of the network and of its optimiser as they are before the first step."""
@@ -22,11 +24,6 @@ def start_of_fit(vae, X):
     keep = KeepStart()
     vae.set_params(callbacks=[keep], max_iter=1).fit(X)
     return keep.start_
-
-
-def kl_divergence(mu, logvar):
-    """KL(N(mu, diag(sigma^2)) || N(0, I)) of each image, in nats."""
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
 
 
 def negative_elbo(module, x, noise):

@@ -17,7 +17,6 @@ from time import perf_counter
 import numpy as np
 from _common import argument_parser, report
 from _pictures import FIELD_SETS, idx_files
-from skorch.callbacks import Callback
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +24,7 @@ from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer, _inference
 from skvae._batches import ImageDataset
@@ -77,7 +77,9 @@ def text(key, value):
 
 
 def picture_sets(arguments):
-    sets = {name: make(arguments.seed) for name, make in FIELD_SETS.items() if named(name, arguments)}
+    sets = {
+        name: make(arguments.seed) for name, make in FIELD_SETS.items() if named(name, arguments)
+    }
     for name, folder in (("MNIST", arguments.data), ("clothes", arguments.clothes)):
         if folder and named(name, arguments):
             sets[name] = idx_files(folder)
@@ -155,7 +157,9 @@ def measure(model, pictures):
     result["seconds"] = perf_counter() - start
     components, test_components = model.transform(train), model.transform(test)
     reconstructions = model.inverse_transform(test_components)
-    result["R2"] = r2_score(rows_of(test), rows_of(reconstructions), multioutput="variance_weighted")
+    result["R2"] = r2_score(
+        rows_of(test), rows_of(reconstructions), multioutput="variance_weighted"
+    )
     if pictures.train_labels is not None:
         linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000, tol=1e-3))
         for name, classifier in (
@@ -178,6 +182,11 @@ def measure(model, pictures):
         result["past best"] = 100 * (end - best) / abs(best)
         result["curve"] = watch.losses_
     return result
+
+
+def explained(X, reconstructions):
+    """R2: the share of the variance of all pixels that reconstructions explain."""
+    return r2_score(rows_of(X), rows_of(reconstructions), multioutput="variance_weighted")
 
 
 def rows_of(X):

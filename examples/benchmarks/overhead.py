@@ -13,9 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from _common import argument_parser, interleave, load_images, ratios, report, spread
-from _loops import bare_fit, held_out_loss, kl_divergence, skorch_fit, start_of_fit
+from _loops import bare_fit, held_out_loss, skorch_fit, start_of_fit
 
 from skvae import ConvVAETransformer
+from skvae._elbo import kl_divergence
 
 CHUNK = 128
 SECONDS_PER_TURN = 0.2
@@ -33,7 +34,9 @@ def main():
         vars(arguments).update(train=1500, epochs=1, rounds=2, call_rounds=3)
 
     images = load_images(arguments.data, arguments.train)
-    vae = ConvVAETransformer(arguments.components, device="cpu", random_state=arguments.seed)
+    vae = ConvVAETransformer(
+        arguments.components, likelihood="bernoulli", device="cpu", random_state=arguments.seed
+    )
     fits = measure_fits(vae, images.train, images.test, arguments.epochs, arguments.rounds)
     methods = [
         measure_method(name, n_rows, call, bare, arguments.call_rounds)
@@ -109,7 +112,7 @@ def method_pairs(vae, X):
         mu, logvar = module.encode(x)
         logits = module.decode(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
         cross_entropy = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
-        return -cross_entropy.flatten(1).sum(1) - kl_divergence(mu, logvar)
+        return -cross_entropy.flatten(1).sum(1) - kl_divergence(mu, logvar).sum(1)
 
     return [
         ("transform", lambda: vae.transform(X), lambda: in_chunks(encode, X)),

@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from _common import PEERS, argument_parser, load_images, report, run_worker, save_pictures
-from _loops import kl_divergence
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import ConvVAETransformer
+from skvae._elbo import kl_divergence
 
 METHODS = {"PCA": PCA, "NMF": NMF, "BernoulliRBM": BernoulliRBM}
 COLUMNS = {

@@ -16,7 +16,8 @@ from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
-from _common import argument_parser, ellipses, load_images, ratios, report, run_worker, spread
+from _common import argument_parser, load_images, ratios, report, run_worker, spread
+from _pictures import grey_ellipses
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer
@@ -48,7 +49,12 @@ def main():
         cases = [(many, n, base.shape[1]) for n in arguments.sizes]
         for side in arguments.sides:
             path = Path(folder) / f"{side}.npy"
-            np.save(path, ellipses(arguments.pictures, side, arguments.seed))
+            np.save(
+                path,
+                grey_ellipses(
+                    arguments.seed, side=side, n_train=arguments.pictures, n_test=1
+                ).train,
+            )
             cases.append((path, arguments.pictures, side))
         results = measure_all(cases, arguments)
 
