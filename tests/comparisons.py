@@ -16,7 +16,7 @@ def assert_same_model(vae, other, X):
     pd.testing.assert_frame_equal(other.history_, vae.history_)
     assert_array_equal(other.log_likelihood(X[:3], 2), vae.log_likelihood(X[:3], 2))
     for name in ("image_shape_", "pixel_range_", "n_features_in_", "n_components_", "n_iter_"):
-        assert getattr(other, name) == getattr(vae, name)
+        np.testing.assert_equal(getattr(other, name), getattr(vae, name))
     assert other.n_active_components_ == vae.n_active_components_
     if vae.likelihood == "gaussian":
         assert other.noise_variance_ == vae.noise_variance_

@@ -9,8 +9,8 @@ import pytest
 from comparisons import FixedSeed, assert_same_training
 from conftest import SMALL
 from faults import Crash, CrashAtTheEnd, full_disk, interrupt
-from skorch.callbacks import EarlyStopping, Freezer
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from skorch.callbacks import EarlyStopping, Freezer
 
 import skvae
 from skvae import ConvVAETransformer, InvalidFileError, _checkpoint, _persistence
@@ -290,10 +290,10 @@ def test_a_checkpoint_in_a_missing_folder_fails_at_once(images, tmp_path):
 
 def test_a_checkpoint_is_no_model_and_a_model_no_checkpoint(small, images, path, tmp_path):
     crash(images, checkpoint=path)
-    with pytest.raises(InvalidFileError, match="invalid kind .'checkpoint', not 'model'"):
+    with pytest.raises(InvalidFileError, match=r"invalid kind .'checkpoint', not 'model'"):
         skvae.load(path)
     small.save(tmp_path / "model")
-    with pytest.raises(InvalidFileError, match="invalid kind .'model', not 'checkpoint'"):
+    with pytest.raises(InvalidFileError, match=r"invalid kind .'model', not 'checkpoint'"):
         fit(images, checkpoint=tmp_path / "model")
 
 
@@ -364,7 +364,7 @@ def test_checkpoints_that_lie_are_refused(images, path, stopped, name, value):
     _persistence.write(path, header, arrays)
     # A file that is well-formed, and of another plan, is refused as that.
     error = ValueError if name == "params" or name.startswith("params.") else InvalidFileError
-    with pytest.raises(error, match="checkpoint' cannot be loaded|belongs to another fit"):
+    with pytest.raises(error, match=r"checkpoint' cannot be loaded|belongs to another fit"):
         fit(images, early_stopping=True, checkpoint=path)
 
 

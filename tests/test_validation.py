@@ -1,0 +1,282 @@
+"""What comes in is checked: how X is read, its values, and parameters that go together."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from conftest import SMALL
+from numpy.testing import assert_array_equal
+
+from skvae import ConvVAETransformer
+from skvae._validation import image_format_of, validate_images
+
+QUICK = {**SMALL, "max_iter": 1}
+ON_IMAGES = ["transform", "posterior", "score_samples", "score", "log_likelihood"]
+
+
+def noise(*shape):
+    return np.random.default_rng(0).uniform(size=shape)
+
+
+# How X was read
+
+
+@pytest.mark.parametrize(
+    ("shape", "params", "match"),
+    [
+        (
+            (6, 3, 16, 20),
+            {},
+            r"read as images of 3 x 16 pixels with 20 channels.*\(n, 3, 16, 20\).*"
+            r"channels first, set channel_axis=0",
+        ),
+        (
+            (6, 16, 20, 3),
+            {"channel_axis": 0},
+            r"read as images of 20 x 3 pixels with 16 channels.*channels last, set "
+            r"channel_axis=-1",
+        ),
+        ((6, 1, 8, 8), {}, "with 8 channels.*set channel_axis=0"),
+        ((6, 4, 8, 8), {}, "with 8 channels.*set channel_axis=0"),
+        ((6, 192), {"image_shape": (3, 8, 8)}, "with 8 channels.*set channel_axis=0"),
+        (
+            (4, 3 * 8 * 8),
+            {},
+            r"strips of 1 x 192 pixels.*192 is no square.*image_shape=\(height, width, channels\)"
+            r".*image_shape=\(1, -1\) if they are signals",
+        ),
+        ((4, 17), {}, r"strips of 1 x 17 pixels"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_transform"])
+def test_what_may_be_read_otherwise(shape, params, match, method):
+    X = noise(*shape)
+    vae = ConvVAETransformer(**QUICK, **params)
+    with pytest.warns(UserWarning, match=match) as record:
+        getattr(vae, method)(X)
+    assert sum("read as" in str(warning.message) for warning in record) == 1
+    vae.transform(X)  # told once, by the fit
+
+
+@pytest.mark.parametrize(
+    ("shape", "params"),
+    [
+        ((6, 64, 64, 3), {}),
+        ((6, 3, 16, 20), {"channel_axis": 0}),
+        ((6, 8, 8, 4), {}),
+        ((6, 8, 8, 1), {}),
+        ((6, 8, 8, 20), {}),
+        ((6, 3, 8, 3), {}),
+        ((6, 3, 17), {}),
+        ((6, 1, 17), {}),
+        ((6, 64), {}),
+        ((6, 784), {}),
+        ((6, 3_072), {"image_shape": (32, 32, 3)}),
+        ((6, 3_072), {"image_shape": (32, -1, 3)}),
+        ((6, 192), {"image_shape": (1, -1)}),
+        ((6, 192), {"image_shape": (-1, 1)}),
+        ((6, 15), {}),
+        ((6, 2), {}),
+        ((6, 1), {}),
+    ],
+    ids=str,
+)
+def test_a_plain_reading_is_silent(shape, params):
+    X = noise(*shape)
+    vae = ConvVAETransformer(**QUICK, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        validate_images(vae, X, training=True, reset=True)
+    assert vae.n_features_in_ == np.prod(shape[1:])
+
+
+# Values that do not fit the pixel range
+
+
+def test_values_outside_warn(digits):
+    vae = ConvVAETransformer(**QUICK).fit(digits[0] / 16)
+    match = r"from 0 to 16, outside the pixel range \(0, 1\).*clipped to \(0, 1\)"
+    with pytest.warns(UserWarning, match=match):
+        z = vae.transform(digits[0].astype(float))
+    assert_array_equal(z, vae.transform((digits[0] > 0).astype(float)))  # clipped
+
+
+@pytest.mark.parametrize("high", [1.3, 2.0])
+def test_every_training_warns_of_values_outside(digits, high):
+    X = digits[0][:60] / 16
+    match = rf"from 0 to {high:g}, outside the pixel range \(0, 1\)"
+    with pytest.warns(UserWarning, match=match):
+        ConvVAETransformer(**QUICK, pixel_range=(0, 1)).fit(X * high)
+    vae = ConvVAETransformer(**QUICK, pixel_range=(0, 1), warm_start=True).fit(X)
+    with pytest.warns(UserWarning, match=match):
+        vae.partial_fit(X * high)
+    with pytest.warns(UserWarning, match=match):
+        vae.fit(X * high)
+    vae.transform(X * 1.3)  # held-out images may leave the range a little
+
+
+@pytest.mark.parametrize("method", [*ON_IMAGES, "partial_fit"])
+def test_values_of_another_scale_warn(digits, method):
+    vae = ConvVAETransformer(**QUICK).fit(digits[0] * 15)  # uint8: 0 to 255
+    match = r"from 0 to 1, a small part of the pixel range \(0, 255\).*units of the training"
+    with pytest.warns(UserWarning, match=match):
+        getattr(vae, method)(digits[0] / 16)
+    for mask in (digits[0] > 8, (digits[0] > 8).astype(np.uint8)):
+        with pytest.warns(UserWarning, match=match):
+            getattr(vae, method)(mask.astype(np.uint8))
+
+
+def test_training_on_masks_as_bytes_warns(digits):
+    mask = (digits[0] > 8).astype(np.uint8)
+    match = r"from 0 to 1, a small part of the pixel range \(0, 255\).*give another pixel_range"
+    with pytest.warns(UserWarning, match=match):
+        ConvVAETransformer(**QUICK).fit(mask)
+    ConvVAETransformer(**QUICK, pixel_range=(0, 1)).fit(mask)
+    ConvVAETransformer(**QUICK).fit(mask.astype(bool)).transform(mask.astype(bool))
+
+
+@pytest.mark.parametrize("share", [0.019, 0.021])
+def test_a_small_part_is_two_per_cent(share):
+    X = share * noise(300, 4, 4)
+    X[0, 0, 0], X[0, 0, 1] = 0, share
+    vae = ConvVAETransformer(**QUICK, pixel_range=(0, 1))
+    if share > 0.02:
+        vae.fit(X)
+        return
+    with pytest.warns(UserWarning, match="a small part of the pixel range"):
+        vae.fit(X)
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_constant_images_are_silent(value):
+    X = np.full((5, 4, 4), value, np.uint8)
+    vae = ConvVAETransformer(**QUICK).fit(X)
+    vae.partial_fit(X).transform(X[:1])
+    ConvVAETransformer(**QUICK).fit(X.astype(float)).transform(X.astype(float))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "match"),
+    [
+        ([[0.0, np.nan]], ValueError, "contains NaN"),
+        ([[0.0, np.inf]], ValueError, "contains infinity"),
+        ([[0.0, 1j]], ValueError, "Complex data not supported"),
+        ([["a", "b"]], ValueError, "could not convert|bytes/strings"),
+        (sp.csr_array([[0.0, 1.0]]), TypeError, "Sparse data was passed"),
+        (sp.coo_array(np.ones((2, 3, 4))), (TypeError, ValueError), "[Ss]parse"),
+        ([0.0, 1.0], ValueError, "Expected 2D array, got 1D array"),
+        (np.zeros((0, 4)), ValueError, r"0 sample\(s\)"),
+        (np.zeros((0, 4, 4)), ValueError, r"0 sample\(s\)"),
+        (np.zeros((4, 0)), ValueError, r"0 feature\(s\)"),
+        (np.zeros((2, 2, 2, 2, 2)), ValueError, "Found array with dim 5"),
+        (np.float64(3), ValueError, "Expected 2D array"),
+        (np.zeros((3, 2), "datetime64[s]"), ValueError, "X must hold real numbers"),
+    ],
+)
+def test_bad_images(X, error, match):
+    with pytest.raises(error, match=match):
+        ConvVAETransformer(**QUICK).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"image_shape": (5, 5)}, r"image_shape=\(5, 5\) multiplies to 25 .* has 64 features"),
+        ({"image_shape": (4, 16)}, r"\(4, 16\) differs from the shape .* \(8, 8\)"),
+        ({"image_shape": (8,)}, "image_shape must be"),
+        ({"pixel_range": (1, 0)}, "pixel_range must be two finite numbers"),
+        ({"hidden_channels": ()}, "hidden_channels must hold one whole number"),
+        ({"hidden_channels": (8, 0)}, r"hidden_channels must hold .* Got \(8, 0\)"),
+        ({"hidden_channels": (8, 2.5)}, "hidden_channels must hold"),
+        ({"device": "nonsense"}, "device='nonsense' is not available. Available here: .*cpu"),
+    ],
+)
+def test_bad_parameters_for_the_images(digits, params, match):
+    images = digits[0][:20]
+    if params.get("image_shape") == (5, 5):
+        images = images.reshape(20, 64)
+    with pytest.raises(ValueError, match=match):
+        ConvVAETransformer(**{**QUICK, **params}).fit(images)
+
+
+@pytest.mark.parametrize("method", ON_IMAGES)
+def test_other_images_than_the_fitted_ones(small, digits, method):
+    function = getattr(small, method)
+    with pytest.raises(ValueError, match=r"shape \(4, 16\).*fitted on images of shape \(8, 8\)"):
+        function(digits[0].reshape(-1, 4, 16))
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*fitted on images of shape \(8, 8\)"):
+        function(digits[0][..., None])
+    with pytest.raises(
+        ValueError, match="X has 10 features, but ConvVAETransformer is expecting 64"
+    ):
+        function(np.zeros((3, 10)))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [noise(8, 8), noise(8, 9)],
+        (noise(8, 8), noise(7, 8), noise(8, 8)),
+        [noise(8, 8, 3), noise(8, 8)],
+    ],
+    ids=["list", "tuple", "channels"],
+)
+def test_images_of_different_shapes(X):
+    shapes = rf"\({X[0].shape[0]}, .*\) and \({X[1].shape[0]}, "
+    match = rf"different shapes, such as {shapes}.*Crop, pad or resize them to one shape first"
+    with pytest.raises(ValueError, match=match):
+        ConvVAETransformer(**QUICK).fit(X)
+
+
+def test_an_array_of_images_of_different_shapes():
+    X = np.empty(2, object)
+    X[:] = [noise(8, 8), noise(9, 8)]
+    with pytest.raises(ValueError, match="different shapes"):
+        ConvVAETransformer(**QUICK).fit(X)
+
+
+def test_a_list_of_images_is_an_array(digits):
+    images = digits[0][:30]
+    z = ConvVAETransformer(**QUICK).fit(images).transform(images)
+    vae = ConvVAETransformer(**QUICK).fit(list(images))
+    assert vae.pixel_range_ == (0, 255)
+    assert_array_equal(vae.transform(list(images)), z)
+
+
+def test_binarising_needs_its_family(digits):
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": "gaussian"}, binarize=True)
+    with pytest.raises(ValueError, match=r"binarize=True needs likelihood='bernoulli'.*gaussian"):
+        vae.fit(digits[0])
+    assert not hasattr(vae, "n_features_in_")  # as it was before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"n_components": 4}, {"hidden_units": 17}, {"likelihood": "gaussian"}],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_goes_on_with_the_same_model_only(digits, change, method):
+    vae = ConvVAETransformer(**QUICK, warm_start=True).fit(digits[0][:40])
+    before = vae.transform(digits[0])
+    vae.set_params(**change)
+    name, value = next(iter(change.items()))
+    match = rf"fitted as .*now ask for .*'{name}': '?{value}.*or call fit with warm_start=False"
+    with pytest.raises(ValueError, match=match):
+        getattr(vae, method)(digits[0][:40])
+    assert_array_equal(vae.transform(digits[0]), before)
+
+
+def test_the_format_follows_the_fitted_attributes(digits):
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": "gaussian"}).fit(digits[0].reshape(400, 64))
+    vae.set_params(image_shape=(4, 16), channel_axis=0, likelihood="bernoulli")
+    image_format = image_format_of(vae)
+    assert image_format.shape == (8, 8)
+    assert image_format.channel_axis == -1
+    assert image_format.as_rows
+    assert not image_format.bounded
