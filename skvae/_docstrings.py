@@ -26,7 +26,8 @@ def with_sections_of(source):
             pattern = rf"^{match[1]}\n-+\n(.*?)(?=\n\n[^\n]+\n---|\Z)"
             return re.search(pattern, inspect.getdoc(source), re.DOTALL | re.MULTILINE)[1].strip()
 
-        cls.__doc__ = re.sub(r"^\{(\w+)\}$", section, inspect.getdoc(cls), flags=re.MULTILINE)
+        doc = re.sub(r"^\{(\w+)\}$", section, inspect.getdoc(cls), flags=re.MULTILINE)
+        cls.__doc__ = f"{doc}\n"
         return cls
 
     return decorator

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -42,3 +43,39 @@ def test_a_changelog_line_for_every_public_name():
     changelog = (ROOT / "docs" / "changelog.md").read_text()
     for name in set(skvae.__all__) - {"__version__"}:
         assert name in changelog, name
+
+
+BLOCKS = [
+    (page, block)
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+]
+
+
+def test_there_is_code_to_run():
+    assert {"README.md", "file-format.md"} <= {page.name for page, _ in BLOCKS}
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=lambda value: getattr(value, "name", ""))
+def test_python_code_runs(page, block, digits, small, tmp_path, monkeypatch):
+    from sklearn.model_selection import GridSearchCV
+
+    from skvae import ConvVAETransformer
+
+    # The code of the page, on small data and for few epochs.
+    images, labels = digits[0][:80], digits[1][:80]
+    monkeypatch.chdir(tmp_path)
+    small.save("model.skvae")
+    train = ConvVAETransformer.fit
+
+    def fit(self, X, y=None):
+        return train(self.set_params(max_iter=1, hidden_channels=(4,), hidden_units=8), X, y)
+
+    monkeypatch.setattr(ConvVAETransformer, "fit", fit)
+    namespace = {"images": images, "held_out": images[:20], "labels": labels, "np": np}
+    exec(compile(block, page.name, "exec"), namespace)
+    if "search" in namespace:
+        assert isinstance(namespace["search"], GridSearchCV)
+        namespace["search"].set_params(cv=2, error_score="raise").fit(
+            images.reshape(80, 64), labels
+        )

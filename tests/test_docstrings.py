@@ -8,6 +8,7 @@ from numpydoc.validate import validate
 
 import skvae
 from skvae import ConvVAETransformer
+from skvae._docstrings import with_sections_of
 
 CLASSES = [
     name
@@ -75,3 +76,49 @@ def test_fitted_attributes_are_documented_and_exist(small):
 def test_every_class_has_an_example():
     for name in CLASSES:
         assert NumpyDocString(getattr(skvae, name).__doc__)["Examples"], name
+
+
+class Source:
+    """Says it once.
+
+    Parameters
+    ----------
+    a : int
+        First.
+
+        - indented
+
+    b : int
+        Second.
+
+    Attributes
+    ----------
+    c_ : int
+        Last.
+    """
+
+
+def test_sections_are_filled_in():
+    @with_sections_of(Source)
+    class Filled:
+        """Another.
+
+        Parameters
+        ----------
+        {Parameters}
+
+        Attributes
+        ----------
+        {Attributes}
+
+        Notes
+        -----
+        A set {a} stays.
+        """
+
+    own, source = NumpyDocString(inspect.getdoc(Filled)), NumpyDocString(inspect.getdoc(Source))
+    assert own["Parameters"] == source["Parameters"]
+    assert own["Attributes"] == source["Attributes"]
+    assert own["Summary"] == ["Another."]
+    assert own["Notes"] == ["A set {a} stays."]
+    assert Filled.__doc__.endswith("stays.\n")

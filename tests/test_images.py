@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from skvae._images import (
-    ImageFormat,
-    flatten_images,
-    resolve_pixel_range,
-    resolve_shape,
-    warn_if_outside,
-)
+from skvae._images import ImageFormat, flatten_images, resolve_shape
 
 
 @pytest.mark.parametrize(
@@ -79,8 +73,7 @@ def test_large_offsets_keep_their_digits():
 
 def test_constant_images():
     rows = np.full((3, 4), 7.0)
-    pixel_range = resolve_pixel_range(None, rows)
-    image_format = ImageFormat((2, 2), -1, pixel_range, True)
+    image_format = ImageFormat((2, 2), -1, (7.0, 7.0), True)
     unit = image_format.to_unit(rows)
     np.testing.assert_array_equal(unit, 0)
     np.testing.assert_array_equal(image_format.from_unit(unit + 0.3), rows)
@@ -125,26 +118,6 @@ def test_resolve_shape_says_what_is_wrong(image_shape, n_features, seen, match):
         resolve_shape(image_shape, -1, n_features, seen)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "expected"), [(np.uint8, (0, 255)), (bool, (0, 1)), (np.int16, (-3, 5))]
-)
-def test_pixel_range_from_the_data(dtype, expected):
-    values = [[0, 1]] if dtype is bool else [[3, 5]] if dtype is np.uint8 else [[-3, 5]]
-    assert resolve_pixel_range(None, np.array(values, dtype)) == expected
-
-
-@pytest.mark.parametrize("bad", [(1, 0), (0, 0), (0,), (0, 1, 2), (0, np.inf), ("a", "b")])
-def test_pixel_range_must_rise(bad):
-    with pytest.raises(ValueError, match="pixel_range must be two finite numbers"):
-        resolve_pixel_range(bad, np.zeros((1, 1)))
-
-
-@pytest.mark.parametrize("values", [[-1e308, 1e308], [0, 1e300], [-1e300, 0], [0, 1e-40]])
-def test_pixel_range_must_fit_float32(values):
-    with pytest.raises(ValueError, match="too wide or too narrow for float32"):
-        resolve_pixel_range(None, np.array([values]))
-
-
 def test_flatten_images():
     X = np.arange(24).reshape(2, 3, 4)
     rows, shape = flatten_images(X)
@@ -153,38 +126,24 @@ def test_flatten_images():
     assert np.shares_memory(rows, X)
     assert flatten_images(X.tolist())[1] == (3, 4)
     assert flatten_images(np.zeros((0, 3, 4)))[0].shape == (0, 12)
-    assert flatten_images(rows) == (rows, None)
+    assert flatten_images(rows)[0] is rows
 
 
-def test_warning_names_both_ranges():
-    rows, unit = np.array([[0.0, 255.0]]), ImageFormat((1, 2), -1, (0.0, 1.0), True)
-    for X in (rows, rows.astype(np.uint8)):
-        with pytest.warns(UserWarning, match=r"from 0 to 255, outside .* \(0, 1\).*to \(0, 1\)\."):
-            warn_if_outside(X, unit, training=False)
-    # No way to be outside: no warning.
-    byte = ImageFormat((1, 2), -1, (0.0, 255.0), True)
-    warn_if_outside(rows.astype(np.uint8), byte, training=True)
-    warn_if_outside(np.array([[True, False]]), unit, training=True)
-
-
-@pytest.mark.parametrize("bounded", [True, False])
-def test_held_out_images_may_leave_the_range_a_little(bounded):
-    image_format = ImageFormat((1, 2), -1, (0.0, 10.0), True, bounded=bounded)
-    rows = np.array([[-2.0, 14.0]])
-    warn_if_outside(rows, image_format, training=False)
-    if bounded:
-        with pytest.warns(UserWarning, match=r"from -2 to 14, .* clipped to \(0, 10\)"):
-            warn_if_outside(rows, image_format, training=True)
-    else:
-        warn_if_outside(rows, image_format, training=True)
-    warn_if_outside(np.array([[-1e-6, 10 + 1e-6]]), image_format, training=True)
-
-
-def test_warning_tells_what_is_kept():
-    for pixel_range, kept in [((0.0, 10.0), r"\(-5, 15\)"), ((7.0, 7.0), r"\(6.5, 7.5\)")]:
-        image_format = ImageFormat((1, 2), -1, pixel_range, True, bounded=False)
-        low, high = image_format.from_unit(image_format.to_unit(np.array([[-1e9, 1e9]])))[0]
-        with pytest.warns(UserWarning, match=f"clipped to {kept}"):
-            warn_if_outside(np.array([[-1e9, 1e9]]), image_format, training=False)
-        if pixel_range[0] < pixel_range[1]:
-            assert (low, high) == (-5, 15)
+@pytest.mark.parametrize("channel_axis", [-1, 0])
+@pytest.mark.parametrize("as_rows", [True, False])
+def test_channels_have_ranges_of_their_own(channel_axis, as_rows):
+    ranges = np.array([[0, 1], [-10, 10], [100, 300.0]])
+    unit = np.random.default_rng(0).uniform(size=(4, 5, 6, 3))
+    X = ranges[:, 0] + unit * np.ptp(ranges, axis=1)
+    if channel_axis == 0:
+        X = np.moveaxis(X, -1, 1)
+    image_format = ImageFormat(X.shape[1:], channel_axis, ranges, as_rows)
+    x = image_format.to_unit(X.reshape(4, -1))
+    np.testing.assert_allclose(x, np.moveaxis(unit, -1, 1), atol=1e-6)
+    back = image_format.from_unit(x)
+    np.testing.assert_allclose(back.reshape(X.shape), X, rtol=1e-5, atol=1e-4)
+    expected = -30 * np.log(np.ptp(ranges, axis=1)).sum()
+    np.testing.assert_allclose(image_format.log_jacobian, expected)
+    channels = image_format.channels(X.reshape(4, -1))
+    expected = np.moveaxis(X, channel_axis, 1) if channel_axis == -1 else X
+    np.testing.assert_array_equal(channels, expected.reshape(4, 3, 30))

@@ -1,10 +1,13 @@
 """What `skvae` offers, no more and no less."""
 
+import subprocess
+import sys
 from importlib.metadata import version
 from inspect import Parameter, signature
 
 import skvae
 from skvae import ConvVAETransformer
+from skvae._estimator import BaseConvVAE
 
 
 def test_all_is_exact():
@@ -30,14 +33,14 @@ def test_parameters_and_defaults():
         "pixel_range": None,
         "hidden_channels": None,
         "hidden_units": 256,
-        "likelihood": "bernoulli",
+        "likelihood": "auto",
         "binarize": False,
         "beta": 1.0,
         "beta_warmup": 0.0,
         "max_iter": None,
         "batch_size": 128,
         "learning_rate": 5e-3,
-        "early_stopping": False,
+        "early_stopping": "auto",
         "validation_fraction": 0.1,
         "n_iter_no_change": 10,
         "tol": 1e-4,
@@ -53,8 +56,13 @@ def test_parameters_and_defaults():
 
 
 def test_methods():
-    methods = {name for name in vars(ConvVAETransformer) if not name.startswith("_")}
-    assert methods - {"module_", "history_", "noise_variance_"} == {
+    methods = {
+        name
+        for cls in (ConvVAETransformer, BaseConvVAE)
+        for name, member in vars(cls).items()
+        if callable(member) and not name.startswith("_")
+    }
+    assert methods == {
         "fit",
         "inverse_transform",
         "log_likelihood",
@@ -66,3 +74,17 @@ def test_methods():
         "score_samples",
         "transform",
     } | {name for name in methods if name.startswith("set_") and name.endswith("_request")}
+
+
+def test_import_adds_no_package_to_those_it_stands_on():
+    code = (
+        "import sys, torch, sklearn, skorch; before = set(sys.modules); import skvae;"
+        "print(*set(sys.modules) - before)"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    added = {name.split(".")[0] for name in done.stdout.split()}
+    assert "skvae" in added
+    # pandas and matplotlib are imported where they are used.
+    known = {"skvae", "sklearn", "skorch", "scipy", "torch", "tqdm", *sys.stdlib_module_names}
+    assert added <= known
