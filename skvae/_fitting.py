@@ -134,7 +134,7 @@ def partial_fit(estimator, X):
         if continuing:
             net, moments = estimator.net_, estimator._component_moments
         else:
-            module = _module(estimator, job, dataset)
+            module = _module(estimator, job, dataset, None)
             net = _training.build_net(module, settings, settings.callbacks)
             moments = None
         net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)

@@ -54,4 +54,4 @@ def fit(images, **params):
 
 def weights_of(vae):
     """All weights of a fitted estimator, one after the other."""
-    return np.concatenate([p.detach().numpy().ravel() for p in vae.module_.parameters()])
+    return np.concatenate([weight.numpy().ravel() for weight in vae.module_.state_dict().values()])

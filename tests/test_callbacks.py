@@ -208,9 +208,10 @@ def test_the_cool_down_falls_from_where_it_starts_to_0():
     before = [schedule.rate(epoch) for epoch in np.arange(0, 20, 0.2)]
     assert_allclose(before, [0.01 * one_cycle(epoch / 40) for epoch in np.arange(0, 20, 0.2)])
     stop.cooldown_ = 20
-    assert stop.last_epoch == 25
-    rates = [schedule.rate(epoch) for epoch in np.arange(20, 25.1, 0.2)]
-    assert_allclose(rates, np.linspace(0.01 * one_cycle(0.5), 0, 26), atol=1e-12)
+    assert stop.last_epoch == 20 + 20 * COOLDOWN
+    epochs = np.linspace(20, stop.last_epoch, 21)
+    rates = [schedule.rate(epoch) for epoch in epochs]
+    assert_allclose(rates, np.linspace(0.01 * one_cycle(0.5), 0, 21), atol=1e-12)
 
 
 # At the whole: the loss counts as stalled from the second epoch on.
@@ -220,17 +221,18 @@ STALLS = {"early_stopping": True, "n_iter_no_change": 9, "tol": 1e9, "n_componen
 def test_a_fit_that_stops_early(digits, capsys):
     steps = Steps()
     vae = fit(digits[0], max_iter=30, learning_rate=0.01, callbacks=[steps], verbose=1, **STALLS)
-    # 1 epoch of improvement, 9 without, and a cool-down of 10 / 4.
-    assert vae.n_iter_ == 10 + 3
+    # One epoch of improvement, 9 without, and the cool-down.
+    n_run = 10 + math.ceil(10 * COOLDOWN)
+    assert vae.n_iter_ == n_run
     n_batches = math.ceil(360 / 32)
-    rates = np.reshape(steps.rates, (13, n_batches))
-    epochs = np.arange(13 * n_batches).reshape(13, n_batches) / n_batches
+    rates = np.reshape(steps.rates, (n_run, n_batches))
+    epochs = np.arange(n_run * n_batches).reshape(n_run, n_batches) / n_batches
     cycle = np.vectorize(lambda epoch: 0.01 * one_cycle(epoch / 30))
     assert_allclose(rates[:10], cycle(epochs[:10]))
-    assert_allclose(rates[10:], cycle(10) * (13 - epochs[10:]) / 3)
+    assert_allclose(rates[10:], cycle(10) * (n_run - epochs[10:]) / (n_run - 10))
     # Every epoch is seen by all: the history, the caller's callbacks, the bar.
-    assert steps.epochs == list(vae.history_["epoch"]) == list(range(1, 14))
-    assert "13/30" in capsys.readouterr().err
+    assert steps.epochs == list(vae.history_["epoch"]) == list(range(1, n_run + 1))
+    assert f"{n_run}/30" in capsys.readouterr().err
 
 
 def valid_images(vae, images):

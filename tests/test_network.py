@@ -11,10 +11,11 @@ from skvae._network import (
     Fold,
     Unfold,
     default_hidden_channels,
-    initialize_weights,
+    draw_weights,
     reorder_components,
     reparametrize,
     stage_folds,
+    start_at_logits,
 )
 
 SHAPES = [
@@ -36,7 +37,8 @@ def build(image_shape, n_components=3, hidden_channels=None, hidden_units=8):
     if hidden_channels is None:
         hidden_channels = default_hidden_channels(*image_shape[1:])
     module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
-    initialize_weights(module, torch.Generator().manual_seed(0), [0.3] * image_shape[0])
+    draw_weights(module, torch.Generator().manual_seed(0))
+    start_at_logits(module, torch.full(image_shape[:1], 0.3))
     return module
 
 
@@ -129,7 +131,8 @@ def test_weights_come_from_the_generator_alone():
     with torch.device("meta"):
         module = ConvVAE((1, 8, 8), 3, (4,), 8)
     module = module.to_empty(device="cpu")
-    initialize_weights(module, torch.Generator().manual_seed(0), [0.3])
+    draw_weights(module, torch.Generator().manual_seed(0))
+    start_at_logits(module, torch.tensor([0.3]))
     torch.testing.assert_close(torch.random.get_rng_state(), before)
     again = build((1, 8, 8), hidden_channels=(4,))
     for (name, weight), other in zip(module.named_parameters(), again.parameters(), strict=True):
@@ -149,16 +152,14 @@ def test_weights_are_drawn_where_their_generator_is(monkeypatch):
     with torch.device("meta"):
         module = ConvVAE((1, 8, 8), 3, (4,), 8)
     monkeypatch.setattr(torch.Tensor, "uniform_", checked)
-    initialize_weights(module, torch.Generator().manual_seed(0), [0.3])
+    draw_weights(module, torch.Generator().manual_seed(0))
 
 
-def test_logits_of_each_channel_start_at_the_bias_and_noise_at_its_value():
-    module = ConvVAE((3, 8, 8), 2, (4,), 8, learns_noise=True)
-    initialize_weights(module, torch.Generator().manual_seed(0), [0.1, 0.5, -7.0], -3.5)
+def test_logits_of_each_channel_start_at_the_bias():
+    module, expected = build((3, 8, 8)), torch.tensor([0.1, 0.5, -7.0])
+    start_at_logits(module, expected.double())
     bias = module.decoder[-2].bias.reshape(3, -1)
-    expected = torch.tensor([0.1, 0.5, -7.0])
     torch.testing.assert_close(bias, expected[:, None].expand_as(bias))
-    assert module.noise_logvar.item() == -3.5
 
 
 def test_reordered_components_are_the_same_model():

@@ -31,6 +31,7 @@ SETTINGS = {
     "beta": 1.0,
     "beta_warmup": 0.0,
     "learning_rate": 1e-3,
+    "weight_decay": 0.0,
     "tol": 1e-4,
     "binarize": False,
     "batch_size": 32,
@@ -160,7 +161,7 @@ def test_every_family_learns(digits, likelihood):
     learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 60}
     images, held_out = digits[0][:300], digits[0][300:]
     vae = fit(images, likelihood=likelihood, **learner)
-    assert vae.loss_curve_[-1] < vae.loss_curve_[0] - 30
+    assert vae.loss_curve_[-1] < vae.loss_curve_[0] - 15  # "gaussian" starts at PCA
     mean = np.mean((images.mean(0) - held_out) ** 2)
     reconstructions = vae.inverse_transform(vae.transform(held_out))
     assert np.mean((reconstructions - held_out) ** 2) < 0.75 * mean
@@ -263,8 +264,8 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     torch.testing.assert_close(step["y_pred"], [mu, logvar])
     # The gradient is that of the mean, too.
     expected = torch.autograd.grad(
-        net.criterion_(net.module_(**part), x)[1].mean() * 0.5
-        - net.criterion_(net.module_(**part), x)[0].mean(),
+        net.criterion_(net.module_(**part), x, True)[1].mean() * 0.5
+        - net.criterion_(net.module_(**part), x, True)[0].mean(),
         list(net.module_.parameters()),
     )
     for parameter, gradient in zip(net.module_.parameters(), expected, strict=True):
