@@ -11,7 +11,6 @@ from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer
 from skvae._batches import CHUNK, ImageDataset, PixelNoise
-from skvae._elbo import MIN_NOISE_VARIANCE
 from skvae._images import ImageFormat
 from skvae._inference import elbo, marginal_log_likelihood
 
@@ -52,7 +51,13 @@ def test_transform_is_the_mean_of_the_posterior(small, many):
 def test_kl_per_component_is_that_of_the_training_images(digits):
     images = digits[0][:100]
     vae = ConvVAETransformer(
-        n_components=2, hidden_channels=(8,), hidden_units=16, max_iter=5, random_state=0
+        2,
+        hidden_channels=(8,),
+        hidden_units=16,
+        max_iter=5,
+        likelihood="bernoulli",
+        early_stopping=False,
+        random_state=0,
     ).fit(images)
     mean, std = map(torch.from_numpy, vae.posterior(images))
     normal = torch.distributions.Normal
@@ -184,7 +189,7 @@ class ProbabilisticPCA(torch.nn.Module):
         noise = pca.noise_variance_
         weights = pca.components_ * np.sqrt(pca.explained_variance_ - noise)[:, None]  # (K, D)
         self.image_shape = (1, *image_shape)
-        self.noise_logvar = torch.nn.Parameter(torch.tensor(np.log(noise - MIN_NOISE_VARIANCE)))
+        self.noise_logvar = torch.nn.Parameter(torch.tensor(np.log(noise)))
         self.weights, self.mean = torch.tensor(weights), torch.tensor(pca.mean_)
         # The principal axes are orthogonal: the components of the posterior are independent.
         self.precision = (self.weights**2).sum(1) / noise + 1
@@ -276,7 +281,7 @@ def test_bernoulli_is_a_probability_in_any_units(digits):
 
 def test_noise_variance_is_there_for_the_gaussian_alone(small, digits):
     assert not hasattr(small, "noise_variance_")
-    vae = ConvVAETransformer(**SMALL, likelihood="gaussian", max_iter=5, pixel_range=(0, 16))
+    vae = ConvVAETransformer(**{**SMALL, "likelihood": "gaussian"}, max_iter=5, pixel_range=(0, 16))
     vae.fit(digits[0])
     residuals = digits[0] - vae.inverse_transform(vae.transform(digits[0]))
     # Early in training the two are of the same order.
