@@ -1,5 +1,7 @@
 """Displays of reconstructions and of the latent space (NumPy; matplotlib inside functions)."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.multiclass import type_of_target
@@ -158,9 +160,16 @@ class ReconstructionDisplay:
         Returns
         -------
         display : ReconstructionDisplay
+
+        Raises
+        ------
+        ValueError
+            If `n_images` is below 1.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
+        if not isinstance(n_images, Integral) or n_images < 1:
+            raise ValueError(f"n_images must be a whole number above 0. Got {n_images!r}.")
         X = X[:n_images]
         reconstructions = estimator.inverse_transform(estimator.transform(X))
         display = cls(

@@ -172,3 +172,9 @@ def _lab(linear):
     xyz = linear @ np.array(to_xyz).T / [0.95047, 1.0, 1.08883]
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], -1)
+
+
+@pytest.mark.parametrize("n_images", [0, -1, 2.5])
+def test_how_many_images(small, digits, n_images):
+    with pytest.raises(ValueError, match="n_images must be a whole number above 0"):
+        ReconstructionDisplay.from_estimator(small, digits[0], n_images=n_images)
