@@ -53,7 +53,7 @@ def test_global_state_stays(small, tmp_path, method):
     X = images(50)
     z = small.transform(X)
     small.save(tmp_path / "before")
-    early = ConvVAETransformer(**SMALL, max_iter=2, early_stopping=True)
+    early = ConvVAETransformer(**{**SMALL, "max_iter": 2, "early_stopping": True})
     call = {
         "fit": lambda: early.set_params(checkpoint=tmp_path / "checkpoint").fit(X),
         "fit_transform": lambda: early.fit_transform(X),
