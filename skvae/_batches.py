@@ -175,12 +175,14 @@ class EpochBatches:
     def __iter__(self):
         n = len(self.dataset)
         order = torch.randperm(n, generator=self.generator, device="cpu").numpy()
+        step = max(self.dataset.pass_size, MAX_NUMBERS // self.dataset.image_format.n_features)
         for start in range(0, n, self.batch_size):
             positions = order[start : start + self.batch_size]
-            yield Batch(len(positions), self._parts(positions)), None
+            parts = self._parts(positions, step)
+            # A batch of one part may be read again, by callbacks.
+            yield Batch(len(positions), list(parts) if len(positions) <= step else parts), None
 
-    def _parts(self, positions):
-        step = max(self.dataset.pass_size, MAX_NUMBERS // self.dataset.image_format.n_features)
+    def _parts(self, positions, step):
         for start in range(0, len(positions), step):
             x = self.dataset[positions[start : start + step]]
             if self.binarize:

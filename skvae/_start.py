@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 
 from ._batches import WEIGHTS, generator_for
 from ._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, natural_parameter
@@ -87,6 +86,8 @@ def probabilistic_pca(module, dataset, seed):
     noise_variance : float
         Mean variance along all other axes.
     """
+    from sklearn.decomposition import PCA  # brings much that a plain import does not need
+
     n_numbers = math.prod(module.linear.coarse_shape)
     most = max(2, min(MAX_IMAGES, MAX_NUMBERS // n_numbers))
     sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
