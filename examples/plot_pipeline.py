@@ -30,14 +30,12 @@ X_test = digits.test_images.reshape(len(digits.test_images), -1)
 # %%
 # How many components help the classifier most?
 # ---------------------------------------------
-# Digits of 8 x 8 have 16 grey levels. Labels are few: a smaller `beta` keeps more of each image.
+# Digits of 8 x 8 have 17 grey levels, from 0 to 16.
 pipeline = Pipeline(
     [
         (
             "vae",
-            ConvVAETransformer(
-                n_components=10, pixel_range=(0, 16), beta=0.3, max_iter=30, random_state=0
-            ),
+            ConvVAETransformer(n_components=10, pixel_range=(0, 16), max_iter=20, random_state=0),
         ),
         ("clf", LogisticRegression(max_iter=2_000)),
     ]
@@ -55,7 +53,7 @@ print(f"Best: {best}; accuracy on the test images {search.score(X_test, digits.t
 # How many components does the data want?
 # ---------------------------------------
 # No labels: the score is the ELBO, a lower bound of the log likelihood of held-out images.
-vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=30, random_state=0)
+vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=20, random_state=0)
 search = GridSearchCV(vae, {"n_components": [1, 2, 5]}, cv=3).fit(X_train)
 for params, score in zip(
     search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True

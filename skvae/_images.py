@@ -264,7 +264,9 @@ def warn_how_read(image_format, *, shape_given):
     channels, height, width = image_format.channels_first_shape
     if len(image_format.shape) == 3:
         other_axis = 0 if image_format.channel_axis == -1 else -1
-        if channels > 4 and image_format.shape[other_axis] in (1, 3, 4):
+        n_others = image_format.shape[other_axis]
+        sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
+        if n_others in (1, 3, 4) and channels > 4 and min(sides) > n_others:
             warn(
                 f"X was read as images of {height} x {width} pixels with {channels} channels. "
                 f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "

@@ -96,7 +96,10 @@ def probabilistic_pca(module, dataset, seed):
     total = float(rows.var(0, dtype=np.float64).sum()) * len(rows) / max(1, len(rows) - 1)
     mean, axes, variances = rows.mean(0), np.zeros((0, n_numbers)), np.zeros(0)
     if n_axes > 0 and total > 0:
-        pca = PCA(n_axes, svd_solver="randomized", random_state=seed).fit(rows)
+        # QR: LU factorization is not there where scikit-learn dispatches to array API.
+        pca = PCA(
+            n_axes, svd_solver="randomized", power_iteration_normalizer="QR", random_state=seed
+        ).fit(rows)
         mean, axes, variances = pca.mean_, pca.components_, pca.explained_variance_
     noise_variance = (total - variances.sum(dtype=np.float64)) / max(1, n_numbers - len(variances))
     noise_variance = max(float(noise_variance), MIN_NOISE_VARIANCE)

@@ -33,7 +33,7 @@ def assert_picture(path):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    return run("plot_digits.py", cwd=folder), folder
+    return run("plot_digits.py", "--data", "digits", "--max-iter", "40", cwd=folder), folder
 
 
 def test_demo_draws_its_pictures(demo):
@@ -41,18 +41,16 @@ def test_demo_draws_its_pictures(demo):
     for name in ("tsne", "reconstructions", "samples", "loss_curve"):
         assert f"pictures/{name}.png" in done.stdout
         assert_picture(folder / "pictures" / f"{name}.png")
-    assert "200/200" in done.stderr  # the progress bar
-    assert 1 <= number(r"Active components: (\d+) of 10", done.stdout) <= 10
+    assert "40/40" in done.stderr  # the progress bar
+    assert 8 <= number(r"Active components: (\d+) of 10", done.stdout) <= 10
 
 
-def test_demo_terms_add_up_and_beat_a_model_that_ignores_z(demo):
+def test_demo_explains_more_than_pca(demo):
     out = demo[0].stdout
-    loss = number(r" -ELBO  +([\d.]+)", out)
-    terms = number(r"-log p\(x\|z\) +([\d.]+)", out) + number(r"KL\(.* ([\d.]+)\n", out)
-    assert loss == pytest.approx(terms, abs=0.011)
-    blind = number(r"ignores z +([\d.]+)", out)
-    assert loss < 0.9 * blind
-    assert loss > 13.8  # the entropy of the grey values: no model can do better
+    pca, vae = (number(rf"{name} ([\d.]+)%", out) for name in ("PCA", "VAE"))
+    assert vae > pca + 5
+    # Probabilistic PCA scores about 161 nats; `examples/benchmarks/field.py` has the table.
+    assert number(r"-ELBO of the test images: ([\d.]+) nats \(gaussian\)", out) < 150
 
 
 def test_demo_accuracies(demo):
@@ -133,6 +131,14 @@ def test_files_that_are_no_idx_files(datasets, tmp_path, data):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(ValueError, match="is not a whole IDX file"):
         datasets.read_idx(tmp_path / "x")
+
+
+def test_bundled_part_of_mnist(datasets):
+    digits = datasets.load("mnist")
+    assert digits.train_images.shape == (10_000, 28, 28)
+    assert digits.test_images.shape == (2_000, 28, 28)
+    assert list(digits.train_labels[:5]) == [5, 0, 4, 1, 9]  # as everywhere
+    assert set(digits.test_labels) == set(range(10))
 
 
 def test_bundled_digits(datasets):

@@ -107,7 +107,7 @@ def _cut(image, side, n, rng):
     return np.ascontiguousarray(np.moveaxis(chosen, 1, -1) if image.ndim == 3 else chosen)
 
 
-def grey_ellipses(seed=0, *, side=64, n_train=3_000, n_test=1_000):
+def grey_ellipses(seed=0, *, side=64, n_train=1_500, n_test=500):
     """One soft ellipse each on black: (n, side, side), uint8."""
     rng = np.random.default_rng(seed)
     brightness = rng.uniform(128, 255, (n_train + n_test, 1, 1))
@@ -234,7 +234,7 @@ def few_pictures(seed=0):
     return grey_ellipses(seed, n_train=200, n_test=500)
 
 
-def strokes(seed=0, *, side=105, n_train=1_500, n_test=500):
+def strokes(seed=0, *, side=105, n_train=600, n_test=300):
     """Characters of two curved strokes: (n, side, side), bool, as in Omniglot.
 
     Each stroke is a quadratic Bezier curve; its points lie near those of one of ten
