@@ -21,7 +21,8 @@ from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
 from ._validation import image_format_of, validate_images
 
-# A component is active if the variance of its mean over images is above; Burda et al. (2016).
+# A component is active if the variance of its posterior mean over images is above this;
+# Burda et al. (2016).
 ACTIVE_VARIANCE = 0.01
 
 
@@ -50,9 +51,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     image_shape : tuple of int, default=None
         ``(H, W)``, or three numbers with the channels where `channel_axis` says. One of them
-        may be -1: it follows from the number of features. None: the shape of the images when X
-        has 3 or 4 dimensions. For rows, None is a square if the number of features is a square
-        number, and else ``(1, n_features)``.
+        may be -1: it follows from the number of features. None: taken from X if X has 3 or 4
+        dimensions. For rows, None means a square if the number of features is a square number,
+        else ``(1, n_features)``.
 
     channel_axis : {-1, 0}, default=-1
         Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
@@ -60,103 +61,110 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
             default=None
-        ``(low, high)``, the values of X that are mapped to 0 and 1, for all channels or for each
+        ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
         of them. None: (0, 255) for uint8, (0, 1) for bool, else the smallest and the largest
-        value of the training data, of each channel where there are several. "robust": the 0.1
-        and the 99.9 percentile of the training data instead, so that a few hot pixels do not
-        flatten all others; those of uint8 are taken over all channels. Values outside are
-        clipped: to the range, or with the Gaussian likelihood to half its span beyond it.
+        value of the training data, for each channel separately. "robust": the 0.1 and the 99.9
+        percentiles of the training data, so that a few hot pixels do not flatten all others;
+        for each channel separately, except for uint8 and bool. Values outside the range are
+        clipped to it; with the Gaussian likelihood, to half a span beyond it.
 
     hidden_channels : tuple of int, default=None
-        Channels of each stage of the encoder, from the image inwards; the decoder mirrors
-        them. None: chosen by the size of the image.
+        Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
+        None: chosen by the size of the image.
 
     hidden_units : int, default=256
         Width of the dense layer between the convolutions and the latent variables.
 
     likelihood : {"auto", "bernoulli", "continuous_bernoulli", "gaussian"}, default="auto"
-        The distribution p(x|z) of the pixels, which are independent given z. "auto" is
-        "bernoulli" if the pixels vary by more than three quarters of what they could at most
-        (if all were at either end of the range), and else "gaussian". "bernoulli" is the binary
-        cross entropy of pixels scaled to [0, 1]; it is a probability of 0/1 pixels, and no
-        normalised density of grey ones. "continuous_bernoulli" [2]_ is the same made a density
-        on [0, 1]. "gaussian" has one noise variance for all pixels, estimated as in [4]_, and
-        starts its training at probabilistic PCA [5]_. Densities are in the units of X and may
-        be above 1, so that losses and scores of the last two may have either sign.
+        The distribution p(x|z) of the pixels, which are independent given z.
+
+        - "auto" chooses "bernoulli" for nearly black-and-white pixels: those whose variance is
+          more than three quarters of the largest possible for their mean. It also does so with
+          `binarize`. Otherwise it chooses "gaussian".
+        - "bernoulli" is the binary cross entropy of pixels scaled to [0, 1]. It is a probability
+          for 0/1 pixels, but not a normalised density for grey ones.
+        - "continuous_bernoulli" [2]_ is normalised to a density on [0, 1].
+        - "gaussian" has one noise variance for all pixels, estimated as in [4]_. Training starts
+          at probabilistic PCA [5]_.
+
+        The last two are densities in the units of X. A density can be above 1, so losses and
+        scores can have either sign.
 
     binarize : bool, default=False
-        Whether training draws 0/1 pixels anew at every showing of an image, each 1 with the
-        probability that its scaled value gives. A score then is that of one such draw, which
-        depends on the image alone; 0/1 images stay as they are. `transform` and `posterior`
-        do not draw, but `kl_per_component_` and `n_active_components_` describe drawn images.
-        Only with "bernoulli".
+        Whether training replaces each image by random 0/1 pixels, drawn anew in every epoch. The
+        scaled value of a pixel is its probability of a 1. Scores are those of one such draw,
+        which depends on the image alone. `transform` and `posterior` use the grey images, but
+        `kl_per_component_` and `n_active_components_` describe drawn ones. Images of 0/1 pixels
+        stay as they are. Only with "bernoulli".
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always use 1.
 
     beta_warmup : float, default=0.0
-        Share of the steps over which the weight of the KL term rises from 0 to `beta`, so that
-        components can become useful before they cost anything. A warm start begins at 0 again.
-        Losses are recorded with `beta` throughout. Has no effect on `partial_fit`.
+        Share of the training steps in which the weight of the KL term rises from 0 to `beta`.
+        Components can so become useful before they cost anything. A warm start begins at 0
+        again. Recorded losses always use `beta`. Has no effect on `partial_fit`.
 
     max_iter : int, default=None
-        Number of epochs. None: as many as make about 5,600 steps of the optimiser, but at
-        least 1 and at most 200.
+        Number of epochs. None: enough for about 5,600 steps of the optimiser, but at least 1
+        and at most 200.
 
     batch_size : int, default=128
         Images in each step of the optimiser.
 
     learning_rate : float, default=0.005
-        Peak of the one-cycle schedule of Adam. It suits the default number of epochs; many
-        more epochs gain from a lower rate, such as 0.002. `partial_fit` uses it throughout,
-        and a tenth of it after a `fit`.
+        Peak of the one-cycle schedule of Adam. The default suits the default number of epochs.
+        For many more epochs, a lower rate such as 0.002 is better. `partial_fit` uses this rate
+        throughout, or a tenth of it after a `fit`.
 
     early_stopping : bool or "auto", default="auto"
         Whether to set `validation_fraction` of the images aside and to watch their loss. When
         it has not improved for `n_iter_no_change` epochs, the learning rate falls to 0 within
         a fifth of the epochs so far, and training ends. The weights of the best epoch are
-        restored. The noise of the Gaussian likelihood is measured on these images; without
-        them, on those that train. "auto" sets at most 2,048 images aside, where it is of use:
-        with fewer than 10,000 images, or with the Gaussian likelihood; but not with fewer than
-        20. Has no effect on `partial_fit`.
+        restored. The noise of the Gaussian likelihood is the error of these images or of the
+        training images, whichever is larger.
+
+        "auto" is on for 20 to 9,999 images, and with the Gaussian likelihood for 20 or more. It
+        sets at most 2,048 images aside. Has no effect on `partial_fit`.
 
     validation_fraction : float, default=0.1
-        Share of the training images to set aside with `early_stopping`.
+        Share of the images to set aside for `early_stopping`.
 
     n_iter_no_change : int, default=10
-        Epochs without improvement before the learning rate falls, with `early_stopping`.
+        Epochs without improvement after which `early_stopping` lowers the learning rate.
 
     tol : float, default=1e-4
-        Improvement of the validation loss, in nats per image, that counts with
-        `early_stopping`.
+        Smallest improvement of the validation loss that counts for `early_stopping`, in nats
+        per image.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the previous `fit`. Shape, channel axis and
+        Whether `fit` continues from the weights of the previous `fit`. Shape, channel axis and
         pixel range stay those of the first one.
 
     device : str or torch.device, default="auto"
-        Where to compute. "auto" takes the accelerator that torch finds, such as CUDA or MPS,
+        Where to compute. "auto" is the accelerator that torch finds, such as CUDA or MPS, or
         else the CPU.
 
     callbacks : list, default=None
-        Further skorch callbacks.
+        Additional skorch callbacks.
 
     checkpoint : str or path-like, default=None
         A file to which `fit` writes its progress after each epoch. If a fit was killed, the
-        next one with the same parameters and data goes on from the file; on a CPU it ends
-        bit-identical to one that never stopped. When a fit has finished, the file says so, and
-        the next fit begins anew and overwrites it. Fits that run at the same time need a file
-        each. `partial_fit` does not use it.
+        next one with the same parameters and data continues from the file. On a CPU, the result
+        is bit-identical to that of a fit that never stopped. After a finished fit, the next one
+        starts anew and overwrites the file. Fits that run at the same time need a file each.
+        `partial_fit` does not use it.
 
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the images, the noise and the binarisation in training,
         and the draws of the scores and of `log_likelihood`. With an int, fits on a CPU are
-        bit-identical on the same machine, versions and number of threads; on a GPU they agree
-        up to rounding, as its sums have no fixed order. None draws a seed from NumPy's global
-        generator, as everywhere in scikit-learn. torch's global generator is never used.
+        bit-identical on the same machine with the same versions and number of threads. On a GPU
+        they agree up to rounding, because its sums have no fixed order. None draws a seed from
+        NumPy's global generator, as in all of scikit-learn. torch's global generator is never
+        used.
 
     verbose : int, default=0
-        0 is silent; 1 shows a progress bar over the epochs.
+        0: silent. 1: a progress bar over the epochs.
 
     Attributes
     ----------
@@ -182,39 +190,39 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Epochs of training so far.
 
     likelihood_ : str
-        The family of p(x|z); what "auto" has chosen.
+        The family of p(x|z): the parameter, or what "auto" chose.
 
     loss_curve_ : list of float
         Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
 
     n_active_components_ : int
-        Number of components that tell images apart: the variance of their posterior mean
-        over the images, as for `kl_per_component_`, is above 0.01 [3]_.
+        Number of components that tell images apart: their posterior mean has a variance above
+        0.01 over the images [3]_. The images are those of `kl_per_component_`.
 
     noise_variance_ : float, or ndarray of shape (n_channels,)
-        Estimated variance of the noise of a pixel, in squared units of X; of each channel
-        where each has a pixel range. Only with the Gaussian likelihood.
+        Estimated variance of the noise of a pixel, in squared units of X. One for each channel
+        if each channel has its own pixel range. Only with the Gaussian likelihood.
 
     history_ : DataFrame
-        One row an epoch: ``epoch``, ``train_loss``, ``train_log_likelihood`` (log p(x|z) of
-        one draw of z), ``train_kl``, with early stopping the same with ``valid_``, in nats per
-        image, and ``duration`` in seconds.
+        One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
+        (log p(x|z) of one draw of z) and ``train_kl``, in nats per image; the same three with
+        ``valid_`` if there was early stopping; ``duration`` in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
-        Mean KL divergence of each component over images, in nats: how much it tells about an
-        image. After `fit`, over at most 2,048 of the training images, and components are
-        sorted by it, descending, as PCA sorts by variance. `partial_fit` leaves components in
-        their places and updates the mean by a running one over about as many images.
+        Mean KL divergence of each component over images, in nats: how much the component tells
+        about an image. `fit` takes the mean over at most 2,048 of the training images, and sorts
+        the components by it in descending order, as PCA sorts by variance. `partial_fit` keeps
+        the order, and updates a running mean over about 2,048 images.
 
     device_ : str
         Where the network is.
 
     net_ : skorch.NeuralNet
-        The net that trained.
+        The net that was trained.
 
     module_ : torch.nn.Module
-        The network: ``module_.encode(x)`` gives mu and log sigma^2, ``module_.decode(z)`` the
-        logits, for x of shape (n, C, H, W) in [0, 1].
+        The network. For images x of shape (n, C, H, W) in [0, 1], ``module_.encode(x)`` gives
+        mu and log sigma^2. ``module_.decode(z)`` gives the logits.
     """
 
     _parameter_constraints: dict = {
@@ -313,7 +321,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Warns
         -----
         UserWarning
-            If values lie far outside `pixel_range_`.
+            If values lie far outside `pixel_range_`, or span only a small part of it.
         """
         check_is_fitted(self)
         mu, _ = _inference.encode(self.module_, self._dataset(X))
@@ -331,7 +339,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         mean, std : ndarray of shape (n_samples, n_components), float32
-            A named pair, in units of the latent variables.
+            A named tuple, in units of the latent variables.
         """
         check_is_fitted(self)
         mu, logvar = _inference.encode(self.module_, self._dataset(X))
@@ -365,17 +373,17 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def score_samples(self, X):
         """ELBO of each image: log p(x|z) - KL(q(z|x) || N(0, I)), regardless of `beta`.
 
-        An estimate by one draw z ~ q(z|x), which depends on the pixels of the image alone: the
-        same image gets the same value in every call, wherever it stands.
+        The estimate uses one draw z ~ q(z|x), which depends on the pixels of the image alone.
+        The same image gets the same value in every call and at every place.
 
-        In expectation it is a lower bound of log p(x), where p is a distribution of the pixels:
-        with a continuous `likelihood` (a density in the units of X), and with "bernoulli" for
-        0/1 pixels. Of grey pixels, "bernoulli" is no normalised density; the score then is
-        the mean over 0/1 images drawn from the grey one of such a bound.
+        In expectation, the ELBO is a lower bound of log p(x). This holds for the continuous
+        likelihoods, whose p is a density in the units of X, and for "bernoulli" with 0/1 pixels.
+        For grey pixels, "bernoulli" is not a normalised density. The score is then a mean of
+        such bounds, over 0/1 images drawn from the grey one.
 
-        Scores compare models, so a grid search may choose by them, only if the models have the
-        same `likelihood`, `binarize` and `pixel_range`; the two continuous families may be
-        compared with each other and with other densities of X, such as
+        Scores of different models, such as those of a grid search, can only be compared if the
+        models have the same `likelihood`, `binarize` and `pixel_range`. The two continuous
+        likelihoods can also be compared with each other and with other densities of X, such as
         :meth:`sklearn.decomposition.PCA.score`.
 
         Parameters
@@ -398,9 +406,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         The log of the mean of p(x|z) p(z) / q(z|x) over draws z ~ q(z|x), as in [1]_. In
         expectation it lies between the ELBO and log p(x), and rises with the number of draws.
-        The draws depend on the pixels of the image alone, as those of `score_samples`; a larger
-        `n_draws` extends the same sequence of draws. What `score_samples` says of grey pixels
-        and of comparisons holds here too.
+        The draws depend on the pixels of the image alone. A larger `n_draws` extends the same
+        sequence of draws. The notes of `score_samples` on grey pixels and on comparisons hold
+        here too.
 
         Parameters
         ----------
@@ -409,13 +417,13 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             Images in the units of the training data.
 
         n_draws : int, default=100
-            Draws of the latent variables for each image. They are decoded 128 at a time: time
-            grows with every 128, memory does not.
+            Draws of the latent variables for each image. They are decoded 128 at a time, or
+            fewer for large images, so memory does not grow with their number.
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,), float64
-            In nats per image. With a continuous `likelihood`, log of a density in the units
+            In nats per image. With a continuous `likelihood`, the log of a density in the units
             of X.
 
         Raises
@@ -489,21 +497,21 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self._decode(z)
 
     def save(self, path):
-        """Write the fitted estimator to a file that holds no pickle; `skvae.load` reads it.
+        """Write the fitted estimator to a file, without pickle; `skvae.load` reads it.
 
         The file is a zip archive of JSON and NumPy arrays. It is written beside `path` and then
-        moved into place, so that a crash leaves an old file intact. The parameters `callbacks`
-        and `checkpoint`, and a `random_state` that is a RandomState, are left out.
+        moved into place, so a crash leaves an old file intact. The parameters `callbacks` and
+        `checkpoint`, and a `random_state` that is a RandomState, are not saved.
 
         Parameters
         ----------
         path : str or path-like
-            The file; replaced if it is there.
+            The file. An existing one is replaced.
 
         Raises
         ------
         OSError
-            If the file cannot be written; an old file is then as it was.
+            If the file cannot be written. An old file then stays as it was.
         """
         check_is_fitted(self)
         _saving.save(self, path)
@@ -541,7 +549,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     @property
     def history_(self):
         """Losses and duration of each epoch, as a pandas DataFrame."""
-        history = self._history
+        history = self._history  # before the import: only a fitted estimator has one
         import pandas as pd
 
         return pd.DataFrame({"epoch": np.arange(1, self.n_iter_ + 1), **history})
@@ -561,7 +569,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def noise_variance_(self):
         """Estimated variance of the noise of a pixel, in squared units of X."""
         if self.likelihood_ != "gaussian":
-            raise AttributeError("noise_variance_ is there only with the Gaussian likelihood.")
+            raise AttributeError("noise_variance_ exists only with the Gaussian likelihood.")
         variance = noise_variance(self.module_.noise_logvar.detach()).item()
         in_units = variance * image_format_of(self).span ** 2
         return float(in_units[0]) if len(in_units) == 1 else in_units

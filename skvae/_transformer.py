@@ -11,17 +11,17 @@ from ._estimator import BaseConvVAE
 class ConvVAETransformer(BaseConvVAE):
     """A non-linear PCA for images: the posterior mean of a convolutional VAE.
 
-    `transform` gives each image `n_components` numbers, `inverse_transform` turns such numbers
-    back into an image, and `sample` draws new images.
+    `transform` turns each image into `n_components` numbers. `inverse_transform` turns such
+    numbers back into an image. `sample` draws new images.
 
     The encoder maps an image x to the posterior q(z|x) = N(mu, diag(sigma^2)) of K latent
-    variables, the decoder maps z to the distribution p(x|z) of an image. Both are trained
-    together to minimise, over the images, the mean of
+    variables. The decoder maps z to the distribution p(x|z) of an image. Both are trained
+    together, as in [1]_, to minimise the mean over the images of
 
         -ELBO = -log p(x|z) + beta * KL(q(z|x) || N(0, I)),  z = mu + sigma * noise,
 
-    with KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2), as in [1]_. Likelihoods are in nats
-    per image, summed over its pixels.
+    with KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2). Likelihoods are summed over the pixels
+    of an image, in nats.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ class ConvVAETransformer(BaseConvVAE):
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
                 (n_samples, H, W, C) or (n_samples, C, H, W)
-            Images, in any real dtype. Never changed, and never copied as a whole where
-            their memory is contiguous.
+            Images, in any real dtype. They are never changed. If their memory is contiguous,
+            they are never copied as a whole.
 
         y : Ignored
             Not used, present for API consistency by convention.
@@ -90,14 +90,14 @@ class ConvVAETransformer(BaseConvVAE):
         Raises
         ------
         ValueError
-            If X or a parameter does not fit the images, or if the loss becomes NaN or
-            infinite. The estimator is then as it was before.
+            If X does not hold images, if a parameter does not suit them, or if the loss becomes
+            NaN or infinite. The estimator is then as it was before.
 
         Warns
         -----
         UserWarning
-            If X may have been meant to be read otherwise: channels first instead of last, rows
-            of pictures that are no squares. If values lie outside the pixel range, or span only
+            If X was perhaps misread, such as channels first as channels last, or rows that may
+            hold pictures other than squares. If values lie outside the pixel range, or span only
             a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
             the training ends within `beta_warmup`. If fewer than half of the components are
             active; see `n_active_components_`.
@@ -109,9 +109,9 @@ class ConvVAETransformer(BaseConvVAE):
     def partial_fit(self, X, y=None):
         """Train for one epoch on X, at a constant learning rate.
 
-        Shape and pixel range are those of the first call: give `pixel_range` when the first
-        images may not show the whole range. Adam goes on from call to call; a copy or a
-        reloaded estimator starts it anew.
+        The first call determines the shape and the pixel range. Give `pixel_range` if the first
+        images may not show the whole range. Adam keeps its state from call to call, but a copy
+        or a reloaded estimator starts it anew.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class ConvVAETransformer(BaseConvVAE):
         Warns
         -----
         UserWarning
-            As `fit`, but for the last two reasons.
+            As `fit`, except for the last two reasons.
         """
         _fitting.partial_fit(self, X)
         return self
