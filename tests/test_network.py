@@ -2,19 +2,24 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 
 from skvae._network import (
+    LEAST_PRECISION,
     ConvVAE,
     Fold,
+    LinearPath,
     Unfold,
     default_hidden_channels,
     draw_weights,
     reorder_components,
     reparametrize,
     stage_folds,
+    start_at_linear,
     start_at_logits,
 )
 
@@ -169,3 +174,177 @@ def test_reordered_components_are_the_same_model():
     reorder_components(module.state_dict(), order)
     torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
     torch.testing.assert_close(module.decode(mu[:, order]), logits)
+
+
+# The linear path, and the start at probabilistic PCA
+
+
+def linear_path(image_shape, n_components=3, seed=0):
+    """A linear path whose matrices and gates are random."""
+    path, generator = LinearPath(image_shape, n_components), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in path.state_dict().values():
+            tensor.normal_(generator=generator)
+    return path
+
+
+def block_means(x, blocks):
+    """Means over blocks of the last two axes, by NumPy; those at the border may be smaller."""
+    for axis, size in zip((-2, -1), blocks, strict=True):
+        starts = np.arange(0, x.shape[axis], size)
+        counts = np.diff([*starts, x.shape[axis]])
+        x = np.add.reduceat(x, starts, axis)
+        x = x / (counts[:, None] if axis == -2 else counts)
+    return x
+
+
+LINEAR_SHAPES = {
+    (1, 1, 1): (1, 1),
+    (3, 5, 4): (1, 1),
+    (1, 1, 300): (1, 3),
+    (1, 128, 129): (1, 2),
+    (2, 130, 257): (2, 3),
+}
+
+
+@pytest.mark.parametrize(("image_shape", "blocks"), LINEAR_SHAPES.items(), ids=str)
+def test_the_linear_path_is_two_matrix_products(image_shape, blocks):
+    path, (_, height, width) = linear_path(image_shape), image_shape
+    x = torch.rand(4, *image_shape, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    numbers = {name: tensor.double().numpy() for name, tensor in path.state_dict().items()}
+    coarse = block_means(x.double().numpy(), blocks)
+    with torch.no_grad():
+        np.testing.assert_allclose(path.coarse(x), coarse.reshape(4, -1), rtol=1e-5)
+        mu = (coarse.reshape(4, -1) - numbers["mean"]) @ numbers["encoder"].T
+        mu *= numbers["encoder_gate"]
+        np.testing.assert_allclose(path.encode(x), mu, rtol=1e-3, atol=1e-3)
+        logits = (z.numpy() * numbers["decoder_gate"]) @ numbers["decoder"].T + numbers["mean"]
+        logits = logits.reshape(coarse.shape).repeat(blocks[0], 2).repeat(blocks[1], 3)
+        decoded = path.decode(z)
+    assert decoded.shape == x.shape
+    np.testing.assert_allclose(decoded, logits[..., :height, :width], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("image_shape", "blocks"), LINEAR_SHAPES.items(), ids=str)
+def test_a_constant_picture_is_constant_on_the_linear_path(image_shape, blocks):
+    path = linear_path(image_shape)
+    cells = [math.ceil(side / size) for side, size in zip(image_shape[1:], blocks, strict=True)]
+    coarse = path.coarse(torch.full((2, *image_shape), 0.3))
+    assert coarse.shape == (2, image_shape[0] * math.prod(cells))
+    torch.testing.assert_close(coarse, torch.full_like(coarse, 0.3))
+    path.decoder.zero_()
+    path.mean.fill_(0.3)
+    torch.testing.assert_close(path.decode(torch.ones(2, 3)), torch.full((2, *image_shape), 0.3))
+
+
+def build_gaussian(image_shape, n_components, hidden_channels=(4,)):
+    """A network with a linear path, whose weights are all random."""
+    module = ConvVAE(image_shape, n_components, hidden_channels, 8, linear_path=True)
+    generator = torch.Generator().manual_seed(0)
+    draw_weights(module, generator)
+    with torch.no_grad():
+        for tensor in (*module.linear.state_dict().values(), module.sigma, module.noise):
+            tensor.normal_(generator=generator)
+        module.noise_logvar.fill_(-1.0)
+    return module
+
+
+@pytest.fixture(scope="module")
+def low_rank():
+    """400 pictures of 4 x 5 pixels in 2 channels: three directions, and noise."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((400, 3)) * [3.0, 2.0, 1.0]
+    x = 0.5 + 0.05 * factors @ rng.standard_normal((3, 40))
+    return x + 0.02 * rng.standard_normal(x.shape)
+
+
+def start_at(pca, image_shape, n_components):
+    """A network that starts at what scikit-learn has found."""
+    module = build_gaussian(image_shape, n_components)
+    tensors = pca.mean_, pca.components_.T, pca.explained_variance_
+    tensors = [torch.from_numpy(np.ascontiguousarray(part)).float() for part in tensors]
+    start_at_linear(module, *tensors, float(pca.noise_variance_))
+    return module
+
+
+def oracle_of(pca, rows):
+    """Mean and variance of p(z|x), and E[x|z = mean], of probabilistic PCA.
+
+    From the joint normal distribution of x and z, with scikit-learn's model of the covariance.
+    """
+    loadings = pca.components_.T * np.sqrt(pca.explained_variance_ - pca.noise_variance_)
+    gain = pca.get_precision() @ loadings
+    mu = (rows - pca.mean_) @ gain
+    covariance = np.eye(len(pca.components_)) - loadings.T @ gain
+    return mu, np.diag(covariance), pca.mean_ + mu @ loadings.T
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 5])
+def test_an_untrained_gaussian_network_is_probabilistic_pca(low_rank, n_components):
+    pca = PCA(n_components).fit(low_rank)
+    module = start_at(pca, (2, 4, 5), n_components)
+    x = torch.from_numpy(low_rank).float().reshape(-1, 2, 4, 5)
+    mu, variances, means = oracle_of(pca, low_rank)
+    with torch.no_grad():
+        actual, logvar = module.encode(x)
+        np.testing.assert_allclose(actual, mu, atol=1e-4)
+        np.testing.assert_allclose(module.decode(actual).flatten(1), means, atol=1e-5)
+        # Drawn weights let sigma vary a little over the images; without them it is exact.
+        np.testing.assert_allclose(logvar.exp(), np.tile(variances, (400, 1)), rtol=0.3)
+        module.logvar_head.weight.zero_()
+        logvar = module.encode(x)[1]
+        # Where the axis is hardly more than noise, a little less than the prior is kept.
+        expected = np.minimum(variances, 1 / (1 + LEAST_PRECISION))
+        np.testing.assert_allclose(logvar.exp(), np.tile(expected, (400, 1)), rtol=1e-4)
+    assert module.noise_logvar.exp().item() == pytest.approx(pca.noise_variance_)
+
+
+def test_components_without_an_axis_tell_nothing(low_rank):
+    pca = PCA(3).fit(low_rank)
+    module, few = (start_at(pca, (2, 4, 5), k) for k in (5, 3))
+    x = torch.from_numpy(low_rank).float().reshape(-1, 2, 4, 5)
+    with torch.no_grad():
+        mu, logvar = module.encode(x)
+        torch.testing.assert_close(mu[:, :3], few.encode(x)[0])
+        assert (mu[:, 3:] == 0).all()
+        assert 0.95 < logvar[:, 3:].exp().min() <= logvar[:, 3:].exp().max() < 1
+        logits = module.decode(mu)
+        torch.testing.assert_close(logits, few.decode(mu[:, :3]))
+        mu[:, 3:] = 7
+        torch.testing.assert_close(module.decode(mu), logits)
+    assert all(weight.isfinite().all() for weight in module.state_dict().values())
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_a_posterior_is_never_wider_than_the_prior(scale):
+    module = build_gaussian((1, 8, 8), 4)
+    with torch.no_grad():
+        module.logvar_head.weight *= scale
+        _, logvar = module.encode(torch.randn(200, 1, 8, 8))
+    assert (logvar <= 0).all()
+    assert logvar.isfinite().all()
+
+
+def test_every_parameter_of_a_gaussian_network_gets_a_gradient():
+    module = build_gaussian((2, 9, 8), 3)
+    logits, mu, logvar, _ = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
+    (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    # The matrices are no parameters: they do not learn.
+    learning = {name for name, _ in module.linear.named_parameters()}
+    assert learning == {"encoder_gate", "decoder_gate"}
+
+
+def test_reordered_components_are_the_same_gaussian_model():
+    module, x = build_gaussian((2, 9, 8), 4), torch.rand(5, 2, 9, 8)
+    order, z = torch.tensor([2, 0, 3, 1]), torch.randn(5, 4)
+    noise = module.noise_logvar.clone()
+    with torch.no_grad():
+        (mu, logvar), logits = module.encode(x), module.decode(z)
+        reorder_components(module.state_dict(), order)
+        torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
+        torch.testing.assert_close(module.decode(z[:, order]), logits)
+    assert torch.equal(module.noise_logvar, noise)

@@ -5,23 +5,29 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from skvae import _start
 from skvae._batches import ImageDataset
-from skvae._elbo import LIKELIHOODS, noise_variance
+from skvae._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
 from skvae._images import ImageFormat
 from skvae._inference import build_module
-from skvae._start import set_first_weights
+from skvae._start import probabilistic_pca, set_first_weights
 
 
-def start(rows, shape, likelihood="bernoulli", seed=0, n_components=2):
-    """A network with its first weights, for rows of images from 0 to 255."""
-    image_format = ImageFormat(shape, -1, (0.0, 255.0), True)
+def unset(shape, likelihood="bernoulli", n_components=2):
+    """A network without weights, and how rows of images from 0 to 255 are read."""
+    image_format = ImageFormat(shape, -1, (0.0, 255.0), True, LIKELIHOODS[likelihood].bounded)
     architecture = {
         "image_shape": image_format.channels_first_shape,
         "n_components": n_components,
         "hidden_channels": (4,),
         "hidden_units": 8,
     }
-    module = build_module(architecture, likelihood, "cpu")
+    return build_module(architecture, likelihood, "cpu"), image_format
+
+
+def start(rows, shape, likelihood="bernoulli", seed=0, n_components=2):
+    """A network with its first weights, for rows of images from 0 to 255."""
+    module, image_format = unset(shape, likelihood, n_components)
     dataset = ImageDataset(rows, image_format)
     set_first_weights(module, dataset, None, likelihood, seed)
     return module
@@ -104,3 +110,135 @@ def test_the_order_of_the_images_counts_for_rounding_at_most(pictures):
     one, other = (start(rows, (4, 5, 3)) for rows in (pictures, pictures[::-1]))
     for weight, expected in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(weight, expected)
+
+
+# Probabilistic PCA
+
+
+def pca_of(rows, shape, n_components=2, seed=0):
+    """Mean, axes, variances and noise variance of rows from 0 to 255, as float64 arrays."""
+    module, image_format = unset(shape, "gaussian", n_components)
+    *tensors, noise = probabilistic_pca(module, ImageDataset(rows, image_format), seed)
+    assert [tensor.dtype for tensor in tensors] == [torch.float32] * 3
+    return *(tensor.double().numpy() for tensor in tensors), noise
+
+
+def low_rank(n, n_pixels, rank=3):
+    """Rows from about 0 to 255 that vary along a few directions, and a little along all."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((n, rank)) * np.arange(rank, 0, -1)
+    rows = 128 + 6 * factors @ rng.standard_normal((rank, n_pixels))
+    return rows + rng.standard_normal(rows.shape)
+
+
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_the_axes_are_those_of_scikit_learn(n_components):
+    rows = low_rank(300, 40)
+    mean, axes, variances, noise = pca_of(rows, (4, 5, 2), n_components)
+    # The linear path sees channels first.
+    rows = np.moveaxis(rows.reshape(300, 4, 5, 2), -1, 1).reshape(300, 40) / 255
+    pca = PCA(n_components, svd_solver="full").fit(rows)
+    np.testing.assert_allclose(mean, pca.mean_, rtol=1e-5)
+    np.testing.assert_allclose(variances, pca.explained_variance_, rtol=1e-3)
+    assert noise == pytest.approx(pca.noise_variance_, rel=1e-3)
+    # Up to their signs.
+    cosines = pca.components_ @ axes
+    np.testing.assert_allclose(np.abs(cosines), np.eye(n_components), atol=2e-3)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(n_components), atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "n_pixels", "n_components"), [(6, 40, 3), (30, 6, 9), (5, 20, 9)])
+def test_fewer_images_or_pixels_than_components_and_some(n, n_pixels, n_components):
+    rows = low_rank(n, n_pixels)
+    _, axes, variances, noise = pca_of(rows, (1, n_pixels), n_components)
+    eigenvalues = np.linalg.eigvalsh(np.cov(rows.T / 255))[::-1]
+    n_axes = min(n_components, n - 1, n_pixels - 1)
+    expected = max(MIN_NOISE_VARIANCE, eigenvalues[n_axes:].mean())  # of all pixels that are left
+    assert noise == pytest.approx(expected, rel=1e-2)
+    # Those that vary by more than the noise.
+    kept = eigenvalues[:n_axes][eigenvalues[:n_axes] > noise]
+    np.testing.assert_allclose(variances, kept, rtol=1e-2)
+    assert axes.shape == (n_pixels, len(kept))
+
+
+@pytest.mark.parametrize(
+    ("rows", "n_axes"),
+    [
+        (low_rank(1, 20), 0),
+        (low_rank(2, 20), 1),
+        (np.full((7, 20), 255.0), 0),
+        (np.zeros((2, 20)), 0),
+        (np.full((1, 1), 9.0), 0),
+        (np.arange(9.0)[:, None], 0),
+        (np.repeat([[3.0], [250.0]], 20, 1), 1),
+    ],
+    ids=["one", "two", "white", "black", "a pixel", "pixels", "black and white"],
+)
+def test_the_least_that_there_can_be(rows, n_axes):
+    n_pixels = rows.shape[1]
+    mean, axes, variances, noise = pca_of(rows, (1, n_pixels), 4)
+    np.testing.assert_allclose(mean, rows.mean(0) / 255, rtol=1e-5)
+    assert axes.shape == (n_pixels, n_axes)
+    if n_axes:  # the line through both images
+        assert variances == pytest.approx(np.square(rows[1] - rows[0]).sum() / 2 / 255**2, rel=1e-3)
+        line = (rows[1] - rows[0]) / np.linalg.norm(rows[1] - rows[0])
+        np.testing.assert_allclose(np.abs(line @ axes), 1, rtol=1e-5)
+    # A pixel alone varies by noise only.
+    expected = rows.var(ddof=1) / 255**2 if rows.shape == (9, 1) else 0
+    assert noise == pytest.approx(max(MIN_NOISE_VARIANCE, expected), rel=1e-3)
+    module = start(rows, (1, n_pixels), "gaussian", n_components=4)
+    assert all(weight.isfinite().all() for weight in module.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "step"),
+    [("MAX_IMAGES", 100, 3), ("MAX_IMAGES", 250, 1), ("MAX_NUMBERS", 20 * 125, 2)],
+)
+def test_of_many_images_some_are_analysed(monkeypatch, limit, value, step):
+    rows = low_rank(250, 20)
+    monkeypatch.setattr(_start, limit, value)
+    some, expected = pca_of(rows, (4, 5)), pca_of(rows[::step].copy(), (4, 5))
+    for part, other in zip(some, expected, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
+def test_large_pictures_are_few_but_at_least_two(monkeypatch):
+    monkeypatch.setattr(_start, "MAX_NUMBERS", 1)
+    assert pca_of(low_rank(250, 20), (4, 5))[1].shape == (20, 1)
+
+
+def test_large_pictures_are_analysed_in_blocks():
+    rows = np.repeat(low_rank(60, 100), 3, 1)
+    mean, axes, variances, noise = pca_of(rows, (1, 300))
+    expected = pca_of(rows[:, ::3], (1, 100))
+    np.testing.assert_allclose(mean, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(np.abs(axes), np.abs(expected[1]), atol=1e-3)
+    np.testing.assert_allclose(variances, expected[2], rtol=1e-4)
+    assert noise == pytest.approx(expected[3], rel=1e-4)
+
+
+def test_the_axes_come_from_the_seed_alone():
+    rows = low_rank(60, 20)
+    state, torch_state = np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
+    one, again = (pca_of(rows, (4, 5), seed=3) for _ in range(2))
+    for part, other in zip(one, again, strict=True):
+        np.testing.assert_array_equal(part, other)
+    np.testing.assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
+    assert np.random.get_state()[2:] == state[2:]  # noqa: NPY002
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_the_noise_starts_at_the_error_of_the_images_set_aside(scale):
+    rows = low_rank(300, 20)
+    valid = np.clip(128 + scale * (low_rank(500, 20)[300:] - 128), 0, 255)
+    module, image_format = unset((4, 5), "gaussian", 3)
+    train, valid = (ImageDataset(part, image_format) for part in (rows, valid))
+    set_first_weights(module, train, valid, "gaussian", 0)
+    # The mean squared error of a draw: by many draws, from torch.distributions.
+    x = valid[:]
+    with torch.no_grad():
+        mu, logvar = module.encode(x)
+        z = torch.distributions.Normal(mu, torch.exp(logvar / 2)).sample((50,))
+        error = (module.decode(z.flatten(0, 1)).unflatten(0, (50, -1)) - x).square().mean().item()
+    assert noise_variance(module.noise_logvar).item() == pytest.approx(error, rel=0.1)
