@@ -216,12 +216,14 @@ class VAENet(skorch.NeuralNet):
         ``y_pred`` of the result is the posterior of the batch, mu and log sigma^2.
         """
         batch, _ = batch
-        loss, posteriors = 0.0, []
+        loss, error, posteriors = 0.0, 0.0, []
         for part in batch:
-            part_loss, posterior = self._loss(part, len(batch), training=True)
+            part_loss, part_error, posterior = self._loss(part, len(batch), training=True)
             part_loss.backward()
-            loss = loss + part_loss.detach()
+            loss, error = loss + part_loss.detach(), error + part_error
             posteriors.append(posterior)
+        if self.train_split is None:
+            self._follow_noise(error)
         posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
         return {"loss": loss, "y_pred": posterior}
 
@@ -229,13 +231,14 @@ class VAENet(skorch.NeuralNet):
     def validation_step(self, batch, **fit_params):
         batch, _ = batch
         (part,) = batch
-        loss, posterior = self._loss(part, len(batch), training=False)
+        loss, _, posterior = self._loss(part, len(batch), training=False)
         return {"loss": loss, "y_pred": posterior}
 
     def _loss(self, part, n_images, *, training):
         """Sum over a part of beta * KL - log p(x|z), divided by the number of images of the step.
 
-        The losses of the parts of a step so add up to its mean. Also the posterior of the part.
+        The losses of the parts of a step so add up to its mean. Also the squared error, added up
+        and divided in the same way, and the posterior of the part.
         """
         x, output = part["x"], self.infer(part)
         log_likelihood, kl = self.criterion_(output, x, training)
@@ -247,10 +250,8 @@ class VAENet(skorch.NeuralNet):
         sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
-        if training and self.train_split is None:
-            self._follow_noise(error.mean())
         loss = (self.kl_weight_ * kl - log_likelihood).sum() / n_images
-        return loss, [output[1].detach(), output[2].detach()]
+        return loss, error.sum() / n_images, [output[1].detach(), output[2].detach()]
 
     @torch.no_grad()
     def _follow_noise(self, error):

@@ -10,12 +10,14 @@ from torch.distributions import kl_divergence as oracle_kl
 from skvae._elbo import (
     LIKELIHOODS,
     MIN_NOISE_VARIANCE,
+    cautious_noise,
     conditional_log_likelihood,
     elbo_terms,
     kl_divergence,
     log_weights,
     natural_parameter,
     noise_variance,
+    normal_log_density,
 )
 
 NOISE_LOGVAR = torch.tensor(-2.5, dtype=torch.float64)
@@ -186,3 +188,39 @@ def test_sums_in_the_precision_asked_for():
     mu = torch.ones(2, 3)
     terms = elbo_terms("bernoulli", x, logits, mu, mu, dtype=torch.float64)
     assert [term.dtype for term in terms] == [torch.float64] * 2
+
+
+@pytest.mark.parametrize("variance", [1e-6, 0.01, 3.0])
+def test_the_normal_density_is_that_of_torch_and_that_of_a_mean_the_mean(variance, generator):
+    mean, x = randn(6, 20, generator=generator), randn(6, 20, generator=generator)
+    errors, variance = (x - mean).square(), torch.tensor(variance, dtype=torch.float64)
+    expected = Normal(mean, variance.sqrt()).log_prob(x)
+    torch.testing.assert_close(normal_log_density(errors, variance), expected)
+    torch.testing.assert_close(normal_log_density(errors.mean(), variance), expected.mean())
+
+
+@pytest.mark.parametrize("given", [-100.0, -2.0, 0.0, 5.0])
+def test_cautious_noise_is_the_larger_of_two_variances(given, generator):
+    mean, x = randn(6, 1, 3, 4, generator=generator), randn(6, 1, 3, 4, generator=generator)
+    logits = mean.requires_grad_()
+    noise = cautious_noise(torch.tensor(given, dtype=torch.float64), logits, x)
+    assert noise.shape == ()
+    assert not noise.requires_grad
+    error = (x - mean).detach().numpy()
+    assert noise.exp().item() == pytest.approx(max(math.exp(given), (error**2).mean()))
+    if given == -100:
+        # No other variance makes the batch more likely.
+        def total(variance):
+            return Normal(mean, variance**0.5).log_prob(x).sum().item()
+
+        best = noise.exp()
+        assert total(best) > max(total(0.99 * best), total(1.01 * best))
+
+
+def test_an_exact_reconstruction_is_as_noisy_as_the_floor_says():
+    x = torch.full((2, 1, 3, 3), 0.25)
+    noise = cautious_noise(torch.tensor(-math.inf), x, x)
+    assert noise_variance(noise).item() == pytest.approx(MIN_NOISE_VARIANCE)
+    log_p = conditional_log_likelihood("gaussian", x, x, noise_logvar=noise)
+    expected = 9 * Normal(0.0, MIN_NOISE_VARIANCE**0.5).log_prob(torch.tensor(0.0))
+    torch.testing.assert_close(log_p, expected.expand(2))
