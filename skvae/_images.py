@@ -9,8 +9,8 @@ import numpy as np
 from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits
 from ._warnings import warn
 
-# Rows of fewer numbers are not taken for pictures that lost their shape.
-LEAST_PICTURE = 16
+# Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
+MIN_PICTURE_FEATURES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,10 @@ class ImageFormat:
         ``(low, high)`` in the units of X, for all channels or for each; mapped to [0, 1].
 
     as_rows : bool
-        Whether images leave as rows, because they came as rows.
+        Whether images came as rows, so that they are also returned as rows.
 
     bounded : bool, default=True
-        Whether pixels are clipped to the range; else to half its span beyond it.
+        True: pixels are clipped to the range. False: to half its span beyond it.
     """
 
     shape: tuple
@@ -57,7 +57,7 @@ class ImageFormat:
 
     @property
     def low(self):
-        """Of the pixel range: an ndarray of shape (C,) or (1,)."""
+        """Lower end of the pixel range: an ndarray of shape (C,) or (1,)."""
         return np.reshape(self.pixel_range, (-1, 2))[:, 0]
 
     @property
@@ -84,7 +84,7 @@ class ImageFormat:
         images : ndarray of shape (n, C, H, W), float32
             A new, contiguous array.
         """
-        # Small integers and float32 are exact in float32; what is wider is not.
+        # Wider dtypes keep their own precision until they are scaled.
         unit = rows.astype(np.result_type(rows.dtype, np.float32)).reshape(-1, *self.shape)
         low, span = (self._along_channels(part, unit.dtype) for part in (self.low, self.span))
         if low.any():
@@ -113,13 +113,14 @@ class ImageFormat:
         if len(self.shape) == 3 and self.channel_axis == -1:
             images = np.moveaxis(images, 1, -1)
         images = images.reshape(-1, *self.shape)
-        high = np.reshape(self.pixel_range, (-1, 2))[:, 1]
-        low, range_ = (self._along_channels(v, np.float32) for v in (self.low, high - self.low))
+        # Not `span`, which is 1 where the images are constant.
+        extent = np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
+        low, extent = (self._along_channels(part, np.float32) for part in (self.low, extent))
         with np.errstate(over="ignore"):
-            X = images * range_
+            X = images * extent
             if low.any():
                 X += low
-        if not self.bounded:  # a wide range times a mean far outside: as far as float32 goes
+        if not self.bounded:  # a mean far outside a wide range can exceed float32
             np.clip(X, -FLOAT32_MAX, FLOAT32_MAX, out=X)
         shape = (self.n_features,) if self.as_rows else self.shape
         return X.reshape(len(images), *shape)
@@ -140,7 +141,7 @@ class ImageFormat:
 
 
 def flatten_images(X):
-    """Rows of n_features numbers, and the shape of one image where X tells it.
+    """X as rows, and the shape of one image if X has one.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def flatten_images(X):
         X itself, unless X has 3 or 4 dimensions.
 
     shape : tuple of int or None
-        The shape of one image; None for anything but images.
+        The shape of one image, if X has 3 or 4 dimensions.
 
     Raises
     ------
@@ -166,7 +167,7 @@ def flatten_images(X):
         X = np.asarray(X)
     if getattr(X, "ndim", 2) not in (3, 4):
         return X, None
-    if not hasattr(X, "__array__"):  # sparse arrays of 3 dimensions, which are refused later
+    if not hasattr(X, "__array__"):  # a sparse array of 3 dimensions, which is refused later
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
@@ -193,13 +194,13 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
         The constructor's parameter.
 
     channel_axis : {-1, 0}
-        The constructor's parameter; only for the message.
+        The constructor's parameter; used in the message only.
 
     n_features : int
         Numbers in one row.
 
     seen_shape : tuple of int or None
-        Shape of one image in a 3-D or 4-D X.
+        Shape of one image, if X has 3 or 4 dimensions.
 
     Returns
     -------
@@ -208,8 +209,8 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
     Raises
     ------
     ValueError
-        If `image_shape` is not two or three whole numbers above zero (one of them may be -1),
-        does not multiply to `n_features`, or differs from the shape of the images in X.
+        If `image_shape` does not hold two or three whole numbers above zero (one of them may be
+        -1), does not multiply to `n_features`, or differs from the shape of the images in X.
     """
     if image_shape is None:
         if seen_shape is not None:
@@ -225,8 +226,8 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
     ):
         raise ValueError(
             "image_shape must be (H, W), or three numbers with the channels "
-            f"{'first' if channel_axis == 0 else 'last'}; each a whole number above 0, and at "
-            f"most one of them -1 for what is left. Got {image_shape!r}."
+            f"{'first' if channel_axis == 0 else 'last'}. Each must be a whole number above 0, but "
+            f"at most one of them may be -1, which stands for the rest. Got {image_shape!r}."
         )
     known = math.prod(n for n in shape if n != -1)
     shape = tuple(int(n) if n != -1 else n_features // known for n in shape)
@@ -236,30 +237,31 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
             f"{tuple(seen_shape)}. Leave image_shape=None to take it from X."
         )
     if math.prod(shape) != n_features:
+        n_numbers = f"a multiple of {known}" if -1 in image_shape else known
         raise ValueError(
-            f"image_shape={tuple(image_shape)} multiplies to {abs(math.prod(image_shape))} numbers "
-            f"per image, but X has {n_features} features."
+            f"image_shape={tuple(image_shape)} means {n_numbers} numbers per image, but X has "
+            f"{n_features} features."
         )
     return shape
 
 
-def warn_how_read(image_format, *, shape_given):
-    """Warn when images may have been meant to be read in another way.
+def warn_if_ambiguous(image_format, *, shape_given):
+    """Warn when X was perhaps misread.
 
-    Pictures whose channels are first although `channel_axis` says last, or the other way
-    round, and rows of so many numbers that they may be pictures but no square ones.
+    Two cases are doubtful: images whose shape suggests that the channels are at the other axis,
+    and rows that may hold pictures although their length is not a square number.
 
     Parameters
     ----------
     image_format : ImageFormat
 
     shape_given : bool
-        Whether the parameter `image_shape` tells the shape.
+        Whether the user gave the parameter `image_shape`.
 
     Warns
     -----
     UserWarning
-        Says how X was read, and the parameter that reads it otherwise.
+        Saying how X was read, and which parameter changes that.
     """
     channels, height, width = image_format.channels_first_shape
     if len(image_format.shape) == 3:
@@ -272,9 +274,9 @@ def warn_how_read(image_format, *, shape_given):
                 f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "
                 f"{'first' if other_axis == 0 else 'last'}, set channel_axis={other_axis}."
             )
-    elif image_format.as_rows and not shape_given and height == 1 and width >= LEAST_PICTURE:
+    elif image_format.as_rows and not shape_given and height == 1 and width >= MIN_PICTURE_FEATURES:
         warn(
-            f"The rows of X were read as strips of 1 x {width} pixels, as {width} is no square "
-            "number. Give image_shape=(height, width) or image_shape=(height, width, channels) "
-            "if they are pictures; image_shape=(1, -1) if they are signals."
+            f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
+            "square number. If they are pictures, give image_shape=(height, width) or "
+            "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
         )

@@ -1,7 +1,7 @@
-"""The range of the pixels: one for all channels or one for each; given or learned (NumPy only).
+"""The range of the pixels, given or learned, and warnings about values outside it (NumPy only).
 
-A range is ``(low, high)`` in the units of X, which are mapped to 0 and 1; an array of shape
-(C, 2) has one for each channel.
+A range is ``(low, high)`` in the units of X. These two values are mapped to 0 and 1. An array of
+shape (C, 2) holds one range for each channel.
 """
 
 import math
@@ -10,17 +10,17 @@ import numpy as np
 
 from ._warnings import warn
 
-# How far beyond the pixel range, in units of its span, values of held-out images may lie
-# without a warning. Where pixels have no bounds, values further away are moved to there.
+# Values of held-out images may lie this far outside the pixel range without a warning, in units of
+# its span. Families without bounds clip values there.
 MARGIN = 0.5
 
-# Share of the pixel range that images must span, or their units are in doubt.
-LEAST_SPAN = 0.02
+# Images that span a smaller share of the pixel range are probably in other units.
+MIN_SPAN = 0.02
 
-# Percentiles of the values that are the robust range, and about how many values they are taken of.
-ROBUST, N_VALUES = (0.1, 99.9), 2**24
+# Percentiles that bound the robust range, and about how many values they are computed from.
+ROBUST_PERCENTILES, N_PERCENTILE_VALUES = (0.1, 99.9), 2**24
 
-# As a Python float: a number too large for float32 would warn when compared with one of NumPy.
+# A Python float: comparing a number too large for float32 with a NumPy float32 would warn.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -39,24 +39,24 @@ def resolve_pixel_range(pixel_range, channels):
     Returns
     -------
     pixel_range : tuple of float, or ndarray of shape (C, 2)
-        One for each channel if it was so given, or learned from several channels that do not
-        hold uint8 or bool.
+        An array if ranges were given for each channel, or if they were learned from several
+        channels of another dtype than uint8 or bool.
 
     Raises
     ------
     ValueError
-        If a given range does not hold finite numbers in rising order, has another number of
-        channels than the images, or if float32 cannot hold a range.
+        If a given range does not hold two finite numbers in rising order, if the number of
+        channels is wrong, or if float32 cannot hold a range.
 
     Warns
     -----
     UserWarning
-        If percentiles coincide: the full range takes their place.
+        If the percentiles coincide. The full range is then used instead.
     """
     if pixel_range is None or isinstance(pixel_range, str):
-        ranges = _learned(pixel_range, channels)
+        ranges = _learned_range(pixel_range, channels)
     else:
-        ranges = _given(pixel_range, channels.shape[1])
+        ranges = _given_range(pixel_range, channels.shape[1])
     for low, high in np.reshape(ranges, (-1, 2)).tolist():
         if not fits_float32(low, high):
             raise ValueError(
@@ -66,41 +66,43 @@ def resolve_pixel_range(pixel_range, channels):
     return ranges
 
 
-def _learned(mode, channels):
+def _learned_range(mode, channels):
     fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(channels.dtype.str[1:])
     if mode is None and fixed:
         return fixed
-    if fixed or channels.shape[1] == 1:  # colours keep their proportions
-        return _extent(channels, robust=mode is not None)
+    robust = mode is not None
+    if fixed or channels.shape[1] == 1:  # one range for all colours keeps their proportions
+        return _range_of_values(channels, robust=robust)
     each = range(channels.shape[1])
-    return np.array([_extent(channels[:, c], robust=mode is not None, name=c) for c in each])
+    return np.array([_range_of_values(channels[:, c], robust=robust, channel=c) for c in each])
 
 
-def _extent(values, *, robust, name=None):
-    """Smallest and largest value, or percentiles; of the channel `name`, or of all."""
+def _range_of_values(values, *, robust, channel=None):
+    """Smallest and largest value, or the robust percentiles; `channel` is for the warning."""
     full = float(values.min()), float(values.max())
     if not robust:
         return full
     low, high = _percentiles(values)
     if low < high or full[0] == full[1]:
         return low, high
-    where = "" if name is None else f" of channel {name}"
+    where = "" if channel is None else f" of channel {channel}"
+    lower, upper = ROBUST_PERCENTILES
     warn(
-        f"pixel_range='robust': the {ROBUST[0]} and {ROBUST[1]} percentiles of the values{where} "
+        f"pixel_range='robust': the {lower} and {upper} percentiles of the values{where} "
         f"are both {low:g}; the full range ({full[0]:g}, {full[1]:g}) is used instead."
     )
     return full
 
 
 def _percentiles(values):
-    """Percentiles of about `N_VALUES` of the values, from images spread evenly over all."""
-    some = values[:: math.ceil(values.size / N_VALUES)]
-    # Sorted, not interpolated: a percentile is a value that occurs.
-    low, high = np.percentile(some, ROBUST, method="nearest")
+    """The robust percentiles, computed from images spread evenly over all."""
+    sample = values[:: math.ceil(values.size / N_PERCENTILE_VALUES)]
+    # "nearest" does not interpolate: a percentile is a value that occurs.
+    low, high = np.percentile(sample, ROBUST_PERCENTILES, method="nearest")
     return float(low), float(high)
 
 
-def _given(pixel_range, n_channels):
+def _given_range(pixel_range, n_channels):
     try:
         ranges = np.array(pixel_range, dtype=np.float64)
     except (TypeError, ValueError):
@@ -122,7 +124,7 @@ def _given(pixel_range, n_channels):
 
 
 def fits_float32(low, high):
-    """Whether float32 can hold a range of pixels, which may be empty.
+    """Whether float32 can hold a range of pixels, where low may equal high.
 
     Parameters
     ----------
@@ -158,10 +160,10 @@ def dtype_fits(dtype, pixel_range):
 def warn_about_values(channels, pixel_range, *, bounded, robust, training):
     """Warn when the values of X do not fit the pixel range.
 
-    Values outside it are clipped: in training, more than a rounding error is told. Later, only
-    what lies beyond by more than half of the span is: held-out images may leave the range of the
-    training images a little, but values far outside come from other units, such as 0-255 sent to
-    a model fitted on 0-1. In the opposite case, all values lie within a small part of the range.
+    In training, values that are clipped by more than a rounding error give a warning. Later,
+    only values more than half a span outside do: held-out images may leave the range of the
+    training images a little, but values far outside are in other units, such as 0-255 sent to a
+    model fitted on 0-1. Values that all lie within a small part of the range also give a warning.
 
     Parameters
     ----------
@@ -171,47 +173,48 @@ def warn_about_values(channels, pixel_range, *, bounded, robust, training):
     pixel_range : tuple of float, or array of shape (C, 2)
 
     bounded : bool
-        Whether values are clipped to the range; else to half its span beyond it.
+        True: values are clipped to the range. False: to half its span beyond it.
 
     robust : bool
-        Whether the range was learned from percentiles: then those of X are judged, as single
-        values outside are meant to be clipped.
+        Whether the range was learned from percentiles. Then the percentiles of X are compared
+        with it, because single values outside are meant to be clipped.
 
     training : bool
+        Whether X is to be trained on.
 
     Warns
     -----
     UserWarning
-        Naming both ranges, and the channel where each has its own.
+        Naming both ranges, and the channel if each channel has its own range.
     """
-    if dtype_fits(channels.dtype, pixel_range):  # a look at some tells the contrast
+    if dtype_fits(channels.dtype, pixel_range):  # nothing can be outside; some show the contrast
         channels = channels[:: math.ceil(len(channels) / 2_048)]
     ranges = np.reshape(pixel_range, (-1, 2)).tolist()
-    kept = 0.0 if bounded else MARGIN
-    tolerated = max(kept, 1e-3) if training else MARGIN
+    margin = 0.0 if bounded else MARGIN
+    tolerance = max(margin, 1e-3) if training else MARGIN
     spans = []
     for c, (low, high) in enumerate(ranges):
         values = channels if len(ranges) == 1 else channels[:, c]
         span = high - low or 1.0
         least, greatest = float(values.min()), float(values.max())
-        outside = least < low - tolerated * span or greatest > high + tolerated * span
+        outside = least < low - tolerance * span or greatest > high + tolerance * span
         if outside and robust:
             least, greatest = _percentiles(values)
-            outside = least < low - tolerated * span or greatest > high + tolerated * span
+            outside = least < low - tolerance * span or greatest > high + tolerance * span
         where = "" if len(ranges) == 1 else f"In channel {c}, "
         if outside:
             warn(
                 f"{where}X has values from {least:g} to {greatest:g}, outside the pixel range "
-                f"({low:g}, {high:g}) of this model; they are clipped to ({low - kept * span:g}, "
-                f"{high + kept * span:g}). Send X in the units of the training images, or give "
-                "another pixel_range."
+                f"({low:g}, {high:g}) of this model; they are clipped to "
+                f"({low - margin * span:g}, {high + margin * span:g}). Send X in the units of the "
+                "training images, or give another pixel_range."
             )
             return
         spans.append(((greatest - least) / span, least, greatest, low, high))
     share, least, greatest, low, high = max(spans)
-    if 0 < share < LEAST_SPAN:
+    if 0 < share < MIN_SPAN:
         warn(
             f"X has values from {least:g} to {greatest:g}, a small part of the pixel range "
-            f"({low:g}, {high:g}) of this model, which sees hardly any contrast. Send X in the "
+            f"({low:g}, {high:g}) of this model. It sees hardly any contrast. Send X in the "
             "units of the training images, or give another pixel_range."
         )

@@ -1,6 +1,5 @@
-"""What a user gives, checked at the door: images and parameters (NumPy, scikit-learn)."""
+"""Checks of what a user gives: images and parameters (NumPy, scikit-learn)."""
 
-import math
 from dataclasses import replace
 from numbers import Integral
 
@@ -8,30 +7,32 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from . import _images
+from ._batches import ImageDataset
 from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
 from ._pixel_range import resolve_pixel_range, warn_about_values
 
-# Pixels of mean m in [0, 1] vary by at most m (1 - m), where all are 0 or 1. Those that reach
-# this share of it are as good as two-valued.
-TWO_VALUED = 0.75
+# Pixels in [0, 1] with mean m have a variance of at most m (1 - m), which they reach if all are 0
+# or 1. Pixels above this share of it count as two-valued.
+TWO_VALUED_SHARE = 0.75
 
 
 def validate_images(estimator, X, *, training=False, reset=False):
-    """Rows of X in their own dtype.
+    """X as rows of real numbers, in their own dtype.
 
     Parameters
     ----------
     estimator : estimator of skvae
 
     X : array-like
-        Images, as rows or in their layout.
+        Images, as rows or with 3 or 4 dimensions.
 
     training : bool, default=False
-        Whether they are to be trained on.
+        Whether X is to be trained on.
 
     reset : bool, default=False
-        Whether X determines shape and range of the images, which become attributes.
+        Whether X determines the shape and the range of the images. If so, these are set as
+        attributes of the estimator.
 
     Returns
     -------
@@ -40,12 +41,12 @@ def validate_images(estimator, X, *, training=False, reset=False):
     Raises
     ------
     ValueError, TypeError
-        If X does not hold images, or others than those of the fit.
+        If X does not hold images, or images of another shape than the fitted one.
 
     Warns
     -----
     UserWarning
-        If X may be read otherwise, or if its values do not fit the pixel range.
+        If X was perhaps misread, or if its values do not fit the pixel range.
     """
     rows, seen_shape = _images.flatten_images(X)
     if not reset and seen_shape not in (None, estimator.image_shape_):
@@ -53,7 +54,7 @@ def validate_images(estimator, X, *, training=False, reset=False):
             f"X holds images of shape {seen_shape}, but {type(estimator).__name__} was fitted "
             f"on images of shape {estimator.image_shape_}."
         )
-    # "numeric" keeps every numeric dtype: pixels become float32 in their batch.
+    # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
     rows = validate_data(estimator, rows, dtype="numeric", reset=reset)
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
@@ -66,7 +67,7 @@ def validate_images(estimator, X, *, training=False, reset=False):
         image_format = _images.ImageFormat(
             estimator.image_shape_, estimator.channel_axis_, (0.0, 1.0), estimator._as_rows
         )
-        _images.warn_how_read(image_format, shape_given=estimator.image_shape is not None)
+        _images.warn_if_ambiguous(image_format, shape_given=estimator.image_shape is not None)
         estimator.pixel_range_ = resolve_pixel_range(
             estimator.pixel_range, image_format.channels(rows)
         )
@@ -85,18 +86,18 @@ def validate_images(estimator, X, *, training=False, reset=False):
 
 
 def _resolve_likelihood(estimator, rows, image_format):
-    """The family of the pixels: as asked for, or by the contrast of (at most 2,048) images."""
+    """The family of the pixels: the parameter, or a choice by the contrast of a subsample."""
     if estimator.likelihood != "auto":
         return str(estimator.likelihood)
     if estimator.binarize:
         return "bernoulli"
-    sample = rows[:: math.ceil(len(rows) / 2_048)]
+    sample = ImageDataset(rows, image_format).subsample()
     moments = np.zeros(2)
-    for start in range(0, len(sample), 128):
-        x = image_format.to_unit(sample[start : start + 128])
+    for part in sample.passes():
+        x = sample[part].numpy()
         moments += x.sum(dtype=np.float64), np.square(x).sum(dtype=np.float64)
-    mean, mean_square = moments / sample.size
-    two_valued = mean_square - mean**2 > TWO_VALUED * mean * (1 - mean)
+    mean, mean_square = moments / (len(sample) * image_format.n_features)
+    two_valued = mean_square - mean**2 > TWO_VALUED_SHARE * mean * (1 - mean)
     return "bernoulli" if two_valued else "gaussian"
 
 
@@ -121,7 +122,7 @@ def image_format_of(estimator):
 
 
 def check_parameters(estimator):
-    """Refuse parameters that do not go together.
+    """Refuse parameters that contradict each other.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def check_parameters(estimator):
     Raises
     ------
     ValueError
-        If pixels are to be binarised under a family of other pixels.
+        If `binarize` is combined with another likelihood than Bernoulli.
     """
     if estimator.binarize and estimator.likelihood not in ("auto", "bernoulli"):
         raise ValueError(
@@ -140,7 +141,7 @@ def check_parameters(estimator):
 
 
 def resolve_architecture(estimator):
-    """Sizes of the network for the images and the parameters.
+    """Sizes of the network, by the images and the parameters.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def resolve_architecture(estimator):
 
 
 def check_same_model(estimator, architecture):
-    """Refuse to go on with a network of other sizes or another family.
+    """Refuse to continue the training of a network of other sizes or another family.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def check_same_model(estimator, architecture):
         Fitted.
 
     architecture : dict
-        What its parameters ask for now.
+        What the parameters ask for now.
 
     Raises
     ------
@@ -191,13 +192,12 @@ def check_same_model(estimator, architecture):
     """
     fitted = {**estimator._architecture, "likelihood": estimator.likelihood_}
     likelihood = str(estimator.likelihood)
-    asked = {
-        **architecture,
-        "likelihood": estimator.likelihood_ if likelihood == "auto" else likelihood,
-    }
+    if likelihood == "auto":
+        likelihood = "bernoulli" if estimator.binarize else estimator.likelihood_
+    asked = {**architecture, "likelihood": likelihood}
     if asked != fitted:
         raise ValueError(
-            f"The network was fitted as {fitted}, and training goes on from it; its "
-            f"parameters now ask for {asked}. Set them back, or call fit with "
-            "warm_start=False."
+            f"The network was fitted as {fitted}, but the parameters now ask for {asked}. "
+            "Training continues from the fitted network: set the parameters back, or call fit "
+            "with warm_start=False."
         )

@@ -103,11 +103,11 @@ def test_resolve_shape(image_shape, n_features, seen, expected):
 @pytest.mark.parametrize(
     ("image_shape", "n_features", "seen", "match"),
     [
-        ((5, 5), 24, None, r"image_shape=\(5, 5\) multiplies to 25 .* X has 24 features"),
-        ((5, -1), 24, None, r"image_shape=\(5, -1\) multiplies to 5 .* X has 24 features"),
+        ((5, 5), 24, None, r"image_shape=\(5, 5\) means 25 numbers .* X has 24 features"),
+        ((5, -1), 24, None, r"\(5, -1\) means a multiple of 5 numbers .* X has 24 features"),
         ((5,), 5, None, r"image_shape must be \(H, W\).*channels last.* Got \(5,\)"),
         ((0, 5), 5, None, "whole number above 0"),
-        ((-1, -1), 5, None, "at most one of them -1"),
+        ((-1, -1), 5, None, "at most one of them may be -1"),
         ((2.0, 3), 6, None, "whole number above 0"),
         (("a", 3), 6, None, "whole number above 0"),
         ((3, 4), 12, (4, 3), r"\(3, 4\) differs from the shape of the images in X, \(4, 3\)"),

@@ -43,8 +43,8 @@ def noise(*shape):
         (
             (4, 3 * 8 * 8),
             {},
-            r"strips of 1 x 192 pixels.*192 is no square.*image_shape=\(height, width, channels\)"
-            r".*image_shape=\(1, -1\) if they are signals",
+            r"strips of 1 x 192 pixels.*192 is not a square number.*pictures, give .*\(height, "
+            r"width, channels\)\. If they are signals, give image_shape=\(1, -1\)",
         ),
         ((4, 17), {}, r"strips of 1 x 17 pixels"),
     ],
@@ -186,7 +186,7 @@ def test_bad_images(X, error, match):
 @pytest.mark.parametrize(
     ("params", "match"),
     [
-        ({"image_shape": (5, 5)}, r"image_shape=\(5, 5\) multiplies to 25 .* has 64 features"),
+        ({"image_shape": (5, 5)}, r"image_shape=\(5, 5\) means 25 numbers .* has 64 features"),
         ({"image_shape": (4, 16)}, r"\(4, 16\) differs from the shape .* \(8, 8\)"),
         ({"image_shape": (8,)}, "image_shape must be"),
         ({"pixel_range": (1, 0)}, "pixel_range must be two finite numbers"),
@@ -270,6 +270,16 @@ def test_training_goes_on_with_the_same_model_only(digits, change, method):
     with pytest.raises(ValueError, match=match):
         getattr(vae, method)(digits[0][:40])
     assert_array_equal(vae.transform(digits[0]), before)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_family_chosen_by_contrast_is_not_binarised_later(digits, method):
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": "auto"}, warm_start=True)
+    vae.fit(digits[0][:40])
+    assert vae.likelihood_ == "gaussian"
+    vae.set_params(binarize=True)
+    with pytest.raises(ValueError, match=r"now ask for .*'likelihood': 'bernoulli'"):
+        getattr(vae, method)(digits[0][:40])
 
 
 def test_the_format_follows_the_fitted_attributes(digits):
