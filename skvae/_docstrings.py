@@ -7,13 +7,13 @@ import re
 def with_sections_of(source):
     """A class decorator that fills ``{Parameters}`` and ``{Attributes}`` into the docstring.
 
-    Each name in braces stands alone in its line; the section of that name of the docstring of
-    `source` takes its place, without the heading.
+    Each name in braces stands alone on a line. It is replaced by the section of that name in the
+    docstring of `source`, without the heading.
 
     Parameters
     ----------
     source : type
-        Has the sections.
+        The class whose docstring has the sections.
 
     Returns
     -------
@@ -22,7 +22,7 @@ def with_sections_of(source):
 
     def decorator(cls):
         def section(match):
-            # A heading, its underline, and all until the next heading or the end.
+            # A heading, its underline, and everything up to the next heading or the end.
             pattern = rf"^{match[1]}\n-+\n(.*?)(?=\n\n[^\n]+\n---|\Z)"
             return re.search(pattern, inspect.getdoc(source), re.DOTALL | re.MULTILINE)[1].strip()
 

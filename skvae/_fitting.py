@@ -25,19 +25,19 @@ from ._validation import (
 )
 from ._warnings import warn
 
-# `partial_fit` after a `fit`, which ended at a low rate, trains at this share of the peak rate.
+# Share of the peak rate at which `partial_fit` trains after a `fit`, which ended at a low rate.
 ANNEALED_RATE = 0.1
 
-# early_stopping="auto" watches a training on fewer images than MANY_IMAGES, for so many do not
-# overfit, and one on at least FEW_IMAGES.
-FEW_IMAGES, MANY_IMAGES, MOST_VALID = 20, 10_000, 2_048
+# Bounds of early_stopping="auto": too few images to set any aside, so many that they do not
+# overfit, and the most to set aside.
+AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 10_000, 2_048
 
-# Weight decay of the normal family, times the number of images.
+# Weight decay of the Gaussian family, times the number of images.
 WEIGHT_DECAY = 1_000.0
 
 
-class Job(NamedTuple):
-    """What a fit decides before it trains.
+class PreparedFit(NamedTuple):
+    """The checked input of a fit.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Job(NamedTuple):
     device : str
 
     continuing : bool
-        Whether training goes on from the weights of an earlier fit.
+        Whether training continues from the weights of an earlier fit.
     """
 
     rows: np.ndarray
@@ -64,47 +64,48 @@ def fit(estimator, X):
     Parameters
     ----------
     estimator : estimator of skvae
-        As it was before, if an exception passes.
+        After an exception, it is as it was before.
 
     X : array-like
         Images.
     """
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
-        job = _prepare(estimator, X, continuing)
-        n_valid = _n_valid(estimator, len(job.rows))
-        checkpoint, progress = _open_checkpoint(estimator, job, n_valid)
-        dataset, valid = _split(estimator, job.rows, n_valid)
+        prepared = _prepare(estimator, X, continuing)
+        n_valid = _n_valid(estimator, len(prepared.rows))
+        checkpoint, progress = _open_checkpoint(estimator, prepared, n_valid)
+        dataset, valid = _split(estimator, prepared.rows, n_valid)
         settings = settings_of(
             estimator,
-            job.device,
+            prepared.device,
             n_epochs=_n_epochs(estimator, len(dataset)),
             first_epoch=n_epochs_of(estimator._history) if continuing else 0,
             weight_decay=_weight_decay(estimator, len(dataset)),
         )
         net, interrupted = _training.train(
-            _module(estimator, job, dataset, valid),
+            _module(estimator, prepared, dataset, valid),
             dataset,
             settings,
             valid=valid,
             progress=progress,
             save_progress=None if checkpoint is None else checkpoint.write,
         )
-        rows = finished_epochs(net)
+        epochs = finished_epochs(net)
         estimator._history = {k: list(v) for k, v in estimator._history.items()}
-        extend(estimator._history, rows)
+        extend(estimator._history, epochs)
         moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
-        if not np.isfinite(moments).all():  # of weights too large, which the last step may make
+        if not np.isfinite(moments).all():  # the last step can make the weights too large
             raise ValueError(f"The latent variables became NaN or infinite. {_training.ADVICE}")
         order = np.argsort(-moments[0], kind="stable")
         _training.reorder_net(net, order)
-        _record(estimator, job, net, moments[:, order], annealed=True)
+        _record(estimator, prepared, net, moments[:, order], annealed=True)
         if checkpoint is not None and not interrupted:
             checkpoint.write(None)
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
     else:
-        for message in _convergence_warnings(estimator, len(job.rows), len(rows), settings):
+        n_epochs = len(epochs)
+        for message in _convergence_warnings(estimator, len(prepared.rows), n_epochs, settings):
             warn(message)
 
 
@@ -114,19 +115,19 @@ def partial_fit(estimator, X):
     Parameters
     ----------
     estimator : estimator of skvae
-        As it was before, if an exception passes.
+        After an exception, it is as it was before.
 
     X : array-like
         Images.
     """
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = hasattr(estimator, "net_")
-        job = _prepare(estimator, X, continuing)
-        dataset = ImageDataset(job.rows, image_format_of(estimator))
+        prepared = _prepare(estimator, X, continuing)
+        dataset = ImageDataset(prepared.rows, image_format_of(estimator))
         annealed = continuing and estimator._annealed
         settings = settings_of(
             estimator,
-            job.device,
+            prepared.device,
             n_epochs=1,
             first_epoch=n_epochs_of(estimator._history),
             rate=ANNEALED_RATE if annealed else 1.0,
@@ -134,14 +135,14 @@ def partial_fit(estimator, X):
         if continuing:
             net, moments = estimator.net_, estimator._component_moments
         else:
-            module = _module(estimator, job, dataset, None)
+            module = _module(estimator, prepared, dataset, None)
             net = _training.build_net(module, settings, settings.callbacks)
             moments = None
         net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)
         if moments is None:  # interrupted before the first batch
             moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
-        _record(estimator, job, net, moments, annealed=annealed)
-        # In place, so that its cost does not grow: nothing can fail any more.
+        _record(estimator, prepared, net, moments, annealed=annealed)
+        # In place, so that the cost of a call does not grow. Last, so that nothing fails after it.
         extend(estimator._history, finished_epochs(net))
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
@@ -151,28 +152,31 @@ def _prepare(estimator, X, continuing):
     """Check the input; set the attributes that the first fit determines."""
     check_parameters(estimator)
     rows = validate_images(estimator, X, training=True, reset=not continuing)
-    job = Job(rows, resolve_architecture(estimator), resolve_device(estimator.device), continuing)
+    prepared = PreparedFit(
+        rows, resolve_architecture(estimator), resolve_device(estimator.device), continuing
+    )
     if continuing:
-        check_same_model(estimator, job.architecture)
+        check_same_model(estimator, prepared.architecture)
     else:
         estimator._seed = int(check_random_state(estimator.random_state).randint(2**31))
         estimator._history = {}
-    return job
+    return prepared
 
 
 def _n_valid(estimator, n_images):
-    """How many images are set aside to validate on."""
-    asked = estimator.early_stopping
+    """Number of images to set aside for validation."""
     n_valid = math.ceil(n_images * estimator.validation_fraction)
-    if asked == "auto":
-        of_use = n_images < MANY_IMAGES or LIKELIHOODS[estimator.likelihood_].linear
-        return min(n_valid, MOST_VALID) if of_use and n_images >= FEW_IMAGES else 0
-    if asked and n_valid >= n_images:
+    if estimator.early_stopping == "auto":
+        useful = n_images < AUTO_MANY or LIKELIHOODS[estimator.likelihood_].linear
+        n_valid = min(n_valid, AUTO_MAX_VALID) if useful and n_images >= AUTO_FEW else 0
+    elif not estimator.early_stopping:
+        n_valid = 0
+    if n_valid >= n_images:
         raise ValueError(
-            f"early_stopping=True sets {n_valid} of n_samples={n_images} images aside, which "
-            "leaves none to train on. Send more images, or lower validation_fraction."
+            f"Early stopping sets {n_valid} of n_samples={n_images} images aside, which leaves "
+            "none to train on. Send more images, or lower validation_fraction."
         )
-    return n_valid if asked else 0
+    return n_valid
 
 
 def _split(estimator, rows, n_valid):
@@ -187,7 +191,7 @@ def _split(estimator, rows, n_valid):
 
 
 def _as_trained(estimator, dataset):
-    """The images as the network is trained on them, for statistics and validation."""
+    """The images as the network sees them in training: binarised if `binarize` says so."""
     return dataset.binarized(estimator._seed) if estimator.binarize else dataset
 
 
@@ -198,32 +202,32 @@ def _n_epochs(estimator, n_images):
 
 
 def _weight_decay(estimator, n_images):
-    """Pull of the weights towards 0: the weaker, the more images there are to learn from."""
+    """Rate at which the weights decay towards 0: lower if there are more images."""
     if not LIKELIHOODS[estimator.likelihood_].linear:
         return 0.0
     return min(1.0, WEIGHT_DECAY / n_images)
 
 
-def _open_checkpoint(estimator, job, n_valid):
-    """The file to note progress in, and the progress to go on from; or None for either."""
+def _open_checkpoint(estimator, prepared, n_valid):
+    """The checkpoint file, and the progress in it to continue from; each may be None."""
     if estimator.checkpoint is None:
         return None, None
-    if job.continuing:
+    if prepared.continuing:
         raise ValueError(
-            "A checkpoint holds a whole fit: with warm_start=True a second fit cannot use "
-            "it. Set checkpoint=None or warm_start=False."
+            "A checkpoint holds a whole fit, so a second fit with warm_start=True cannot use "
+            "one. Set checkpoint=None or warm_start=False."
         )
     plan = training_plan(
         estimator.get_params(deep=False),
-        job.rows,
+        prepared.rows,
         n_valid,
-        job.architecture,
+        prepared.architecture,
         estimator.likelihood_,
         estimator._seed,
-        job.device,
+        prepared.device,
     )
     checkpoint = CheckpointFile(estimator.checkpoint, plan)
-    # With random_state=None, the seed of the file is as good as the one just drawn.
+    # With random_state=None any seed is right, also that of the file.
     progress = checkpoint.read(any_seed=estimator.random_state is None)
     estimator._seed = checkpoint.plan["seed"]
     return checkpoint, progress
@@ -235,7 +239,7 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
     Parameters
     ----------
     estimator : estimator of skvae
-        With the attributes that the first fit determines.
+        After `_prepare`, or fitted.
 
     device : str
 
@@ -271,48 +275,48 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
     )
 
 
-def _module(estimator, job, dataset, valid):
-    """The network with the weights to begin with."""
+def _module(estimator, prepared, dataset, valid):
+    """The network with its first weights."""
     likelihood = estimator.likelihood_
-    module = _inference.build_module(job.architecture, likelihood, job.device)
-    if job.continuing:
+    module = _inference.build_module(prepared.architecture, likelihood, prepared.device)
+    if prepared.continuing:
         set_weights(module, as_arrays(estimator.module_.state_dict()))
     else:
         _start.set_first_weights(module, dataset, valid, likelihood, estimator._seed)
     return module
 
 
-def _record(estimator, job, net, moments, *, annealed):
-    """Set what every estimator of skvae has after a fit."""
+def _record(estimator, prepared, net, moments, *, annealed):
+    """Set the attributes that every estimator of skvae has after a fit."""
     estimator.net_ = net
-    estimator.device_ = job.device
-    estimator._architecture = job.architecture
+    estimator.device_ = prepared.device
+    estimator._architecture = prepared.architecture
     estimator._binarize = bool(estimator.binarize)
     estimator._annealed = annealed
     estimator._component_moments = moments
 
 
-def _convergence_warnings(estimator, n_images, n_run, settings):
-    """What a user should know of a training that ended by itself."""
-    if n_run < settings.beta_warmup * settings.n_epochs:
+def _convergence_warnings(estimator, n_images, n_epochs, settings):
+    """Messages about a training of `n_epochs` epochs that Ctrl-C did not end."""
+    if n_epochs < settings.beta_warmup * settings.n_epochs:
         yield (
-            f"Training ended after {n_run} of {settings.n_epochs} epochs, within the warm-up of "
-            f"the KL term (beta_warmup={settings.beta_warmup}). Lower beta_warmup, or raise "
+            f"Training ended after {n_epochs} of {settings.n_epochs} epochs, within the warm-up "
+            f"of the KL term (beta_warmup={settings.beta_warmup}). Lower beta_warmup, or raise "
             "n_iter_no_change."
         )
     images_differ = n_images > 1 and np.diff(estimator.pixel_range_).max() > 0
     n_active, n_components = estimator.n_active_components_, estimator.n_components_
     if images_differ and 2 * n_active < n_components:
         yield (
-            f"Only {n_active} of {n_components} components are active; "
-            "an idle one tells nothing about an image. Try fewer components, a smaller beta, "
-            "or a warm-up such as beta_warmup=0.3; after a short training, a longer one."
+            f"Only {n_active} of {n_components} components are active. The others tell nothing "
+            "about an image. Try fewer components, a smaller beta, a warm-up such as "
+            "beta_warmup=0.3, or a longer training."
         )
 
 
 @contextmanager
 def _unchanged_on_error(estimator):
-    """Put the attributes of the estimator back when an exception passes."""
+    """Restore the attributes of the estimator after an exception."""
     attributes = vars(estimator).copy()
     try:
         yield
@@ -324,11 +328,11 @@ def _unchanged_on_error(estimator):
 
 @contextmanager
 def _advice_on_memory():
-    """Say what to lower when torch runs out of memory."""
+    """Turn torch's errors of memory into a MemoryError that says what to lower."""
     try:
         yield
     except RuntimeError as error:
-        # torch.OutOfMemoryError on a GPU, a plain RuntimeError of the allocator on the CPU.
+        # torch.OutOfMemoryError on a GPU; on the CPU, a plain RuntimeError of the allocator.
         if "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
         raise MemoryError(

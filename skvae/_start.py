@@ -10,15 +10,15 @@ from ._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, natural_parameter
 from ._inference import squared_error
 from ._network import draw_weights, start_at_linear, start_at_logits
 
-# Most images, and most numbers, that principal components are computed of.
+# Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
 
 def set_first_weights(module, dataset, valid, likelihood, seed):
     """Set the weights of a network before its training.
 
-    The layers are drawn from the seed. A family whose mean is linear in the logits starts at
-    probabilistic PCA; the others at the mean pixel of each channel.
+    The layers are drawn from the seed. The Gaussian family starts at probabilistic PCA. The
+    other families start at the mean pixel of each channel.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
         The images to train on.
 
     valid : ImageDataset or None
-        Images set aside, by which the variance of the noise is measured; None: the others.
+        Images set aside, on which the noise variance is measured. None: measured on `dataset`.
 
     likelihood : str
 
@@ -40,13 +40,13 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
         error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
         module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
     else:
-        # Within bounds: a channel that is always dark or light would give an infinite bias.
+        # Clamped: a channel that is always dark or light would give an infinite bias.
         mean = channel_means(dataset).clamp(1e-3, 1 - 1e-3)
         start_at_logits(module, natural_parameter(likelihood, mean))
 
 
 def channel_means(dataset):
-    """Mean pixel of each channel of (at most 2,048 of) the images.
+    """Mean pixel of each channel, over at most 2,048 of the images.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def channel_means(dataset):
 def probabilistic_pca(module, dataset, seed):
     """The maximum-likelihood solution of probabilistic PCA; Tipping & Bishop (1999).
 
-    Of at most 10,000 images, and fewer if they are large, by randomised linear algebra.
+    Computed by randomised PCA of at most 10,000 images, or fewer if they are large.
 
     Parameters
     ----------
     module : ConvVAE
-        Whose linear path sees the pictures, perhaps averaged over blocks.
+        Its linear path gives the resolution: large pictures are averaged over blocks.
 
     dataset : ImageDataset
 
@@ -79,24 +79,25 @@ def probabilistic_pca(module, dataset, seed):
     mean : tensor of shape (D,)
 
     axes : tensor of shape (D, q)
-        Those along which the images vary more than by noise: q <= K.
+        Orthonormal. Those along which the images vary by more than the noise: q <= K.
 
     variances : tensor of shape (q,)
+        Of the images along each axis.
 
     noise_variance : float
         Mean variance along all other axes.
     """
-    from sklearn.decomposition import PCA  # brings much that a plain import does not need
+    from sklearn.decomposition import PCA  # here, because its import is slow
 
     n_numbers = math.prod(module.linear.coarse_shape)
-    most = max(2, min(MAX_IMAGES, MAX_NUMBERS // n_numbers))
-    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
+    max_images = max(2, min(MAX_IMAGES, MAX_NUMBERS // n_numbers))
+    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / max_images)))
     rows = np.concatenate([module.linear.coarse(sample[part]).numpy() for part in sample.passes()])
     n_axes = min(module.n_components, len(rows) - 1, n_numbers - 1)
     total = float(rows.var(0, dtype=np.float64).sum()) * len(rows) / max(1, len(rows) - 1)
     mean, axes, variances = rows.mean(0), np.zeros((0, n_numbers)), np.zeros(0)
     if n_axes > 0 and total > 0:
-        # QR: LU factorization is not there where scikit-learn dispatches to array API.
+        # QR: with array API dispatch, scikit-learn has no LU factorisation.
         pca = PCA(
             n_axes, svd_solver="randomized", power_iteration_normalizer="QR", random_state=seed
         ).fit(rows)

@@ -1,24 +1,24 @@
-"""Warnings that point at the line of the user who called the library (standard library only)."""
+"""Warnings that point at the user's line, not into the library (standard library only)."""
 
 import sys
 import warnings
 
-# Packages between a user's line and the line that warns: this library, those that call it on a
-# user's behalf, and what they use of Python.
-CALLERS = {"skvae", "sklearn", "skorch", "joblib", "contextlib", "copy", "pickle"}
+# Packages whose lines are never the user's: this library, those that call it on a user's behalf,
+# and the parts of Python that they use.
+SKIPPED_PACKAGES = {"skvae", "sklearn", "skorch", "joblib", "contextlib", "copy", "pickle"}
 
 
 def warn(message, category=UserWarning):
-    """Warn at the innermost line that belongs to none of `CALLERS`.
+    """Warn at the innermost line outside `SKIPPED_PACKAGES`.
 
     Parameters
     ----------
     message : str or Warning
 
     category : type, default=UserWarning
-        Of the warning, where `message` is a str.
+        Of the warning, if `message` is a str.
     """
     frame, stacklevel = sys._getframe(), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in CALLERS:
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in SKIPPED_PACKAGES:
         frame, stacklevel = frame.f_back, stacklevel + 1
     warnings.warn(message, category, stacklevel=stacklevel)

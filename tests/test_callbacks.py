@@ -277,8 +277,10 @@ def test_the_best_weights_are_restored_after_the_whole_budget_too(digits):
 def test_early_stopping_sets_images_aside(digits):
     vae = fit(digits[0], early_stopping=True, validation_fraction=0.25)
     assert len(valid_images(vae, digits[0])) == 100
-    with pytest.raises(ValueError, match="early_stopping=True sets 1 of n_samples=1 images aside"):
+    with pytest.raises(ValueError, match="Early stopping sets 1 of n_samples=1 images aside"):
         fit(digits[0][:1], early_stopping=True)
+    with pytest.raises(ValueError, match="sets 20 of n_samples=20 images aside"):
+        fit(digits[0][:20], early_stopping="auto", validation_fraction=0.99)
 
 
 def test_an_end_within_the_warm_up_warns(digits):
