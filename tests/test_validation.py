@@ -1,5 +1,6 @@
 """What comes in is checked: how X is read, its values, and parameters that go together."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ import scipy.sparse as sp
 from conftest import SMALL
 from numpy.testing import assert_array_equal
 
+import skvae
 from skvae import ConvVAETransformer
 from skvae._validation import image_format_of, validate_images
 
@@ -290,3 +292,100 @@ def test_the_format_follows_the_fitted_attributes(digits):
     assert image_format.channel_axis == -1
     assert image_format.as_rows
     assert not image_format.bounded
+
+
+# Which family "auto" is
+
+
+AUTO = {**QUICK, "likelihood": "auto"}
+
+
+def strokes(n=40):
+    """Pictures like MNIST: mostly black, thick white lines, grey rims."""
+    images = np.zeros((n, 28, 28))
+    places = np.random.default_rng(0).integers(3, 22, (n, 2))
+    for image, (row, column) in zip(images, places, strict=True):
+        image[row : row + 4, 4:24] = image[4:24, column : column + 4] = 1.0
+        image[row - 1, 4:24] = image[4:24, column - 1] = 0.5
+    return images
+
+
+def mixed(share):
+    """Pixels of which a share is grey, and half of the others white."""
+    x = np.repeat([0.5, 0.0, 1.0], [round(1_000 * share), *[round(500 * (1 - share))] * 2])
+    return np.random.default_rng(0).permutation(x).reshape(10, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("X", "params", "expected"),
+    [
+        (noise(30, 8, 8) > 0.7, {}, "bernoulli"),
+        ((noise(30, 8, 8) > 0.02).astype(np.uint8) * 255, {}, "bernoulli"),
+        ((noise(30, 8, 8) > 0.5) * 3.0 - 7, {}, "bernoulli"),
+        (strokes(), {}, "bernoulli"),
+        ((255 * strokes()).astype(np.uint8), {}, "bernoulli"),
+        (noise(30, 8, 8), {}, "gaussian"),
+        (noise(30, 8, 8), {"binarize": True}, "bernoulli"),
+        (noise(30, 8, 8, 3) * [1, 10, 100], {}, "gaussian"),
+        ((noise(30, 8, 8, 3) > 0.5) * [1.0, 10, 100], {}, "bernoulli"),
+        (np.zeros((5, 4, 4)), {}, "gaussian"),
+        (np.full((5, 4, 4), 255, np.uint8), {}, "gaussian"),
+        (np.full((5, 4, 4), 0.5), {"pixel_range": (0, 1)}, "gaussian"),
+        (noise(1, 8, 8), {}, "gaussian"),
+        (noise(4, 1, 1), {}, "gaussian"),
+        (mixed(0.24), {}, "bernoulli"),
+        (mixed(0.26), {}, "gaussian"),
+        # The range counts: the same pixels are far from its ends.
+        (noise(30, 8, 8) > 0.7, {"pixel_range": (-1, 2)}, "gaussian"),
+    ],
+)
+def test_the_family_follows_the_contrast(X, params, expected):
+    vae = ConvVAETransformer(**AUTO, **params)
+    assert not hasattr(vae, "likelihood_")
+    rows = validate_images(vae, X, training=True, reset=True)
+    assert vae.likelihood_ == expected
+    assert vae.likelihood == "auto"
+    if not vae.binarize:
+        x = image_format_of(vae).to_unit(rows).astype(np.float64)
+        two_valued = x.var() > 0.75 * x.mean() * (1 - x.mean())
+        assert expected == ("bernoulli" if two_valued else "gaussian")
+
+
+def test_of_many_images_some_tell_the_family():
+    # Every second one is looked at: those of two values.
+    X = noise(4_000, 2, 2)
+    X[::2] = X[::2] > 0.5
+    vae = ConvVAETransformer(**AUTO)
+    validate_images(vae, X, training=True, reset=True)
+    assert vae.likelihood_ == "bernoulli"
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
+def test_a_family_that_is_asked_for(digits, likelihood):
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": likelihood}).fit(digits[0][:40])
+    assert vae.likelihood_ == likelihood
+    assert hasattr(vae, "noise_variance_") == (likelihood == "gaussian")
+
+
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_auto_stays_what_it_was_at_first(digits, tmp_path, first):
+    grey = digits[0][:60] / 16
+    binary = (grey > 0.5).astype(float)
+    for X, other, expected in ((grey, binary, "gaussian"), (binary, grey, "bernoulli")):
+        vae = getattr(ConvVAETransformer(**AUTO, warm_start=True), first)(X)
+        assert vae.likelihood_ == expected
+        assert vae.partial_fit(other).likelihood_ == expected
+        assert vae.fit(other).likelihood_ == expected
+        vae.save(tmp_path / "model")
+        for copied in (skvae.load(tmp_path / "model"), pickle.loads(pickle.dumps(vae))):
+            assert (copied.likelihood, copied.likelihood_) == ("auto", expected)
+            assert_array_equal(copied.score_samples(X), vae.score_samples(X))
+            assert copied.partial_fit(other).likelihood_ == expected
+        # The same by its name; another is refused.
+        vae.set_params(likelihood=expected).partial_fit(other)
+        vae.set_params(likelihood="continuous_bernoulli")
+        with pytest.raises(ValueError, match=rf"{expected}.*ask for.*'continuous_bernoulli'"):
+            vae.partial_fit(other)
+        # A new fit looks at its own images.
+        vae.set_params(likelihood="auto", warm_start=False)
+        assert vae.fit(other).likelihood_ != expected
