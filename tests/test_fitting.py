@@ -1,6 +1,7 @@
 """How a fit goes: what it leaves behind, faults, going on, `partial_fit`, and seeds."""
 
 import gc
+import math
 import pickle
 import warnings
 import weakref
@@ -13,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, _inference, _training
+from skvae import ConvVAETransformer, _fitting, _inference, _training
 from skvae._callbacks import WINDOW
 
 
@@ -475,3 +476,117 @@ def test_samples_go_by_numpys_global_generator_or_touch_it_not(small):
     assert_array_equal(small.sample(3, random_state=7), small.inverse_transform(z))
     for now, then in zip(np.random.get_state(), state, strict=True):  # noqa: NPY002
         assert_array_equal(now, then)
+
+
+# Images set aside
+
+FAMILIES = ["bernoulli", "continuous_bernoulli", "gaussian"]
+
+
+def n_valid(n_images, likelihood, **params):
+    """How many images a fit would set aside."""
+    vae = ConvVAETransformer(**params)
+    vae.likelihood_ = likelihood
+    return _fitting._n_valid(vae, n_images)
+
+
+@pytest.mark.parametrize("likelihood", FAMILIES)
+@pytest.mark.parametrize(
+    ("n_images", "expected"),
+    [(1, 0), (19, 0), (20, 2), (200, 20), (201, 21), (9_999, 1_000), (10_000, 0), (60_000, 0)],
+)
+def test_whom_auto_sets_aside(likelihood, n_images, expected):
+    if likelihood == "gaussian" and n_images >= 10_000:
+        expected = min(2_048, n_images // 10)
+    assert n_valid(n_images, likelihood) == expected
+    assert n_valid(n_images, likelihood, early_stopping="auto") == expected
+    assert n_valid(n_images, likelihood, early_stopping=False) == 0
+    if n_images > 1:
+        asked = n_valid(n_images, likelihood, early_stopping=True)
+        assert asked == math.ceil(n_images / 10)  # however many
+
+
+def test_auto_goes_by_the_share_too():
+    assert n_valid(100, "gaussian", validation_fraction=0.25) == 25
+    assert n_valid(9_000, "gaussian", validation_fraction=0.5) == 2_048
+    for early_stopping in ("auto", True):
+        params = {"validation_fraction": 0.99, "early_stopping": early_stopping}
+        assert n_valid(200, "bernoulli", **params) == 198
+        with pytest.raises(ValueError, match="n_samples=20 images aside"):
+            n_valid(20, "bernoulli", **params)
+
+
+class Counts(Callback):
+    """Count the images of an epoch that train, and those set aside."""
+
+    def initialize(self):
+        self.seen = {}
+        return self
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        self.seen[training] = self.seen.get(training, 0) + len(batch[0])
+
+
+@pytest.mark.parametrize("likelihood", FAMILIES)
+@pytest.mark.parametrize(
+    ("n_images", "early_stopping", "n_aside"),
+    [
+        (19, "auto", 0),
+        (20, "auto", 2),
+        (20, False, 0),
+        (19, True, 2),
+        (2, True, 1),
+        (200, "auto", 20),
+    ],
+)
+def test_every_image_trains_or_is_set_aside(digits, likelihood, n_images, early_stopping, n_aside):
+    note, images = Counts(), digits[0][:n_images]
+    params = {"likelihood": likelihood, "early_stopping": early_stopping, "callbacks": [note]}
+    vae = fit(images, max_iter=1, **params)
+    expected = {True: n_images - n_aside, False: n_aside}
+    assert note.seen == {training: n for training, n in expected.items() if n}
+    assert ("valid_loss" in vae.history_) == (n_aside > 0)
+    note.seen.clear()
+    vae.partial_fit(images)
+    assert note.seen == {True: n_images}
+
+
+# The least that there can be
+
+DEFAULTS = {"max_iter": 4, "random_state": 0}
+
+
+@pytest.mark.parametrize("likelihood", ["auto", *FAMILIES])
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.full((5, 6, 6), 7.0),
+        np.zeros((3, 6, 6), np.uint8),
+        np.full((30, 6, 6), 255, np.uint8),
+        np.arange(36.0).reshape(1, 6, 6),
+        np.arange(72.0).reshape(2, 6, 6),
+        np.zeros((1, 1, 1)),
+        np.repeat(np.arange(36.0).reshape(1, 6, 6), 30, 0),
+    ],
+    ids=["grey", "black", "white", "one", "two", "a pixel", "thirty times one"],
+)
+def test_default_fits_of_next_to_nothing(likelihood, images):
+    vae = ConvVAETransformer(**DEFAULTS, likelihood=likelihood)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Documented: images that differ, and components that do not tell them apart.
+        warnings.filterwarnings("ignore", "Only . of 10 components are active", UserWarning)
+        vae.fit(images)
+    assert vae.n_iter_ == 4
+    z = vae.transform(images)
+    assert np.isfinite(z).all()
+    assert np.isfinite(vae.loss_curve_).all()
+    assert np.isfinite(vae.score_samples(images)).all()
+    assert np.isfinite(vae.log_likelihood(images[:2], 3)).all()
+    assert np.isfinite(vae.inverse_transform(z)).all()
+    assert np.isfinite(vae.sample(3, random_state=0)).all()
+    assert np.isfinite(vae.partial_fit(images).loss_curve_).all()
+    if vae.likelihood_ == "gaussian":
+        assert vae.noise_variance_ > 0
+        if len(np.unique(images)) == 1:  # the mean is known exactly
+            np.testing.assert_allclose(vae.inverse_transform(z), images, atol=0.05)
