@@ -10,15 +10,23 @@ from ._elbo import kl_divergence
 from ._history import TRAIN_COLUMNS, VALID_COLUMNS
 from ._network import as_arrays, as_tensors, set_weights
 
-# The one-cycle schedule: share of the steps in which the rate rises, and the first and the last
-# rate as shares of the peak. The defaults of torch's OneCycleLR.
+# The one-cycle schedule, with the defaults of torch's OneCycleLR: share of the steps in which the
+# rate rises; first and last rate, as shares of the peak.
 RISE, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1 / 250_000
 
 # Length of the cool-down of early stopping, as a share of the epochs before it.
 COOLDOWN = 0.2
 
-# Images over which the running statistics of `partial_fit` are taken.
+# Images over which `partial_fit` averages its running statistics.
 WINDOW = 2_048
+
+# What early stopping has to remember in a checkpoint, beside the best weights: names and types.
+EARLY_STOPPING_STATE = {
+    "best_loss": (float,),
+    "reference_loss": (float,),
+    "reference_epoch": (int,),
+    "cooldown": (int, type(None)),
+}
 
 
 def one_cycle(share):
@@ -46,21 +54,21 @@ def one_cycle(share):
 
 
 class OneCycle(Callback):
-    """Set the learning rate of each step by `one_cycle`, and by the cool-down where one is on.
+    """Set the learning rate of each step by `one_cycle`, or by the cool-down of early stopping.
 
     Parameters
     ----------
     peak : float
-        The greatest rate.
+        The highest rate.
 
     n_epochs : int
-        Of the whole training.
+        Epochs of the whole training.
 
     n_batches : int
-        In an epoch.
+        Batches in an epoch.
 
     early_stopping : EarlyStopping or None
-        Whose cool-down lets the rate fall to 0 early.
+        In its cool-down, the rate falls to 0 early.
     """
 
     def __init__(self, peak, n_epochs, n_batches, early_stopping):
@@ -79,7 +87,7 @@ class OneCycle(Callback):
             self.step_ += 1
 
     def rate(self, epoch):
-        """The rate after a number of epochs, which need not be whole."""
+        """The rate after a number of epochs, which may be a fraction."""
         stop = self.early_stopping
         if stop is None or stop.cooldown_ is None:
             return self.peak * one_cycle(epoch / self.n_epochs)
@@ -96,7 +104,7 @@ class Warmup(Callback):
         Steps of the optimiser until beta is reached.
 
     n_batches : int
-        In an epoch.
+        Batches in an epoch.
     """
 
     def __init__(self, n_steps, n_batches):
@@ -115,9 +123,9 @@ class Warmup(Callback):
 class EarlyStopping(Callback):
     """Watch the validation loss, end the training when it stalls, and restore the best weights.
 
-    At the high rate of the middle of a schedule the loss is far from what it is once the rate
-    has fallen. So when it stalls, the training does not end at once: a cool-down begins, in
-    which the rate falls to 0.
+    In the middle of a schedule the learning rate is high, and the loss is far above its value at
+    the end. So a stalled loss does not end the training at once. It starts a cool-down, in which
+    the rate falls to 0.
 
     Parameters
     ----------
@@ -125,14 +133,11 @@ class EarlyStopping(Callback):
         Epochs without an improvement after which the cool-down begins.
 
     tol : float
-        Improvement that counts, in nats per image.
+        Smallest improvement that counts, in nats per image.
 
     n_epochs : int
-        Of a training that does not end early.
+        Epochs of a training that does not end early.
     """
-
-    # What a training under way has to remember, beside the best weights.
-    STATE = ("best_loss_", "reference_loss_", "reference_epoch_", "cooldown_")
 
     def __init__(self, patience, tol, n_epochs):
         self.patience = patience
@@ -162,17 +167,18 @@ class EarlyStopping(Callback):
 
     @property
     def last_epoch(self):
-        """The last epoch, so far as is known."""
+        """The last epoch of the training, unless a cool-down starts later."""
         if self.cooldown_ is None:
             return self.n_epochs
         return min(self.n_epochs, self.cooldown_ + math.ceil(COOLDOWN * self.cooldown_))
 
     def state(self):
         """What `restore` needs: a dict of plain values, and the best weights as arrays."""
-        return {name.rstrip("_"): getattr(self, name) for name in self.STATE}, self.best_weights_
+        state = {name: getattr(self, f"{name}_") for name in EARLY_STOPPING_STATE}
+        return state, self.best_weights_
 
     def restore(self, state, best_weights):
-        """Go on where `state` was called.
+        """Continue from where `state` was called.
 
         Parameters
         ----------
@@ -180,22 +186,22 @@ class EarlyStopping(Callback):
 
         best_weights : dict of str to ndarray
         """
-        for name in self.STATE:
-            setattr(self, name, state[name.rstrip("_")])
+        for name in EARLY_STOPPING_STATE:
+            setattr(self, f"{name}_", state[name])
         self.best_weights_ = best_weights
 
 
 class RunningStatistics(Callback):
-    """What each component tells about the latest images, without a pass of its own.
+    """Running averages of what each component tells about the training images.
 
-    Averages over the batches that trained, in which a batch of n images counts by n / 2,048
-    and what came before by the rest. Where nothing came before, the first 2,048 images count
-    alike.
+    They use the posteriors of the training steps, so they need no pass of their own. A batch of n
+    images has the weight n / 2,048, and the average so far has the rest. At the very start, the
+    first 2,048 images have equal weights.
 
     Parameters
     ----------
     moments : ndarray of shape (3, K) or None
-        Averages so far, of each component's KL, mu and mu^2; None: there are none.
+        Averages so far of each component's KL, mu and mu^2. None: there are none yet.
     """
 
     def __init__(self, moments):
@@ -207,7 +213,7 @@ class RunningStatistics(Callback):
             mu, logvar = y_pred
             dtype = sum_dtype(mu.device)
             terms = kl_divergence(mu, logvar), mu, mu.square()
-            # Stays on the device, which nobody waits for.
+            # Kept on the device, so that the CPU need not wait for it.
             new = torch.stack([term.mean(0, dtype=dtype) for term in terms])
             self._n_images = min(WINDOW, self._n_images + len(mu))
             share = min(1.0, len(mu) / self._n_images)
@@ -230,8 +236,8 @@ def finished_epochs(net):
     Returns
     -------
     rows : list of dict of str to float
-        ``train_loss``, ``train_log_likelihood`` and ``train_kl``, with validation the same with
-        ``valid_``, in nats per image, and ``duration`` in seconds.
+        ``train_loss``, ``train_log_likelihood`` and ``train_kl`` in nats per image; the same
+        three with ``valid_`` if there was validation; ``duration`` in seconds.
     """
     keys = {name: name for name in (*TRAIN_COLUMNS, *VALID_COLUMNS)} | {"duration": "dur"}
     return [
@@ -259,15 +265,15 @@ class ProgressBar(Callback):
 
 
 class Checkpoint(Callback):
-    """Hand on the whole progress of a training after each epoch.
+    """Give the progress of a training to a function after each epoch.
 
     Parameters
     ----------
     save : callable
-        Called with the dict that `restore_progress` takes, of plain values and arrays.
+        Called with the dict that `restore_progress` takes. It holds plain values and arrays.
 
     early_stopping : EarlyStopping or None
-        Whose state belongs to the progress.
+        Its state is part of the progress.
     """
 
     def __init__(self, save, early_stopping):
@@ -296,7 +302,7 @@ class Checkpoint(Callback):
 
 
 def restore_progress(net, progress, early_stopping):
-    """Put a net where `Checkpoint` saw it.
+    """Restore a net to the progress that `Checkpoint` saved.
 
     Parameters
     ----------
@@ -313,7 +319,7 @@ def restore_progress(net, progress, early_stopping):
     for i, (name, parameter) in enumerate(net.module_.named_parameters()):
         parameter.requires_grad_(name not in progress["frozen"])
         if name in progress["n_steps"]:
-            # In the memory format of the parameter, which the fused step takes for granted.
+            # In the memory format of the parameter, as the fused step of AdamW requires.
             exp_avg, exp_avg_sq = (
                 torch.empty_like(parameter).copy_(moment[name]) for moment in (first, second)
             )

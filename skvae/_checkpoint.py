@@ -1,4 +1,4 @@
-"""A training under way <-> a file that a later fit goes on from: writer and reader (NumPy)."""
+"""Checkpoints: an unfinished training <-> a file. Writer and reader (NumPy)."""
 
 import errno
 import hashlib
@@ -8,13 +8,14 @@ import os
 import numpy as np
 
 from . import _persistence
+from ._callbacks import EARLY_STOPPING_STATE
 from ._elbo import LIKELIHOODS
 from ._headers import (
+    arrays_of,
     check_header,
     history_arrays,
     history_from_arrays,
     history_specs,
-    part,
     plain,
     require,
     saved_params,
@@ -23,8 +24,8 @@ from ._headers import (
 from ._history import TRAIN_COLUMNS, VALID_COLUMNS, extend, rows_of
 from ._version import __version__
 
-# What the plan of a training consists of.
-PLAN = (
+# Keys of the plan of a training.
+PLAN_KEYS = (
     "skvae_version",
     "params",
     "data",
@@ -35,17 +36,9 @@ PLAN = (
     "seed",
 )
 
-# Types of what early stopping remembers, beside the best weights.
-EARLY_STOPPING = {
-    "best_loss": (float,),
-    "reference_loss": (float,),
-    "reference_epoch": (int,),
-    "cooldown": (int, type(None)),
-}
-
 
 class CheckpointFile:
-    """The file in which a training notes its progress.
+    """The file to which a training writes its progress.
 
     Parameters
     ----------
@@ -61,32 +54,32 @@ class CheckpointFile:
         if not os.path.isdir(os.path.dirname(os.path.abspath(self.path))):
             raise FileNotFoundError(
                 errno.ENOENT,
-                "The folder of the checkpoint does not exist; make it first",
+                "The folder of the checkpoint does not exist. Create it first",
                 self.path,
             )
 
     def read(self, *, any_seed):
-        """Progress of an unfinished training of the same plan.
+        """Progress of an unfinished training with the same plan.
 
         Parameters
         ----------
         any_seed : bool
-            Whether the plan takes the seed of the file, because none was asked for.
+            Whether to take over the seed of the file, because the user gave none.
 
         Returns
         -------
         progress : dict or None
-            As `_training.train` takes it. None if there is no file, or that of a training that
-            is finished.
+            As `_training.train` takes it. None if there is no file, or if its training is
+            finished.
 
         Raises
         ------
         ValueError
-            If the file belongs to an unfinished training of another plan; says in what they
-            differ. If it is no such file.
+            If the file belongs to an unfinished training with another plan; the message lists
+            the differences. If the file is not a checkpoint.
         """
         try:
-            header, arrays = _persistence.read(self.path, progress_arrays)
+            header, arrays = _persistence.read(self.path, progress_specs)
         except FileNotFoundError:
             return None
         if header["finished"]:
@@ -96,17 +89,17 @@ class CheckpointFile:
         return progress_from_file(self.plan, header, arrays)
 
     def write(self, progress):
-        """Note the progress after an epoch; None when the training is finished.
+        """Write the progress to the file.
 
         Parameters
         ----------
         progress : dict or None
-            What `_training.train` hands on.
+            What `_training.train` gives after each epoch. None: the training is finished.
 
         Raises
         ------
         OSError
-            If the file cannot be written; it is then as it was before.
+            If the file cannot be written. It is then as it was before.
         """
         try:
             _persistence.write(self.path, *progress_to_file(self.plan, progress))
@@ -114,13 +107,13 @@ class CheckpointFile:
             raise OSError(
                 error.errno,
                 f"The checkpoint could not be written ({error.strerror}). The previous epoch's "
-                "checkpoint is intact. Fix the cause and call fit again to go on",
+                "checkpoint is intact. Fix the cause and call fit again to continue",
                 self.path,
             ) from error
 
 
 def training_plan(params, rows, n_valid, architecture, likelihood, seed, device):
-    """What a training depends on, so far as a file can tell.
+    """What a training depends on. It continues from a checkpoint with the same plan only.
 
     Parameters
     ----------
@@ -128,10 +121,10 @@ def training_plan(params, rows, n_valid, architecture, likelihood, seed, device)
         Parameters of the constructor.
 
     rows : ndarray of shape (n, n_features)
-        The training data, of which the SHA-256 is taken.
+        The training data. The plan has their SHA-256.
 
     n_valid : int
-        How many of them are set aside to validate on.
+        Number of images set aside for validation.
 
     architecture : dict
 
@@ -148,7 +141,7 @@ def training_plan(params, rows, n_valid, architecture, likelihood, seed, device)
     digest = hashlib.sha256()
     for start in range(0, len(rows), 1_024):
         digest.update(np.ascontiguousarray(rows[start : start + 1_024]))
-    # Parameters that change no weight may change between the parts of a training.
+    # A resumed training may change these: they do not change the weights, or the plan has them.
     ignored = ("verbose", "device")
     return {
         "skvae_version": __version__,
@@ -163,14 +156,14 @@ def training_plan(params, rows, n_valid, architecture, likelihood, seed, device)
 
 
 def progress_to_file(plan, progress):
-    """Header and arrays that hold a training under way, or tell that it is finished.
+    """Header and arrays of a checkpoint.
 
     Parameters
     ----------
     plan : dict
 
     progress : dict or None
-        What `_training.train` hands on after each epoch; None: the training is finished.
+        What `_training.train` gives after each epoch. None: the training is finished.
 
     Returns
     -------
@@ -193,17 +186,17 @@ def progress_to_file(plan, progress):
     arrays = history_arrays(history)
     for name in ("weights", "first_moments", "second_moments", "best"):
         arrays |= {f"{name}.{k}": array for k, array in (progress[name] or {}).items()}
-    progress_arrays(plain(header))  # what cannot be read back is not written
+    progress_specs(plain(header))  # what cannot be read back is not written
     return header, arrays
 
 
-def progress_arrays(header):
+def progress_specs(header):
     """Shape and dtype of each array that `progress_to_file` makes for a header.
 
     Parameters
     ----------
     header : dict
-        Perhaps of a hostile file.
+        It may come from a hostile file.
 
     Returns
     -------
@@ -212,7 +205,7 @@ def progress_arrays(header):
     Raises
     ------
     ValueError, TypeError, KeyError
-        If the header holds anything that no training has.
+        If the header holds anything that a training cannot have.
     """
     check_header(header, "checkpoint")
     require(type(header["data"]) is dict and type(header["device"]) is str, "data or device")
@@ -227,8 +220,8 @@ def progress_arrays(header):
     stops = n_valid > 0
     require((state is not None) == stops, "early_stopping")
     if stops:
-        require(state.keys() == EARLY_STOPPING.keys(), "early_stopping")
-        good = [type(state[k]) in types for k, types in EARLY_STOPPING.items()]
+        require(state.keys() == EARLY_STOPPING_STATE.keys(), "early_stopping")
+        good = [type(state[k]) in types for k, types in EARLY_STOPPING_STATE.items()]
         require(all(good) and not math.isnan(state["best_loss"]), "early_stopping")
         epochs = (state["reference_epoch"], state["cooldown"] or 0)
         require(all(0 <= epoch <= header["n_epochs"] for epoch in epochs), "early_stopping")
@@ -247,12 +240,12 @@ def progress_arrays(header):
 
 
 def progress_from_file(plan, header, arrays):
-    """Progress of a training, from a file that `progress_arrays` found right.
+    """Progress of a training, from a file that `progress_specs` has checked.
 
     Parameters
     ----------
     plan : dict
-        What the training that is to go on depends on.
+        What the new training depends on.
 
     header : dict
 
@@ -266,10 +259,10 @@ def progress_from_file(plan, header, arrays):
     Raises
     ------
     ValueError
-        If the file belongs to a training with another plan; says in what they differ.
+        If the file belongs to a training with another plan. The message lists the differences.
     """
     differences = []
-    for key in PLAN:
+    for key in PLAN_KEYS:
         ours, theirs = plan[key], header[key]
         if isinstance(ours, dict) and isinstance(theirs, dict):
             differences += [
@@ -282,14 +275,15 @@ def progress_from_file(plan, header, arrays):
     if differences:
         raise ValueError(
             "The checkpoint belongs to another fit, which is not finished "
-            f"({'; '.join(differences)}). Make them the same to go on, or remove the file or give "
-            "another path to begin anew."
+            f"({'; '.join(differences)}). To continue that fit, undo these differences. To start "
+            "anew, remove the file or give another path."
         )
+    names = ("weights", "first_moments", "second_moments")
     return {
         "history": rows_of(history_from_arrays(header, arrays)),
         "n_steps": header["n_steps"],
         "frozen": header["frozen"],
         "early_stopping": header["early_stopping"],
-        "best": part(arrays, "best") or None,
-        **{name: part(arrays, name) for name in ("weights", "first_moments", "second_moments")},
+        "best": arrays_of(arrays, "best") or None,
+        **{name: arrays_of(arrays, name) for name in names},
     }

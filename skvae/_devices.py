@@ -1,8 +1,8 @@
-"""Where to compute: devices that this machine has, and the way of a tensor to them (torch)."""
+"""Where to compute: the devices of this machine, and copies of tensors to them (torch)."""
 
 import torch
 
-# The type of device objects, for modules that do not speak torch.
+# The type of device objects, for modules that do not import torch.
 Device = torch.device
 
 
@@ -32,18 +32,18 @@ def resolve_device(device):
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
         known = resolved.type in available
-    except (RuntimeError, AssertionError):  # an AssertionError: torch was built without CUDA
+    except (RuntimeError, AssertionError):  # AssertionError if torch was built without CUDA
         known = False
     if not known:
         raise ValueError(
-            f"device={str(device)!r} is not available. Available here: {', '.join(available)}; "
+            f"device={str(device)!r} is not available. Available here: {', '.join(available)}. "
             "device='auto' takes the first of these."
         )
     return str(resolved)
 
 
 def to_device(tensor, device):
-    """A tensor of the CPU on a device; a CUDA device need not wait for the copy.
+    """Copy a tensor from the CPU to a device; the CPU does not wait for a copy to CUDA.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def to_device(tensor, device):
 
 
 def sum_dtype(device):
-    """Precision of long sums: float64, or None on Apple's GPUs, which do not know it.
+    """Precision of long sums: float64, or None on Apple's GPUs, which do not have it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""What the headers of all files of skvae share, checked before it is believed (NumPy).
+"""What the headers of models and of checkpoints share, and how it is checked (NumPy).
 
-Every value has the type and the range that training gives it, and the arrays have the shapes
-that follow from the values.
+Every value must have a type and a range that training can give it. The shapes of the arrays follow
+from the values.
 """
 
 import numpy as np
@@ -10,24 +10,24 @@ from ._elbo import LIKELIHOODS
 from ._history import TRAIN_COLUMNS, VALID_COLUMNS
 from ._network import weight_shapes
 
-# Bounds of what a file may ask for, far above what anybody trains: they keep a hostile header
-# from costing more than its bytes.
-MAX_STAGES, MAX_SIDE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
+# Bounds of the numbers in a file, far above what anybody trains. They keep a hostile header from
+# taking much time or memory.
+MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
 
-# Parameters that a file does not hold: callbacks are code, and the path of a checkpoint belongs
-# to the machine.
+# Parameters that a file does not hold: callbacks are code, and a path means nothing on another
+# machine.
 NOT_SAVED = {"callbacks", "checkpoint"}
 
 ARCHITECTURE = {"image_shape", "n_components", "hidden_channels", "hidden_units"}
 
 
 def check_header(header, kind):
-    """Refuse what no file of a kind has, of all that models and checkpoints have in common.
+    """Check the part of a header that models and checkpoints have in common.
 
     Parameters
     ----------
     header : dict
-        Perhaps of a hostile file.
+        It may come from a hostile file.
 
     kind : {"model", "checkpoint"}
 
@@ -61,12 +61,12 @@ def require(condition, name):
 
 
 def is_count(value):
-    """Whether a value is a plain int above 0, and no larger than anything is."""
-    return type(value) is int and 0 < value <= MAX_SIDE
+    """Whether a value is a plain int from 1 to `MAX_SIZE`."""
+    return type(value) is int and 0 < value <= MAX_SIZE
 
 
 def plain(value):
-    """The same value in None, bool, int, float, str, list and dict alone.
+    """The same value, made of None, bool, int, float, str, list and dict only.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def plain(value):
 def saved_params(params):
     """The parameters of an estimator that a file can hold.
 
-    A RandomState has moved on since it was given: it is left out, as are `NOT_SAVED`.
+    `NOT_SAVED` are left out. A RandomState becomes None, because it has changed since it was given.
 
     Parameters
     ----------
@@ -117,8 +117,8 @@ def saved_params(params):
     return {k: plain(v) for k, v in {**params, **changed}.items() if k not in NOT_SAVED}
 
 
-def tuples(values):
-    """A dict in which the lists of JSON are tuples, as parameters and architectures have them.
+def lists_to_tuples(values):
+    """A dict of JSON with its lists as tuples, as parameters and architectures have them.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def history_specs(header):
 
 
 def history_arrays(history):
-    """Each column of a history as the array that `history_specs` tells.
+    """The columns of a history as arrays; their specs are those of `history_specs`.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def history_arrays(history):
 
 
 def history_from_arrays(header, arrays):
-    """The history that `history_arrays` was made of, its columns in their order.
+    """The inverse of `history_arrays`; the columns are in the order of the header.
 
     Parameters
     ----------
@@ -192,8 +192,8 @@ def history_from_arrays(header, arrays):
     return {name: arrays[f"history.{name}"].tolist() for name in header["history"]}
 
 
-def part(arrays, prefix):
-    """The arrays whose names begin with a prefix and a dot, without these.
+def arrays_of(arrays, prefix):
+    """The arrays whose names begin with a prefix and a dot, which are cut off.
 
     Parameters
     ----------

@@ -1,18 +1,18 @@
-"""The history of a training: a list of numbers for each quantity (standard library only).
+"""The history of a training: for each quantity, a list of one number per epoch (plain Python).
 
-Keys are ``train_loss``, ``train_log_likelihood``, ``train_kl``, the same with ``valid_``, and
-``duration``; NaN stands for what an epoch does not have.
+The keys are ``train_loss``, ``train_log_likelihood``, ``train_kl``, the same three with ``valid_``,
+and ``duration``. NaN stands for a quantity that an epoch does not have.
 """
 
 import math
 
-# What is recorded of each epoch, by phase and term of the loss.
+# Phases of an epoch, and terms of the loss that are recorded in each.
 PHASES, TERMS = ("train", "valid"), ("loss", "log_likelihood", "kl")
 TRAIN_COLUMNS, VALID_COLUMNS = ([f"{phase}_{term}" for term in TERMS] for phase in PHASES)
 
 
 def extend(history, rows):
-    """Append rows to a history, in place.
+    """Append rows, one per epoch, to a history in place.
 
     Parameters
     ----------
@@ -34,6 +34,6 @@ def n_epochs_of(history):
 
 
 def rows_of(history):
-    """A history epoch by epoch, as a list of dicts without what an epoch does not have."""
+    """A history as a list of dicts, one per epoch, each without its missing quantities."""
     rows = (zip(history, row, strict=True) for row in zip(*history.values(), strict=True))
     return [{name: value for name, value in row if not math.isnan(value)} for row in rows]

@@ -1,4 +1,4 @@
-"""`skvae.load`: the estimator in a file."""
+"""`skvae.load`: read an estimator from a file."""
 
 from . import _saving
 from ._transformer import ConvVAETransformer
@@ -9,8 +9,8 @@ CLASSES = {cls.__name__: cls for cls in (ConvVAETransformer,)}
 def load(path, device=None):
     """Read an estimator that its method `save` wrote.
 
-    The file may come from a stranger: nothing in it is executed, and no more memory is taken
-    than the parameters in it justify, at most 4 GiB.
+    The file need not be trusted. Nothing in it is executed. Memory for its arrays is taken only if
+    the file has exactly the size that its header asks for, which is at most 4 GiB.
 
     Parameters
     ----------
@@ -18,18 +18,19 @@ def load(path, device=None):
         The file.
 
     device : str or torch.device, default=None
-        Where to compute; it also becomes the parameter `device`. None: what that parameter
-        says where this machine has it, else the CPU.
+        Where to compute. It also becomes the parameter `device`. None: where that parameter
+        says, or on the CPU if this machine does not have that device.
 
     Returns
     -------
     estimator : ConvVAETransformer
-        Fitted; gives the same bits as the one that was saved.
+        The fitted estimator. On the same machine, its results are bit-identical to those of the
+        one that was saved.
 
     Raises
     ------
     skvae.InvalidFileError
-        If the file is damaged or was not written by skvae; a ValueError.
+        If the file is damaged or was not written by skvae. It is a ValueError.
 
     ValueError
         If this machine does not have `device`.

@@ -6,16 +6,16 @@ import numpy as np
 
 from ._elbo import LIKELIHOODS
 from ._headers import (
+    arrays_of,
     check_header,
     history_arrays,
     history_from_arrays,
     history_specs,
     is_count,
-    part,
+    lists_to_tuples,
     plain,
     require,
     saved_params,
-    tuples,
     weight_shapes_of,
 )
 from ._history import n_epochs_of
@@ -30,13 +30,13 @@ def model_to_file(name, params, state):
     Parameters
     ----------
     name : str
-        Of its class.
+        Name of its class.
 
     params : dict
         Parameters of the constructor.
 
     state : dict
-        What ``__getstate__`` of the fitted estimator gives.
+        What ``__getstate__`` of the fitted estimator returns.
 
     Returns
     -------
@@ -74,17 +74,17 @@ def model_to_file(name, params, state):
     arrays = {f"weights.{k}": weight for k, weight in state["_weights"].items()}
     arrays |= history_arrays(history)
     arrays["component_moments"] = state["_component_moments"]
-    model_arrays(header)  # what cannot be read back is not written
+    model_specs(header)  # what cannot be read back is not written
     return header, arrays
 
 
-def model_arrays(header):
+def model_specs(header):
     """Shape and dtype of each array that `model_to_file` makes for a header.
 
     Parameters
     ----------
     header : dict
-        Perhaps of a hostile file.
+        It may come from a hostile file.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def model_arrays(header):
     Raises
     ------
     ValueError, TypeError, KeyError
-        If the header holds anything that no fitted estimator has.
+        If the header holds anything that a fitted estimator cannot have.
     """
     check_header(header, "model")
     axis = header["channel_axis"]
@@ -127,7 +127,7 @@ def model_arrays(header):
 
 
 def model_from_file(header, arrays):
-    """Parameters and state of the estimator in a file that `model_arrays` found right.
+    """Parameters and state of the estimator in a file that `model_specs` has checked.
 
     Parameters
     ----------
@@ -153,17 +153,17 @@ def model_from_file(header, arrays):
         "_annealed": header["annealed"],
         "_robust": header["robust"],
         "_seed": header["seed"],
-        "_architecture": tuples(header["architecture"]),
-        "_weights": part(arrays, "weights"),
+        "_architecture": lists_to_tuples(header["architecture"]),
+        "_weights": arrays_of(arrays, "weights"),
         "_history": history_from_arrays(header, arrays),
         "_component_moments": arrays["component_moments"],
         "_skvae_version": header["skvae_version"],
     }
     if header["feature_names"] is not None:
         state["feature_names_in_"] = np.array(header["feature_names"], dtype=object)
-    return tuples(header["params"]), state
+    return lists_to_tuples(header["params"]), state
 
 
 def _pixel_range(values):
-    """One range as a tuple, one for each channel as an array: as the estimator has them."""
+    """The range as the estimator has it: a tuple, or an array with one range per channel."""
     return np.array(values) if isinstance(values[0], list) else tuple(values)

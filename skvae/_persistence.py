@@ -1,9 +1,9 @@
 """State <-> file: a JSON header and plain arrays in one zip archive (NumPy).
 
-docs/file-format.md describes the file. Its bytes are a function of the header and the arrays,
-so that `read` need not parse what a stranger wrote: once it has the JSON, it knows what every
-other byte of the archive's structure must be, and compares. Hence no `zipfile` and no
-`numpy.save`, whose bytes depend on their version.
+docs/file-format.md describes the file. The header and the arrays determine every byte of it. So
+`read` parses only the JSON of an untrusted file: it then knows what the rest of the archive's
+structure must be, and compares. `zipfile` and `numpy.save` are not used, because the bytes that
+they write depend on their version.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import numpy as np
 FORMAT, VERSION = "skvae", 1
 # Below 4 GiB all sizes and offsets have the 32 bits of a plain zip archive.
 MAX_FILE_BYTES = 2**32 - 1
-# A hostile text takes up to 100 times its length in memory when parsed: 0.4 GB.
+# Parsing a hostile text takes up to 100 times its length in memory: 0.4 GB.
 MAX_JSON_BYTES = 4 * 2**20
 MAX_ARRAYS = 10_000
 MAX_DIMENSIONS = 32
@@ -34,19 +34,19 @@ _ZIP_MADE_BY, _ZIP_ATTRIBUTES = 3 << 8 | 20, 0o600 << 16
 
 
 class InvalidFileError(ValueError):
-    """The file is damaged, or is not one that this skvae can have written."""
+    """The file is damaged, or was not written by this version of skvae's file format."""
 
 
 def write(path, header, arrays):
-    """Write a header and arrays to a file, which is replaced whole or stays as it was.
+    """Write a header and arrays to a file; after an error, the old file is still there.
 
     Parameters
     ----------
     path : str or path-like
 
     header : dict
-        Plain Python values: None, bool, int, float, str, and lists, tuples and dicts with str
-        keys of such values. Tuples are read back as lists.
+        Plain Python values: None, bool, int, float, str, and lists, tuples and dicts of such
+        values. Keys are str. Tuples are read back as lists.
 
     arrays : dict of str to ndarray
         Arrays of a dtype in `DTYPES`, named by ASCII letters, digits, ``_``, ``.`` and ``-``.
@@ -71,7 +71,7 @@ def write(path, header, arrays):
     path = os.path.realpath(path)  # a link stays a link
     temporary = os.path.join(os.path.dirname(path), f".skvae-{os.urandom(8).hex()}.tmp")
     try:
-        # The files of `tempfile` would be closed to other users, whatever the umask.
+        # Not by `tempfile`, whose files other users cannot read, whatever the umask.
         with open(temporary, "xb") as file:
             entries = []
             for member, start, data in contents:
@@ -90,18 +90,18 @@ def write(path, header, arrays):
 
 
 def read(path, expected):
-    """Header and arrays of a file that `write` wrote; anything else is refused.
+    """Header and arrays of a file that `write` wrote; any other file is refused.
 
-    The file may be a stranger's: nothing in it is executed, and no array is allocated unless
-    the arrays that `expected` makes of the header fill the file to the byte.
+    The file need not be trusted. Nothing in it is executed. Arrays are allocated only after the
+    size of the file was found to be exactly that of the arrays that `expected` names.
 
     Parameters
     ----------
     path : str or path-like
 
     expected : callable
-        ``expected(header)`` gives, for the name of each array that must be there, its shape (a
-        tuple of int) and dtype. Any exception means that the header is not valid.
+        ``expected(header)`` gives a dict: the name of each array that must be there, and its
+        shape (a tuple of int) and dtype. Any exception means that the header is not valid.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def read(path, expected):
     ------
     InvalidFileError
         If the file is not, byte for byte, what `write` makes of its header and its arrays, if
-        these are not the expected ones, or if it has another version of the format.
+        the arrays are not the expected ones, or if the format has another version.
 
     OSError
         If the file cannot be opened or read.
@@ -159,8 +159,8 @@ def _read(file, expected):
         raise ValueError("the zip directory at its end is damaged.")
     if _skvae_json(header, arrays) != text:
         raise ValueError(
-            f"{JSON_MEMBER} is not the one of this header and these arrays: a SHA-256, dtype or "
-            "shape is wrong, or the text is written in another way."
+            f"{JSON_MEMBER} does not match the header and the arrays: a SHA-256, dtype or shape is "
+            "wrong, or the text is formatted in another way."
         )
     return header, arrays
 
@@ -168,7 +168,7 @@ def _read(file, expected):
 def _read_json(file):
     """Text of the first member, and its (member, size, checksum)."""
     local_header = file.read(len(_local_header(JSON_MEMBER, 0, 0)))
-    # Padded, for a file that ends here.
+    # Padded, because the file may be shorter.
     checksum, size = struct.unpack_from("<2L", local_header.ljust(22, b"\0"), 14)
     entry = JSON_MEMBER, size, checksum
     if local_header != _local_header(*entry):
@@ -185,7 +185,7 @@ def _read_array(file, member, npy_header, shape, dtype):
     """The array of the next member, and the checksum of the member."""
     local_header = file.read(len(_local_header(member, 0, 0)))
     if file.read(len(npy_header)) != npy_header:
-        raise ValueError(f"{member} does not begin as an array of {dtype} and shape {shape}.")
+        raise ValueError(f"{member} does not begin like an array of {dtype} and shape {shape}.")
     array = np.empty(shape, dtype)
     data = _raw(array)
     complete = file.readinto(data) == len(data)
@@ -196,7 +196,7 @@ def _read_array(file, member, npy_header, shape, dtype):
 
 
 def _parse(text):
-    """Header and names of the arrays; everything else in the text is compared at the end."""
+    """Header and names of the arrays. `_read` compares the rest of the text at the end."""
     try:
         document = json.loads(text, object_hook=_decode_float)
     except (ValueError, RecursionError) as error:
@@ -213,7 +213,7 @@ def _parse(text):
 
 
 def _skvae_json(header, arrays):
-    """The one text for a header and C-contiguous arrays, which are in the order of their names."""
+    """The text of the JSON for a header and C-contiguous arrays in the order of their names."""
     records = {
         name: {
             "dtype": array.dtype.str,
@@ -230,7 +230,7 @@ def _skvae_json(header, arrays):
 
 
 def _encode(value):
-    """A value of JSON; the floats that JSON lacks become ``{"$float": "nan"}`` and so on."""
+    """A value for JSON. Floats that JSON lacks become ``{"$float": "nan"}`` and so on."""
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
@@ -248,7 +248,7 @@ def _decode_float(value):
 
 
 def _npy_headers(specs):
-    """What each array's file of NumPy's format 1.0 has before the data, by (shape, dtype)."""
+    """What precedes the data of each array in NumPy's format 1.0, from its (shape, dtype)."""
     if len(specs) > MAX_ARRAYS:
         raise ValueError(f"{len(specs):,} arrays are more than {MAX_ARRAYS:,}.")
     npy_headers = {}
@@ -262,14 +262,14 @@ def _npy_headers(specs):
         ):
             raise ValueError(f"array {name!r} cannot have the shape {shape!r:.100}.")
         text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
-        # Magic, version, length and text take a multiple of 64 bytes.
+        # Magic, version, length and text together fill a multiple of 64 bytes.
         text += " " * (-(10 + len(text) + 1) % 64) + "\n"
         npy_headers[name] = b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode("ascii")
     return npy_headers
 
 
 def _file_size(sizes):
-    """Bytes of the file with these (member, size)."""
+    """Size in bytes of a file with these (member, size)."""
     structure = sum(len(_local_header(member, 0, 0)) for member, _ in sizes)
     structure += len(_directory([(member, 0, 0) for member, _ in sizes]))
     n_bytes = structure + sum(size for _, size in sizes)
@@ -279,13 +279,13 @@ def _file_size(sizes):
 
 
 def _local_header(member, size, checksum):
-    """What a zip archive has before the contents of a member."""
+    """What precedes the contents of a member in a zip archive."""
     fields = checksum, size, size, len(member), 0
     return struct.pack("<4s10s3L2H", b"PK\3\4", _ZIP_COMMON, *fields) + member.encode("ascii")
 
 
 def _directory(entries):
-    """What a zip archive has after its members, for each (member, size, checksum)."""
+    """What follows the members in a zip archive, from each (member, size, checksum)."""
     records, offset = bytearray(), 0
     for member, size, checksum in entries:
         fields = checksum, size, size, len(member), 0, 0, 0, 0, _ZIP_ATTRIBUTES, offset

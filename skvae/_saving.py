@@ -1,7 +1,7 @@
 """Fitted estimators <-> plain state, for pickles and for files: writer and reader (NumPy).
 
-The state holds plain Python values and NumPy arrays: skorch's net would carry its device and a
-pickle of torch. The network is built anew when the state comes back.
+The state holds plain Python values and NumPy arrays only. skorch's net is left out, because it
+would bring along its device and a pickle of torch. The network is built anew on loading.
 """
 
 from dataclasses import replace
@@ -12,22 +12,22 @@ from sklearn.exceptions import InconsistentVersionWarning
 from . import _inference, _persistence, _training
 from ._devices import resolve_device
 from ._fitting import settings_of
-from ._headers import tuples
-from ._model_file import model_arrays, model_from_file, model_to_file
+from ._headers import lists_to_tuples
+from ._model_file import model_from_file, model_specs, model_to_file
 from ._network import as_arrays, set_weights
 from ._version import __version__
 from ._warnings import warn
 
 
 def state_of(estimator, attributes):
-    """What `restore` makes the same estimator of.
+    """The attributes of an estimator as plain values, for ``__getstate__``.
 
     Parameters
     ----------
     estimator : estimator of skvae
 
     attributes : dict
-        Of the estimator.
+        What scikit-learn would pickle.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def state_of(estimator, attributes):
 
 
 def restore_network(estimator, weights, version):
-    """Build the network of an estimator whose other attributes are restored.
+    """Build the network of an estimator whose other attributes are already restored.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def restore_network(estimator, weights, version):
     weights : dict of str to ndarray
 
     version : str
-        Of the skvae that made the state.
+        The version of skvae that made the state.
 
     Warns
     -----
     InconsistentVersionWarning
-        If that is another version than this one.
+        If this is another version.
     """
     if version != __version__:
         warn(
@@ -67,7 +67,7 @@ def restore_network(estimator, weights, version):
                 original_sklearn_version=f"skvae {version}",
             )
         )
-    # joblib may hand over a memory map, which would keep its file open.
+    # Copied: joblib may give a memory map, which would keep its file open.
     estimator._component_moments = np.array(estimator._component_moments)
     try:
         estimator.device_ = resolve_device(estimator.device_)
@@ -77,7 +77,7 @@ def restore_network(estimator, weights, version):
         estimator._architecture, estimator.likelihood_, estimator.device_
     )
     set_weights(module, weights)
-    # Without callbacks until it trains: `train_increment` builds a net that has them.
+    # Without callbacks. If it trains again, `train_increment` builds a net that has them.
     settings = replace(settings_of(estimator, estimator.device_), callbacks=())
     estimator.net_ = _training.build_net(module, settings)
 
@@ -103,10 +103,10 @@ def load(path, classes, device):
     path : str or path-like
 
     classes : dict of str to type
-        Those that the file may hold, by name.
+        The classes that the file may hold, by name.
 
     device : str, torch.device or None
-        Where to compute; None: what the parameter `device` says.
+        Where to compute. None: where the parameter `device` in the file says.
 
     Returns
     -------
@@ -114,8 +114,8 @@ def load(path, classes, device):
     """
 
     def expected(header):
-        specs = model_arrays(header)
-        classes[header["estimator"]](**tuples(header["params"]))._validate_params()
+        specs = model_specs(header)
+        classes[header["estimator"]](**lists_to_tuples(header["params"]))._validate_params()
         return specs
 
     header, arrays = _persistence.read(path, expected)
@@ -124,6 +124,6 @@ def load(path, classes, device):
     if device is not None:
         resolve_device(device)
         estimator.device = device
-    # The state may name a device that is not here: then `restore_network` takes the CPU.
+    # If this machine does not have the device of the file, `restore_network` takes the CPU.
     estimator.__setstate__({**vars(estimator), **state, "device_": estimator.device})
     return estimator

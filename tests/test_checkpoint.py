@@ -39,7 +39,7 @@ def crash(images, epoch=3, **params):
 
 
 def header_of(path):
-    return _persistence.read(path, _checkpoint.progress_arrays)[0]
+    return _persistence.read(path, _checkpoint.progress_specs)[0]
 
 
 # To go on
@@ -149,7 +149,7 @@ def test_the_file_of_a_finished_fit_holds_no_weights(images, path):
     size = path.stat().st_size
     fit(images, checkpoint=path)
     assert path.stat().st_size < size / 5
-    assert _persistence.read(path, _checkpoint.progress_arrays)[1] == {}
+    assert _persistence.read(path, _checkpoint.progress_specs)[1] == {}
 
 
 def test_a_fit_that_a_callback_ended_is_finished(images, path):
@@ -350,7 +350,7 @@ def stopped(images, tmp_path_factory):
     """Header and arrays of the checkpoint of a fit with early stopping that crashed."""
     path = tmp_path_factory.mktemp("stopped") / "checkpoint"
     crash(images, early_stopping=True, checkpoint=path)
-    return _persistence.read(path, _checkpoint.progress_arrays)
+    return _persistence.read(path, _checkpoint.progress_specs)
 
 
 @pytest.mark.parametrize(("name", "value"), LIES, ids=str)
@@ -373,14 +373,14 @@ def test_steps_must_be_counts(stopped):
     for n in (0, -1, 1.0, True, 2**53):
         lie = {**header, "n_steps": dict.fromkeys(header["n_steps"], n)}
         with pytest.raises(ValueError, match="invalid n_steps in the file"):
-            _checkpoint.progress_arrays(lie)
+            _checkpoint.progress_specs(lie)
 
 
 def test_a_finished_file_holds_no_epochs(stopped):
     header, _ = stopped
     with pytest.raises(ValueError, match="invalid n_epochs in the file"):
-        _checkpoint.progress_arrays({**header, "finished": True})
-    assert _checkpoint.progress_arrays({**header, "finished": True, "n_epochs": 0}) == {}
+        _checkpoint.progress_specs({**header, "finished": True})
+    assert _checkpoint.progress_specs({**header, "finished": True, "n_epochs": 0}) == {}
 
 
 def test_what_no_fit_could_read_is_not_written(images, path, monkeypatch):

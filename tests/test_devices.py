@@ -48,7 +48,7 @@ def test_without_an_accelerator_it_is_the_cpu(accelerator):
 )
 def test_unknown_or_missing_devices(device, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    message = rf"device='{device}' is not available. Available here: cpu; device='auto' takes"
+    message = rf"device='{device}' is not available. Available here: cpu\. device='auto' takes"
     with pytest.raises(ValueError, match=message):
         resolve_device(device)
 

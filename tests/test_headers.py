@@ -9,15 +9,15 @@ import torch
 from skvae import ConvVAETransformer, _headers
 from skvae._elbo import LIKELIHOODS
 from skvae._headers import (
+    arrays_of,
     check_header,
     history_arrays,
     history_from_arrays,
     history_specs,
     is_count,
-    part,
+    lists_to_tuples,
     plain,
     saved_params,
-    tuples,
     weight_shapes_of,
 )
 from skvae._network import ConvVAE
@@ -78,7 +78,7 @@ def test_saved_parameters():
 
 
 def test_lists_become_tuples():
-    assert tuples({"a": [1, 2], "b": 3, "c": None}) == {"a": (1, 2), "b": 3, "c": None}
+    assert lists_to_tuples({"a": [1, 2], "b": 3, "c": None}) == {"a": (1, 2), "b": 3, "c": None}
 
 
 def test_the_history_comes_back():
@@ -94,7 +94,7 @@ def test_the_history_comes_back():
 
 def test_parts():
     arrays = {"best.a.b": 1, "best.c": 2, "bestial.d": 3, "weights.best.e": 4}
-    assert part(arrays, "best") == {"a.b": 1, "c": 2}
+    assert arrays_of(arrays, "best") == {"a.b": 1, "c": 2}
 
 
 def test_counts():
@@ -103,7 +103,7 @@ def test_counts():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_weight_shapes_are_those_of_the_network(likelihood):
-    module = ConvVAE(**tuples(ARCHITECTURE), linear_path=LIKELIHOODS[likelihood].linear)
+    module = ConvVAE(**lists_to_tuples(ARCHITECTURE), linear_path=LIKELIHOODS[likelihood].linear)
     expected = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
     assert weight_shapes_of(HEADER, likelihood) == expected
 

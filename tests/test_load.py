@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 
 import skvae
 from skvae import ConvVAETransformer, InvalidFileError, _persistence
-from skvae._model_file import model_arrays
+from skvae._model_file import model_specs
 
 
 def test_load_to_a_device(small, tmp_path):
@@ -35,7 +35,7 @@ def test_a_device_of_this_machine_is_asked_for_before_it_is_set(small, tmp_path)
 
 def test_the_class_is_named_in_the_file(small, tmp_path):
     small.save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", model_arrays)
+    header, arrays = _persistence.read(tmp_path / "model", model_specs)
     assert header["estimator"] == "ConvVAETransformer"
     assert type(skvae.load(tmp_path / "model")) is ConvVAETransformer
     for name in ("PCA", "BaseConvVAE", "", "__init__"):

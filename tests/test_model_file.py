@@ -78,7 +78,7 @@ MORE_LIES = [
 )
 def test_lies_are_refused(small, tmp_path, path, value):
     small.save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_arrays)
+    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
     if path == "weights":
         del arrays["weights.mu_head.bias"]
     elif path == "moments":
@@ -106,7 +106,7 @@ def test_what_a_file_cannot_hold_is_not_written(small, tmp_path, monkeypatch):
 def test_header_and_arrays_tell_each_other(small):
     header, arrays = _model_file.model_to_file("Name", small.get_params(), small.__getstate__())
     expected = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
-    assert _model_file.model_arrays(header) == expected
+    assert _model_file.model_specs(header) == expected
     assert header["estimator"] == "Name"
     assert header["annealed"] is True
     params, state = _model_file.model_from_file(header, arrays)
