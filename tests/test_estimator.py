@@ -1,6 +1,7 @@
 """The estimator as users meet it: every input, bad input, pipelines, searches and pickles."""
 
 import re
+import warnings
 
 import joblib
 import numpy as np
@@ -12,6 +13,7 @@ from conftest import SMALL
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -393,3 +395,189 @@ def test_fitted_attributes(small, digits):
     for name in names:
         with pytest.raises(AttributeError):
             getattr(ConvVAETransformer(), name)
+
+
+# Beside PCA
+
+
+def test_a_short_default_fit_is_better_than_pca():
+    X = load_digits().images
+    images, held_out = X[::2], X[1::2]
+    rows, held_out_rows = images.reshape(-1, 64), held_out.reshape(-1, 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one on idle components too
+        vae = ConvVAETransformer(n_components=10, max_iter=10, random_state=0).fit(images)
+    pca = PCA(10).fit(rows)
+    total = np.square(held_out_rows - rows.mean(0)).sum()
+    left = {
+        model: np.square(model.inverse_transform(model.transform(X)) - X).sum() / total
+        for model, X in ((vae, held_out), (pca, held_out_rows))
+    }
+    assert left[vae] < 0.9 * left[pca]
+    # Both are densities in the units of X.
+    assert vae.likelihood_ == "gaussian"
+    assert vae.score(held_out) > pca.score(held_out_rows) + 1
+    assert vae.log_likelihood(held_out[:50]).mean() > vae.score(held_out[:50])
+    assert vae.n_active_components_ >= 8
+
+
+def test_an_untrained_default_network_is_nearly_pca():
+    X = load_digits().images[:600]
+    params = {"max_iter": 1, "learning_rate": 1e-30, "random_state": 0}
+    vae = ConvVAETransformer(n_components=10, **params).fit(X)
+    rows = X.reshape(-1, 64)
+    pca = PCA(10).fit(rows)
+    error, expected = (
+        np.square(model.inverse_transform(model.transform(images)) - images).mean()
+        for model, images in ((vae, X), (pca, rows))
+    )
+    assert expected < error < 1.1 * expected
+    assert vae.score(X) == pytest.approx(pca.score(rows), abs=2)
+
+
+# A range for each channel
+
+
+def five_channels(n=80):
+    """Pictures whose channels differ 100-fold in range and share what they show."""
+    rng = np.random.default_rng(0)
+    dots = np.exp(-np.square(np.arange(8) - rng.uniform(0, 7, (n, 2, 1))) / 4)
+    shown = dots[:, 0, :, None] * dots[:, 1, None, :]
+    images = shown[..., None] * rng.uniform(0.5, 1, (n, 1, 1, 5))
+    images += 0.05 * rng.uniform(size=images.shape)
+    return images * [1.0, 100, 10, 1_000, 10] + [0.0, 50, 0, -300, 7]
+
+
+GAUSSIAN = {**SMALL, "likelihood": "gaussian", "max_iter": 4}
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "continuous_bernoulli"])
+def test_scores_are_densities_in_the_units_of_each_channel(likelihood):
+    X, scale = five_channels(), np.array([1.0, 1, 4, 0.125, 1])  # exact in floating point
+    vae, other = (
+        ConvVAETransformer(**{**GAUSSIAN, "likelihood": likelihood}).fit(images)
+        for images in (X, X * scale)
+    )
+    expected = np.stack([X.min((0, 1, 2)), X.max((0, 1, 2))], 1)
+    assert_array_equal(vae.pixel_range_, expected)
+    assert_array_equal(other.pixel_range_, expected * scale[:, None])
+    assert_array_equal(other.transform(X * scale), vae.transform(X))
+    # A channel has 64 numbers.
+    jacobian = 64 * np.log(scale).sum()
+    assert_allclose(other.score_samples(X * scale), vae.score_samples(X) - jacobian, rtol=1e-9)
+    assert_allclose(
+        other.log_likelihood(X[:4] * scale, 9), vae.log_likelihood(X[:4], 9) - jacobian, rtol=1e-9
+    )
+    assert_allclose(other.loss_curve_, np.array(vae.loss_curve_) + jacobian, rtol=1e-5)
+    z = vae.transform(X)
+    assert_allclose(other.inverse_transform(z), vae.inverse_transform(z) * scale, rtol=1e-4)
+    if likelihood == "gaussian":
+        assert_allclose(other.noise_variance_, vae.noise_variance_ * scale**2)
+
+
+def test_a_probability_has_no_units():
+    X, scale = five_channels(), np.array([1.0, 1, 4, 0.125, 1])
+    params = {**GAUSSIAN, "likelihood": "bernoulli"}
+    scores = [ConvVAETransformer(**params).fit(A).score_samples(A) for A in (X, X * scale)]
+    assert_array_equal(*scores)
+
+
+def test_the_score_is_that_of_normals_in_the_units_of_each_channel():
+    X = five_channels()
+    vae = ConvVAETransformer(**GAUSSIAN).fit(X)
+    assert vae.noise_variance_.shape == (5,)
+    spans = np.diff(vae.pixel_range_)[:, 0]
+    assert_allclose(vae.noise_variance_ / spans**2, vae.noise_variance_[0] / spans[0] ** 2)
+    # By many draws of z from NumPy; the score takes one for each image.
+    mean, std = vae.posterior(X)
+    z = mean + std * np.random.default_rng(0).standard_normal((200, *mean.shape))
+    means = vae.inverse_transform(z.reshape(-1, 3)).reshape(200, *X.shape).astype(np.float64)
+    variance = vae.noise_variance_
+    log_p = -0.5 * (np.square(X - means) / variance + np.log(2 * np.pi * variance))
+    kl = 0.5 * (mean**2 + std**2 - 1 - 2 * np.log(std)).sum(1)
+    elbo = log_p.sum((2, 3, 4)).mean() - kl.mean()
+    assert vae.score(X) == pytest.approx(elbo, abs=3)  # of 320 numbers
+
+
+@pytest.mark.parametrize(
+    "pixel_range", [None, "robust", [[0, 2], [0, 200], [0, 20], [-400, 800], [0, 30]]]
+)
+def test_channels_first_and_last_share_their_ranges(pixel_range):
+    last = five_channels()
+    first = np.moveaxis(last, -1, 1)
+    a = ConvVAETransformer(**GAUSSIAN, pixel_range=pixel_range).fit(last)
+    b = ConvVAETransformer(**GAUSSIAN, pixel_range=pixel_range, channel_axis=0).fit(first)
+    assert a.pixel_range_.shape == (5, 2)
+    assert_array_equal(a.pixel_range_, b.pixel_range_)
+    assert_array_equal(a.noise_variance_, b.noise_variance_)
+    z = a.transform(last)
+    assert_array_equal(z, b.transform(first))
+    assert_array_equal(a.score_samples(last), b.score_samples(first))
+    images = a.inverse_transform(z)
+    assert_array_equal(np.moveaxis(images, -1, 1), b.inverse_transform(z))
+    # Rows of either layout are the same images.
+    shaped = {"image_shape": (8, 8, 5), "pixel_range": pixel_range}
+    rows = ConvVAETransformer(**GAUSSIAN, **shaped).fit(last.reshape(80, -1))
+    assert_array_equal(rows.inverse_transform(z), images.reshape(80, -1))
+    # In the units of each channel.
+    error = np.square(images - last).mean((0, 1, 2))
+    assert (error < last.var((0, 1, 2))).all()
+
+
+def test_bytes_keep_one_range_for_all_channels():
+    X = five_channels()[..., :3]
+    X = np.uint8(255 * (X - X.min()) / np.ptp(X))
+    vae = ConvVAETransformer(**GAUSSIAN).fit(X)
+    assert vae.pixel_range_ == (0, 255)
+    assert type(vae.noise_variance_) is float
+    assert ConvVAETransformer(**GAUSSIAN, pixel_range="robust").fit(X).pixel_range_[1] < 255
+
+
+def test_robust_ranges_do_not_mind_hot_pixels():
+    X = np.uint16(five_channels(300)[..., 1:2] * 10)
+    hot = X.copy()
+    places = np.random.default_rng(0).integers(0, 8, (10, 2))
+    hot[np.arange(10), *places.T] = 65_535
+    params = {**GAUSSIAN, "pixel_range": "robust"}
+    clean, vae = (ConvVAETransformer(**params).fit(images) for images in (X, hot))
+    assert_allclose(vae.pixel_range_, clean.pixel_range_, rtol=0.1)
+    # Beside the hot pixels, all others look alike.
+    flat = ConvVAETransformer(**GAUSSIAN).fit(hot)
+    assert flat.pixel_range_[1] == 65_535
+    errors = [
+        np.square(model.inverse_transform(model.transform(hot)) - hot)[10:].mean()
+        for model in (vae, flat)
+    ]
+    assert errors[0] < errors[1]
+    assert_allclose(vae.noise_variance_, clean.noise_variance_, rtol=0.5)
+    with pytest.warns(UserWarning, match="outside the pixel range"):
+        vae.transform(65_535 - X)  # but other units are told
+
+
+@pytest.mark.parametrize(
+    ("pixel_range", "match"),
+    [
+        ([[0, 1]] * 4, r"n_channels, 2\).*each of the 5 channels. Got \[\[0, 1\], \[0, 1\]"),
+        ([[0, 1, 2]] * 5, r"n_channels, 2\).*each of the 5 channels"),
+        (np.zeros((5, 2, 1)), r"each of the 5 channels"),
+        ([0], r"pixel_range must be \(low, high\), 'robust', or"),
+        ([[0, 1]] * 3 + [[2, 2]] + [[0, 1]], r"channel 3 of pixel_range must .*Got \(2, 2\)"),
+        ([[0, 1], [9, 3]] + [[0, 1]] * 3, r"channel 1 of pixel_range must .*Got \(9, 3\)"),
+        ([[0, 1]] * 4 + [[np.nan, 3]], r"channel 4 of pixel_range must .*Got \(nan, 3\)"),
+        ([[0, np.inf]] + [[0, 1]] * 4, r"channel 0 of pixel_range must .*Got \(0, inf\)"),
+        ((3, 1), r"pixel_range must be two finite numbers.*low < high. Got \(3, 1\)"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_bad_pixel_ranges(pixel_range, match, method):
+    vae = ConvVAETransformer(**GAUSSIAN, pixel_range=pixel_range)
+    with pytest.raises(ValueError, match=match):
+        getattr(vae, method)(five_channels(10))
+    assert not hasattr(vae, "image_shape_")
+
+
+@pytest.mark.parametrize("pixel_range", ["robst", 3])
+def test_pixel_ranges_of_the_wrong_type(pixel_range):
+    with pytest.raises(InvalidParameterError, match=r"The 'pixel_range' parameter .* must be"):
+        ConvVAETransformer(**GAUSSIAN, pixel_range=pixel_range).fit(five_channels(10))
