@@ -1,5 +1,6 @@
-"""Displays of reconstructions and of the latent space (NumPy; matplotlib inside functions)."""
+"""Plots of reconstructions and of the latent space (NumPy; matplotlib inside functions)."""
 
+import math
 from numbers import Integral
 
 import numpy as np
@@ -25,7 +26,7 @@ MARKERS = "os^Dv<>P*X"
 
 
 class ReconstructionDisplay:
-    """Images above what a model makes of them.
+    """Plot of images above their reconstructions by a model.
 
     Create one with :meth:`from_estimator`, or from arrays already computed.
 
@@ -35,10 +36,10 @@ class ReconstructionDisplay:
         Originals.
 
     reconstructions : ndarray of the same shape
-        What the model decodes from the latents of the originals.
+        Images that the model decodes from the latents of the originals.
 
     pixel_range : tuple of float, or array-like of shape (C, 2), default=(0, 1)
-        Values of the darkest and the lightest pixel, of all channels or of each.
+        Values of the darkest and the lightest pixel, for all channels or for each.
 
     Attributes
     ----------
@@ -69,7 +70,7 @@ class ReconstructionDisplay:
         self.pixel_range = pixel_range
 
     def plot(self, ax=None, *, n_columns=10, cmap="gray"):
-        """Draw rows of originals, each above a row of reconstructions.
+        """Draw rows of originals, each above the row of their reconstructions.
 
         Parameters
         ----------
@@ -95,36 +96,27 @@ class ReconstructionDisplay:
         import matplotlib.pyplot as plt
 
         n_columns = min(n_columns, len(self.images))
-        starts = range(0, len(self.images), n_columns)
-        parts = [slice(start, start + n_columns) for start in starts]
-        mosaic = np.concatenate(
-            [
-                row
-                for part in parts
-                for row in (
-                    _row(self.images[part], n_columns, last=False),
-                    _row(self.reconstructions[part], n_columns, last=True),
-                )
-            ]
-        )
+        mosaic = _mosaic(self.images, self.reconstructions, n_columns)
         low, high = np.reshape(self.pixel_range, (-1, 2)).T  # of all channels, or of each
         if mosaic.shape[-1] not in (1, 3, 4):
             raise ValueError(
                 "Images of 1, 3 or 4 channels can be drawn (grey, RGB, RGBA). Got "
-                f"{mosaic.shape[-1]} channels; show some of them by ReconstructionDisplay(...)."
+                f"{mosaic.shape[-1]} channels. Choose some and give arrays with these to "
+                "ReconstructionDisplay(images=..., reconstructions=...)."
             )
         if mosaic.shape[-1] == 1:
             mosaic, low, high = mosaic[..., 0], low[0], high[0]
         else:
             span = np.where(high > low, high - low, 1)
             mosaic, low, high = np.clip((mosaic - low) / span, 0, 1), 0, 1
+        n_pairs = math.ceil(len(self.images) / n_columns)
         if ax is None:
-            _, ax = plt.subplots(figsize=(n_columns, 2.2 * len(parts)), layout="constrained")
+            _, ax = plt.subplots(figsize=(n_columns, 2.2 * n_pairs), layout="constrained")
         self.image_ = ax.imshow(mosaic, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
-        pair = mosaic.shape[0] / len(parts)
+        height = len(mosaic) / n_pairs
         ax.set_yticks(
-            [pair * (i + share) for i in range(len(parts)) for share in (0.24, 0.72)],
-            ["original", "reconstruction"] * len(parts),
+            [height * (i + share) for i in range(n_pairs) for share in (0.24, 0.72)],
+            ["original", "reconstruction"] * n_pairs,
         )
         ax.tick_params(length=0)
         ax.set_xticks([])
@@ -146,7 +138,7 @@ class ReconstructionDisplay:
             Images in the units of the training data.
 
         n_images : int, default=10
-            How many of the images of X to show.
+            Number of images to show, from the start of X.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
@@ -181,14 +173,14 @@ class ReconstructionDisplay:
 
 
 class LatentSpaceDisplay:
-    """Points in a plane, coloured and labelled by class.
+    """Plot of images as points in a plane, coloured and labelled by class.
 
     Create one with :meth:`from_estimator`, or from points already computed.
 
     Parameters
     ----------
     points : ndarray of shape (n, 2)
-        Where each image lies.
+        The point of each image.
 
     y : array-like of shape (n,), default=None
         Classes, or continuous targets, to colour the points by.
@@ -199,7 +191,7 @@ class LatentSpaceDisplay:
     Attributes
     ----------
     scatters_ : list of matplotlib PathCollection
-        One for each class; one where there are no classes.
+        One for each class, or a single one without classes.
 
     ax_ : matplotlib Axes
         Axes with the points.
@@ -253,7 +245,7 @@ class LatentSpaceDisplay:
         else:
             self.scatters_ = self._scatter_classes(ax, style)
         if self.names == (None, None):
-            ax.set(xticks=[], yticks=[])  # the units of such a plane mean nothing
+            ax.set(xticks=[], yticks=[])  # the units of an embedding mean nothing
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
         ax.set_aspect("equal", adjustable="datalim")
         self.ax_ = ax
@@ -270,7 +262,7 @@ class LatentSpaceDisplay:
             scatters.append(
                 ax.scatter(*points.T, color=color, marker=marker, label=str(label), **style)
             )
-            # A class in two clusters has its median between them, where others may be.
+            # Not at the median: that of a class in two clusters lies between them.
             distances = np.linalg.norm(points - np.median(points, axis=0), axis=1)
             ax.annotate(
                 str(label),
@@ -299,7 +291,7 @@ class LatentSpaceDisplay:
             Classes, or continuous targets, to colour the points by.
 
         embedding : object with a method `fit_transform`, default=None
-            Brings the latents into a plane, such as ``TSNE()``. None: the two components that
+            Maps the latents to a plane, such as ``TSNE()``. None: show the two components that
             tell most about an image, by `kl_per_component_`.
 
         ax : matplotlib Axes, default=None
@@ -325,7 +317,7 @@ class LatentSpaceDisplay:
             points = np.asarray(embedding.fit_transform(latents))
         elif latents.shape[1] < 2:
             raise ValueError(
-                "A plane takes two components, but the estimator has n_components=1. Give an "
+                "A plane needs two components, but the estimator has n_components=1. Give an "
                 "embedding such as TSNE()."
             )
         else:
@@ -343,11 +335,21 @@ def _channels_last(estimator, X):
     return images
 
 
-def _row(images, n_columns, last):
+def _mosaic(images, reconstructions, n_columns):
+    """Rows of images, each above a row of their reconstructions, as one image with channels."""
+    rows = []
+    for start in range(0, len(images), n_columns):
+        part = slice(start, start + n_columns)
+        rows.append(_row(images[part], n_columns, gap=1))
+        rows.append(_row(reconstructions[part], n_columns, gap=3))
+    return np.concatenate(rows)
+
+
+def _row(images, n_columns, gap):
     """Images side by side, (H + gap, n_columns * (W + 1), C), with NaN between them."""
     if images.ndim == 3:
         images = images[..., None]
     n, height, width, channels = images.shape
-    row = np.full((height + (3 if last else 1), n_columns, width + 1, channels), np.nan)
+    row = np.full((height + gap, n_columns, width + 1, channels), np.nan)
     row[:height, :n, :width] = np.moveaxis(images, 0, 1)
     return row.reshape(len(row), -1, channels)

@@ -1,4 +1,4 @@
-"""Encoder, decoder, the reparametrisation trick, and weights as arrays (torch, NumPy)."""
+"""The network: encoder, decoder, reparametrisation, first weights, weights as arrays (torch)."""
 
 import math
 
@@ -11,8 +11,8 @@ from torch import nn
 def stage_folds(height, width, n_stages):
     """How much each stage of the encoder shrinks the picture, as (rows, columns).
 
-    A side is halved until at most 7 cells are left. The last stages halve once each; the
-    first takes all that is still due, which is where pixels are plenty and channels few.
+    A side is halved until at most 7 cells are left. Each of the last stages halves it once. The
+    first stage, which has many pixels but few channels, makes all other halvings.
 
     Parameters
     ----------
@@ -38,10 +38,10 @@ def stage_folds(height, width, n_stages):
 
 
 def default_hidden_channels(height, width):
-    """Channels of each stage of the encoder, from the picture inwards.
+    """Channels of each stage of the encoder, starting at the picture.
 
-    One stage where two halvings or fewer leave at most 7 cells on each side, which is up to
-    28 pixels; one more for each further halving.
+    There is one stage for sides of up to 28 pixels, which two halvings reduce to at most 7 cells,
+    and one more for each further halving.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def default_hidden_channels(height, width):
 
 
 def _n_halvings(side):
-    """Halvings that leave at most 7 of `side` cells."""
+    """Number of halvings that reduce a side to at most 7 cells."""
     return (math.ceil(side / 7) - 1).bit_length()
 
 
@@ -76,7 +76,7 @@ def _side_folds(side, n_stages):
 class Fold(nn.Module):
     """Move blocks of pixels into channels: (n, C, H, W) -> (n, C * rows * columns, H', W').
 
-    As `torch.nn.PixelUnshuffle`, with a factor for each axis.
+    Like `torch.nn.PixelUnshuffle`, but with a factor for each axis.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Unfold(nn.Module):
 
 
 def _conv(in_channels, out_channels, cells):
-    # A 3 x 3 window that keeps the size; on a side of one cell its outer part sees padding only.
+    # 3 x 3, same size. On a side of one cell a window of 3 would see padding only: there it is 1.
     kernel = [3 if side > 1 else 1 for side in cells]
     return nn.Conv2d(in_channels, out_channels, kernel, padding=[k // 2 for k in kernel])
 
@@ -124,18 +124,19 @@ def _conv(in_channels, out_channels, cells):
 # Pictures with longer sides are averaged over blocks for the linear path.
 MAX_LINEAR_SIDE = 128
 
-# What a component without an axis of PCA knows of z at the start: nearly nothing.
+# Precision of the data on a component that starts without an axis of PCA: nearly none.
 LEAST_PRECISION = math.exp(-4)
 
 
 class LinearPath(nn.Module):
-    """An encoder and a decoder without hidden layers, whose matrices do not learn.
+    """A linear encoder and a linear decoder, whose matrices do not learn.
 
-    What is linear in the pictures is found by linear algebra before the training starts, which
-    then is about the rest: mu gets gate * encoder (x - mean) added, and the logits of z
-    decoder (gate * z) + mean. The gates of each component learn how much of either is kept.
+    Linear algebra sets the matrices before the training starts, so that the convolutions only
+    have to learn the rest. The path adds gate * encoder (x - mean) to mu, and
+    decoder (gate * z) + mean to the logits. There is a gate for each component on either side,
+    which learns how much of the component to keep.
 
-    Pictures with a side of more than 128 pixels are averaged over blocks for it.
+    Pictures with a side of more than 128 pixels are averaged over blocks.
 
     Parameters
     ----------
@@ -160,17 +161,17 @@ class LinearPath(nn.Module):
         self.decoder_gate = nn.Parameter(torch.empty(n_components))
 
     def coarse(self, x):
-        """x of shape (n, C, H, W), averaged over blocks, as rows."""
+        """Images of shape (n, C, H, W), averaged over blocks, as rows."""
         if self.coarse_shape != self.image_shape:
             x = F.avg_pool2d(x, self.blocks, ceil_mode=True, count_include_pad=False)
         return x.flatten(1)
 
     def encode(self, x):
-        """What is added to mu: (n, C, H, W) -> (n, K)."""
+        """The term of mu: (n, C, H, W) -> (n, K)."""
         return self.encoder_gate * F.linear(self.coarse(x) - self.mean, self.encoder)
 
     def decode(self, z):
-        """What is added to the logits: (n, K) -> (n, C, H, W)."""
+        """The term of the logits: (n, K) -> (n, C, H, W)."""
         x = F.linear(self.decoder_gate * z, self.decoder, self.mean)
         x = x.unflatten(1, self.coarse_shape)
         if self.coarse_shape != self.image_shape:
@@ -179,13 +180,42 @@ class LinearPath(nn.Module):
         return x
 
 
+def _stages(channels, folds, cells):
+    """Layers of all stages: those of the encoder, and those of the decoder.
+
+    `channels` are those of the picture and of each stage; `cells` is the size that the last stage
+    leaves.
+    """
+    # From the last stage to the first, because each needs to know the cells that it leaves.
+    encoder, decoder = [], []
+    for fold, n_in, n_out in reversed(list(zip(folds, channels[:-1], channels[1:], strict=True))):
+        n_folded = n_in * fold[0] * fold[1]
+        encoder = [
+            Fold(*fold),
+            _conv(n_folded, n_out, cells),
+            nn.GELU(),
+            _conv(n_out, n_out, cells),
+            nn.GELU(),
+            *encoder,
+        ]
+        decoder += [
+            nn.GELU(),
+            _conv(n_out, n_out, cells),
+            nn.GELU(),
+            _conv(n_out, n_folded, cells),
+            Unfold(*fold),
+        ]
+        cells = [cells[0] * fold[0], cells[1] * fold[1]]
+    return encoder, decoder
+
+
 class ConvVAE(nn.Module):
     """Variational auto-encoder of pictures, with a decoder that mirrors the encoder.
 
-    Each stage of the encoder folds pixels into channels and convolves twice; a dense layer
-    and two heads give mu and log sigma^2. The picture is padded at the bottom and at the
-    right to a multiple of the folds, and the logits are cropped back. Beside the convolutions
-    there may be a linear path on either side.
+    Each stage of the encoder folds pixels into channels and convolves twice. A dense layer and two
+    heads give mu and log sigma^2. The picture is padded at the bottom and at the right to a
+    multiple of the folds, and the logits are cropped. There may be a linear path beside the
+    convolutions.
 
     Parameters
     ----------
@@ -213,30 +243,9 @@ class ConvVAE(nn.Module):
         total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
         cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
         self.padding = (0, cells[1] * total[1] - width, 0, cells[0] * total[0] - height)
+        encoder, decoder = _stages([channels, *hidden_channels], folds, cells)
+
         bottom = (hidden_channels[-1], *cells)
-
-        # Built from the bottom up, so that both sides know the cells of every stage.
-        encoder, decoder = [], []
-        inputs = [channels, *hidden_channels[:-1]]
-        for fold, n_in, n_out in reversed(list(zip(folds, inputs, hidden_channels, strict=True))):
-            n_folded = n_in * fold[0] * fold[1]
-            encoder = [
-                Fold(*fold),
-                _conv(n_folded, n_out, cells),
-                nn.GELU(),
-                _conv(n_out, n_out, cells),
-                nn.GELU(),
-                *encoder,
-            ]
-            decoder += [
-                nn.GELU(),
-                _conv(n_out, n_out, cells),
-                nn.GELU(),
-                _conv(n_out, n_folded, cells),
-                Unfold(*fold),
-            ]
-            cells = [cells[0] * fold[0], cells[1] * fold[1]]
-
         n_bottom = math.prod(bottom)
         self.encoder = nn.Sequential(
             *encoder, nn.Flatten(), nn.Linear(n_bottom, hidden_units), nn.GELU()
@@ -252,7 +261,7 @@ class ConvVAE(nn.Module):
         )
         self.linear = LinearPath(image_shape, n_components) if linear_path else None
         if linear_path:
-            # The convolutions work in units of sigma (of mu) and of the noise (of the pixels).
+            # Units of the convolutions: sigma for mu, and the noise for the logits.
             self.register_buffer("sigma", torch.empty(n_components))
             self.register_buffer("noise", torch.empty(()))
             self.register_buffer("noise_logvar", torch.empty(()))
@@ -276,8 +285,8 @@ class ConvVAE(nn.Module):
         mu, logvar = self.mu_head(hidden), self.logvar_head(hidden)
         if self.linear is None:
             return mu, logvar
-        # The precision of the posterior is 1 + exp(-logvar_head): at least that of the prior,
-        # as it is under any likelihood that is log-concave in z.
+        # The precision of the posterior is 1 + exp(-logvar): at least that of the prior, as under
+        # any likelihood that is log-concave in z.
         return self.sigma * mu + self.linear.encode(x), -F.softplus(-logvar)
 
     def decode(self, z):
@@ -298,7 +307,7 @@ class ConvVAE(nn.Module):
         return self.noise * logits + self.linear.decode(z)
 
     def forward(self, x, noise):
-        """Logits for one draw z ~ q(z|x), and the posterior that it came from.
+        """Logits for one draw z ~ q(z|x), and the posterior itself.
 
         Parameters
         ----------
@@ -341,8 +350,8 @@ def reparametrize(mu, logvar, noise):
 def draw_weights(module, generator):
     """Draw the weights of all layers from `generator`.
 
-    Weights and biases are uniform within 1 / sqrt(fan-in), PyTorch's own default, which
-    would draw from the global generator.
+    Weights and biases are uniform within 1 / sqrt(fan-in), as by PyTorch's default. That default
+    itself is not used, because it draws from the global generator.
 
     Parameters
     ----------
@@ -354,14 +363,14 @@ def draw_weights(module, generator):
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             for parameter in (layer.weight, layer.bias):
-                # Drawn where the generator is, which may not be where the module is.
+                # Drawn on the device of the generator, which may not be that of the module.
                 draws = torch.empty(parameter.shape, dtype=parameter.dtype, device=generator.device)
                 parameter.copy_(draws.uniform_(-bound, bound, generator=generator))
 
 
 @torch.no_grad()
 def start_at_logits(module, logits):
-    """Let the decoder start at the same logits everywhere in a channel.
+    """Let the decoder start at the same logit for all pixels of a channel.
 
     Parameters
     ----------
@@ -379,8 +388,8 @@ def start_at_linear(module, mean, axes, variances, noise_variance):
     """Let a network start as probabilistic PCA; Tipping & Bishop (1999), section 3.
 
     The posterior of component k is N(axes_k^T (x - mean) sqrt(v_k - s^2) / v_k, s^2 / v_k), where
-    v_k is the variance along its axis and s^2 that of the noise; the mean image is
-    mean + sum_k sqrt(v_k - s^2) axes_k z_k. The convolutions start at nothing.
+    v_k is the variance along its axis and s^2 that of the noise. The mean image is
+    mean + sum_k sqrt(v_k - s^2) axes_k z_k. The convolutions start at 0.
 
     Parameters
     ----------
@@ -388,13 +397,13 @@ def start_at_linear(module, mean, axes, variances, noise_variance):
         With a linear path.
 
     mean : tensor of shape (D,)
-        Of the pictures in the resolution of the linear path.
+        Mean picture, in the resolution of the linear path.
 
     axes : tensor of shape (D, q)
-        Orthonormal, q <= K; the other components start at nothing.
+        Orthonormal, q <= K. The other components start at 0.
 
     variances : tensor of shape (q,)
-        Above `noise_variance`.
+        Each is above `noise_variance`.
 
     noise_variance : float
         s^2.
@@ -412,7 +421,7 @@ def start_at_linear(module, mean, axes, variances, noise_variance):
     for layer in (module.mu_head, module.decoder[-2]):
         layer.weight.zero_()
         layer.bias.zero_()
-    # log sigma^2 = -log(1 + precision of the data), nearly 0 for a component without an axis.
+    # log sigma^2 = -log(1 + precision of the data); nearly 0 for a component without an axis.
     precision = torch.full_like(module.sigma, LEAST_PRECISION)
     precision[:q] = (variances / noise_variance - 1).clamp_min(LEAST_PRECISION)
     module.logvar_head.weight.mul_(0.1)
@@ -422,8 +431,8 @@ def start_at_linear(module, mean, axes, variances, noise_variance):
 def blank_module(**architecture):
     """A network in float32 on the meta device, whose weights take no memory.
 
-    To make one draws nothing from the global generator, and does not depend on torch's
-    default dtype or device.
+    Building it draws nothing from the global generator, and does not depend on torch's default
+    dtype or device.
 
     Parameters
     ----------
@@ -439,7 +448,7 @@ def blank_module(**architecture):
 
 
 def weight_shapes(**architecture):
-    """Shapes of the weights of a network, without making it.
+    """Shapes of the weights of a network, without memory for them.
 
     Parameters
     ----------
@@ -494,12 +503,11 @@ def set_weights(module, weights):
     weights : dict of str to ndarray
     """
     for name, weight in module.state_dict().items():
-        weight.copy_(
-            torch.tensor(weights[name], device="cpu")
-        )  # one at a time, for the sake of memory
+        # Not `as_tensors`: one copy at a time takes less memory.
+        weight.copy_(torch.tensor(weights[name], device="cpu"))
 
 
-# Weights with a row, and with a column, for each component.
+# Names of the weights that have a row, or a column, for each component.
 HEADS = {f"{head}.{part}" for head in ("mu_head", "logvar_head") for part in ("weight", "bias")}
 ROWS = HEADS | {"sigma", "linear.encoder", "linear.encoder_gate", "linear.decoder_gate"}
 COLUMNS = {"decoder.0.weight", "linear.decoder"}
@@ -507,13 +515,12 @@ COLUMNS = {"decoder.0.weight", "linear.decoder"}
 
 @torch.no_grad()
 def reorder_components(weights, order):
-    """Put the components in another order, in place.
+    """Reorder the components in a dict of weights, in place.
 
     Parameters
     ----------
     weights : dict of str to tensor
-        Such as ``module.state_dict()``, or moments of the same shapes; frozen weights may be
-        missing.
+        Such as ``module.state_dict()``, or moments of the same shapes. Some may be missing.
 
     order : tensor of shape (K,)
         Old places of the components.

@@ -1,4 +1,4 @@
-"""Training of a network: the loss, its minimisation and its history (torch, skorch)."""
+"""Training of a network: the loss, the steps that minimise it, and its history (torch, skorch)."""
 
 import math
 from contextlib import contextmanager
@@ -33,18 +33,18 @@ from ._network import reorder_components
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
-# Largest norm of the gradient, per pixel of an image, where the noise is normal.
+# Largest norm of the gradient with the Gaussian family, for each number in an image.
 MAX_GRADIENT = 0.3
 
-# Share by which the running mean of the squared error follows that of a batch.
-FOLLOW = 0.02
+# Weight of a batch in the running mean of the squared error, which is the noise variance.
+NOISE_UPDATE_SHARE = 0.02
 
-# Steps of the optimiser that `max_iter=None` aims at, and the most epochs that it takes for them.
+# With max_iter=None: steps of the optimiser to aim at, and the largest number of epochs.
 N_STEPS, MAX_DEFAULT_EPOCHS = 5_600, 200
 
 
 def default_max_iter(n_samples, batch_size):
-    """Epochs that make about 5,600 steps, between 1 and 200.
+    """Number of epochs with about 5,600 steps, but from 1 to 200.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def default_max_iter(n_samples, batch_size):
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a training depends on, beside the network and the images.
+    """What a training depends on, besides the network and the images.
 
     Parameters
     ----------
@@ -77,20 +77,20 @@ class TrainSettings:
     batch_size, n_epochs, n_iter_no_change : int
 
     seed : int
-        Of the noise and of the order of the images.
+        Seeds the noise and the order of the images.
 
     first_epoch : int
-        Number of epochs before this training: no noise is used twice.
+        Number of epochs before this training. Each epoch has its own noise.
 
     device : str
 
     verbose : int
 
     name : str
-        Of the estimator, for the progress bar.
+        Name of the estimator, for the progress bar.
 
     callbacks : tuple of skorch callbacks
-        The caller's.
+        The user's.
     """
 
     likelihood: str
@@ -142,7 +142,7 @@ class ElboTerms(torch.nn.Module):
 class VAENet(skorch.NeuralNet):
     """A skorch net that minimises the mean of -log p(x|z) + beta * KL over the images.
 
-    `kl_weight_` stands in for beta in the steps of the optimiser; see `Warmup`.
+    The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`.
 
     Parameters
     ----------
@@ -159,11 +159,11 @@ class VAENet(skorch.NeuralNet):
 
     def initialize(self):
         super().initialize()
-        self.adopt(self.settings)
+        self.apply_settings(self.settings)
         return self
 
-    def adopt(self, settings):
-        """Go on with other settings, of which device and callbacks are the same.
+    def apply_settings(self, settings):
+        """Replace the settings by others with the same device and callbacks.
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class VAENet(skorch.NeuralNet):
         return callbacks
 
     def _set_training(self, training=True):
-        """Leave the module alone: none of its layers differs in training."""
+        """Do nothing: no layer of the network behaves differently in training."""
 
     def get_iterator(self, dataset, training=False):
         settings = self.settings
@@ -204,16 +204,16 @@ class VAENet(skorch.NeuralNet):
         self.sums_ = {}
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        # As in skorch, but without reading the loss of each batch: a GPU would be waited for.
+        # As in skorch, but without reading the loss of each batch, which would wait for a GPU.
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             self.notify("on_batch_end", batch=batch, training=training, **step)
 
     def train_step_single(self, batch, **fit_params):
-        """The gradient of the mean loss of a batch, summed up over parts that memory can hold.
+        """Add the gradient of the mean loss of a batch, part by part to limit the memory.
 
-        ``y_pred`` of the result is the posterior of the batch, mu and log sigma^2.
+        Returns the loss, and as ``y_pred`` the posterior of the batch: mu and log sigma^2.
         """
         batch, _ = batch
         loss, error, posteriors = 0.0, 0.0, []
@@ -223,7 +223,7 @@ class VAENet(skorch.NeuralNet):
             loss, error = loss + part_loss.detach(), error + part_error
             posteriors.append(posterior)
         if self.train_split is None:
-            self._follow_noise(error)
+            self._update_noise(error)
         posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
         return {"loss": loss, "y_pred": posterior}
 
@@ -235,10 +235,11 @@ class VAENet(skorch.NeuralNet):
         return {"loss": loss, "y_pred": posterior}
 
     def _loss(self, part, n_images, *, training):
-        """Sum over a part of beta * KL - log p(x|z), divided by the number of images of the step.
+        """Loss and squared error of a part of a batch, and its posterior.
 
-        The losses of the parts of a step so add up to its mean. Also the squared error, added up
-        and divided in the same way, and the posterior of the part.
+        Both are sums over the images of the part, divided by the number of images in the batch. So
+        those of all parts add up to the means of the batch. The loss of an image is
+        beta * KL - log p(x|z).
         """
         x, output = part["x"], self.infer(part)
         log_likelihood, kl = self.criterion_(output, x, training)
@@ -254,20 +255,22 @@ class VAENet(skorch.NeuralNet):
         return loss, error.sum() / n_images, [output[1].detach(), output[2].detach()]
 
     @torch.no_grad()
-    def _follow_noise(self, error):
-        """Without images set aside, the noise is a running mean of the squared error."""
+    def _update_noise(self, error):
+        """Set the noise to a running mean of the squared error; used without images set aside."""
         noise_logvar = self.module_.noise_logvar
         if noise_logvar is not None:
-            noise_logvar.copy_(torch.lerp(noise_variance(noise_logvar), error, FOLLOW).log())
+            noise_logvar.copy_(
+                torch.lerp(noise_variance(noise_logvar), error, NOISE_UPDATE_SHARE).log()
+            )
 
     @torch.no_grad()
     def _measure_noise(self):
-        """Set the noise by the squared error of the images set aside, or of the others if larger.
+        """Set the noise to the larger squared error, of training or of validation images.
 
-        The error of the images that train is too small where the network fits their noise; that
-        of a few images set aside, where they happen to be easy.
+        The training error is too small if the network has fitted the noise of these images. The
+        validation error is too small if the few images set aside happen to be easy.
 
-        Returns the mean log-likelihood of the images set aside.
+        Returns the mean log-likelihood of the validation images.
         """
         errors = {key: sums[2].item() / n for key, (n, sums) in self.sums_.items()}
         noise_logvar = self.module_.noise_logvar
@@ -298,7 +301,7 @@ class VAENet(skorch.NeuralNet):
 
 
 def build_net(module, settings, callbacks=()):
-    """An initialised net around a network.
+    """An initialised skorch net that trains a network.
 
     Parameters
     ----------
@@ -334,21 +337,21 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
     Parameters
     ----------
     module : ConvVAE
-        With its weights set.
+        Its weights must be set.
 
     dataset : ImageDataset
 
     settings : TrainSettings
 
     valid : ImageDataset, default=None
-        Images to validate on after each epoch; with them, training stops early and the best
+        Images to validate on after each epoch. With them, training stops early and the best
         weights are restored.
 
     progress : dict, default=None
-        What `save_progress` was last called with, to go on from there.
+        What `save_progress` was last called with, to continue from there.
 
     save_progress : callable, default=None
-        Called with the whole progress after each epoch.
+        Called with the progress after each epoch.
 
     Returns
     -------
@@ -374,35 +377,35 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
         unit="epoch",
         disable=not settings.verbose,
     )
-    own = [stop, OneCycle(settings.learning_rate, n_epochs, n_batches, stop), ProgressBar(bar)]
+    one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
+    own_callbacks = [*([] if stop is None else [stop]), one_cycle, ProgressBar(bar)]
     if settings.beta_warmup:
-        own.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
+        own_callbacks.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
     if save_progress is not None:
-        own.append(Checkpoint(save_progress, stop))
+        own_callbacks.append(Checkpoint(save_progress, stop))
     with bar:
-        own = [callback for callback in own if callback is not None]
-        net = build_net(module, settings, [*own, *settings.callbacks])
+        net = build_net(module, settings, [*own_callbacks, *settings.callbacks])
         if progress is not None:
             restore_progress(net, progress, stop)
-        with _training(net, dataset, valid):
+        with _training_session(net, dataset, valid):
             interrupted = False
             try:
                 while len(net.history) < (n_epochs if stop is None else stop.last_epoch):
                     net.fit_loop(dataset, epochs=1)
             except KeyboardInterrupt:
-                interrupted = not _stopped_by_callback(settings.callbacks)
-    # What follows is no part of this schedule.
-    net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own]
+                interrupted = not _stopped_by_callback(net)
+    # A later `partial_fit` does not follow this schedule.
+    net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
     return net, interrupted
 
 
 def train_increment(net, dataset, settings, moments):
-    """Train for one epoch at a constant rate, from where a net stands.
+    """Train a net for one more epoch, at a constant rate.
 
     Parameters
     ----------
     net : VAENet
-        Changed in place, or left alone where its settings do not allow that.
+        Changed in place. A copy is changed instead if the device or the callbacks differ.
 
     dataset : ImageDataset
 
@@ -419,6 +422,7 @@ def train_increment(net, dataset, settings, moments):
         Whether Ctrl-C ended the epoch.
 
     moments : ndarray of shape (3, K) or None
+        Updated. None: the epoch ended before its first batch did.
 
     Raises
     ------
@@ -431,33 +435,33 @@ def train_increment(net, dataset, settings, moments):
         optimizer_state = deepcopy(net.optimizer_.state_dict()["state"])
         net = build_net(deepcopy(net.module_), settings, settings.callbacks)
         net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": optimizer_state})
-    net.adopt(settings)
+    net.apply_settings(settings)
     net.history.clear()
     net.callbacks_.append(("running_statistics", statistics))
     interrupted = False
     try:
-        with _weights_kept_on_error(net), _training(net, dataset, None):
+        with _weights_kept_on_error(net), _training_session(net, dataset, None):
             try:
                 net.fit_loop(dataset, epochs=1)
             except KeyboardInterrupt:
-                interrupted = not _stopped_by_callback(settings.callbacks)
+                interrupted = not _stopped_by_callback(net)
     finally:
         net.callbacks_.pop()
     return net, interrupted, statistics.moments
 
 
-def _stopped_by_callback(callbacks):
-    """Whether one of the caller's callbacks ended the training, as Ctrl-C does."""
+def _stopped_by_callback(net):
+    """Whether skorch's own EarlyStopping, a callback of the user, raised the KeyboardInterrupt."""
     return any(
         isinstance(callback, skorch.callbacks.EarlyStopping)
         and callback.misses_ >= callback.patience
-        for callback in callbacks
+        for _, callback in net.callbacks_
     )
 
 
 @contextmanager
-def _training(net, dataset, valid):
-    """The time between the begin and the end of a training, for callbacks and for the data."""
+def _training_session(net, dataset, valid):
+    """Tell the callbacks of begin and end; lend the validation images; check the weights."""
     net.train_split = None if valid is None else predefined_split(valid)
     net.notify("on_train_begin", X=dataset, y=None)
     try:
@@ -465,14 +469,14 @@ def _training(net, dataset, valid):
         net.notify("on_train_end", X=dataset, y=None)
     finally:
         net.train_split = None  # it would keep the training data alive
-    # The loss of an epoch does not know what its last step did.
+    # The loss of an epoch does not show what its last step did.
     if not all(parameter.isfinite().all() for parameter in net.module_.parameters()):
         raise ValueError(f"The weights became NaN or infinite. {ADVICE}")
 
 
 @contextmanager
 def _weights_kept_on_error(net):
-    """Put weights and moments of a net back when an exception passes."""
+    """Restore the weights of a net and Adam's moments after an exception."""
     parameters, optimizer = list(net.module_.parameters()), net.optimizer_
     weights = net.module_.state_dict()  # buffers too, such as the noise
     kept = {name: weight.clone() for name, weight in weights.items()}
@@ -493,7 +497,7 @@ def _weights_kept_on_error(net):
 
 
 def reorder_net(net, order):
-    """Put the components of a net in another order: its weights and Adam's moments of them.
+    """Reorder the components of a net: its weights, and their moments in Adam.
 
     Parameters
     ----------
@@ -509,6 +513,6 @@ def reorder_net(net, order):
         for name, p in net.module_.named_parameters()
         if p in net.optimizer_.state
     }
-    if states:  # no step, no moments
+    if states:  # empty before the first step
         for moment in ("exp_avg", "exp_avg_sq"):
             reorder_components({name: state[moment] for name, state in states.items()}, order)

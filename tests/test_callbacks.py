@@ -351,13 +351,15 @@ def test_callers_callbacks_stay_as_they_are(digits):
     assert len(callbacks) == 1
 
 
-def test_callers_early_stopping_is_no_interruption(digits, capsys):
+@pytest.mark.parametrize("named", [False, True])
+def test_callers_early_stopping_is_no_interruption(digits, capsys, named):
     stop = skorch.callbacks.EarlyStopping(
         "train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=lambda message: None
     )
     steps = Steps()
     # A warning would be an error.
-    vae = fit(digits[0], max_iter=50, callbacks=[steps, stop], verbose=1)
+    callbacks = [steps, ("stop", stop) if named else stop]
+    vae = fit(digits[0], max_iter=50, callbacks=callbacks, verbose=1)
     assert vae.n_iter_ == 3
     assert steps.epochs == [1, 2, 3]
     assert "3/50" in capsys.readouterr().err

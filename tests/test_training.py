@@ -17,8 +17,8 @@ from skvae._callbacks import OneCycle, RunningStatistics, Warmup
 from skvae._images import ImageFormat
 from skvae._inference import build_module
 from skvae._training import (
-    FOLLOW,
     MAX_GRADIENT,
+    NOISE_UPDATE_SHARE,
     TrainSettings,
     build_net,
     default_max_iter,
@@ -461,7 +461,9 @@ def test_without_images_set_aside_the_noise_follows_the_batches(digits, method):
     assert len(noises) == 13 + 1
     batches = [batch.mean() for batch in errors.seen[True, 1]]
     for before, error, after in zip(noises[:-1], batches, noises[1:], strict=True):
-        assert after == pytest.approx((1 - FOLLOW) * before + FOLLOW * error, rel=1e-4)
+        assert after == pytest.approx(
+            (1 - NOISE_UPDATE_SHARE) * before + NOISE_UPDATE_SHARE * error, rel=1e-4
+        )
     assert "valid_loss" not in vae.history_
 
 
