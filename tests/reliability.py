@@ -4,6 +4,7 @@ Each function raises AssertionError where a promise is broken, and returns what 
 """
 
 import gc
+import itertools
 import multiprocessing
 import os
 import random
@@ -229,6 +230,117 @@ def any_arrays(n):
 
     check()
     return counts
+
+
+# Any pictures
+
+
+def _bumps(rng, n, width, n_bumps):
+    """Curves of shape (n, width): sums of narrow bumps at places of their own."""
+    places, widths = rng.uniform(0, width, (2, n, n_bumps, 1))
+    heights = rng.uniform(-0.3, 1, (n, n_bumps, 1))
+    return np.sum(
+        heights * np.exp(-0.5 * np.square((np.arange(width) - places) / (1 + widths / 30))), axis=1
+    )
+
+
+def _discs(rng, n, side):
+    """Pictures of shape (n, side, side): a soft disc of random place and size, from 0 to 1."""
+    row, column, radius = rng.uniform(0.2, 0.8, (3, n, 1, 1)) * side
+    grid = np.arange(side)
+    distance = np.hypot(grid[:, None] - row, grid - column)
+    return 1 / (1 + np.exp(np.clip(distance - radius / 2, -50, 50)))
+
+
+def _digits(rng, n):
+    return images(None)[rng.integers(0, 1_797, n)]
+
+
+def _colour_noise(rng, n):
+    return rng.uniform(size=(n, 6, 6, 3))
+
+
+def _signals(rng, n):
+    return _bumps(rng, n, 256, 5)[:, None] + 0.01 * rng.standard_normal((n, 1, 256))
+
+
+def _hot_pixels(rng, n):
+    X = rng.normal(1_000 * (1 + _discs(rng, n, 12)), 30).astype(np.uint16)
+    X[rng.integers(0, n, 5), rng.integers(0, 12, 5), rng.integers(0, 12, 5)] = 65_535
+    return X
+
+
+def _constant_but_one(rng, n):
+    X = np.full((n, 8, 8), 0.5)
+    X[n // 2] = 1.0
+    return X
+
+
+def _strokes(rng, n):
+    return np.abs(_discs(rng, n, 28) - 0.5) < 0.2
+
+
+def _colour_discs(rng, n):
+    return np.uint8(255 * _discs(rng, n, 16)[..., None] * rng.uniform(size=(n, 1, 1, 3)))
+
+
+def _channels_of_many_units(rng, n):
+    X = _discs(rng, n, 16)[..., None] * rng.uniform(0.5, 1, (n, 1, 1, 5))
+    return rng.normal(X, 0.02) * [1, 100, 1e-3, 10, 1e5] + [0, -3, 0, 1e4, 0]
+
+
+def _nearly_exact(rng, n):
+    return _discs(rng, n, 16).round(3) * np.linspace(0, 1, 16)
+
+
+def _tall(rng, n):
+    return _bumps(rng, n, 64, 3)[:, :, None] * rng.uniform(size=(n, 1, 7))
+
+
+# Every kind is a function of a generator and of the number of pictures.
+PICTURES = {
+    "digits": _digits,
+    "colour noise": _colour_noise,
+    "signals": _signals,
+    "hot pixels": _hot_pixels,
+    "constant but one": _constant_but_one,
+    "strokes": _strokes,
+    "colour discs": _colour_discs,
+    "channels of many units": _channels_of_many_units,
+    "nearly exact": _nearly_exact,
+    "tall": _tall,
+}
+N_COMPONENTS, N_PICTURES = (2, 10, 64), (20, 200, 2_000)
+
+
+def fits_of_pictures(n, kinds=tuple(PICTURES), sizes=N_PICTURES, seed=0, **params):
+    """At most n fits out of: kinds of pictures x families x numbers of components and pictures.
+
+    With the default learning rate, and epochs enough to pass its peak. All numbers are finite.
+    """
+    grid = list(itertools.product(kinds, sorted(LIKELIHOODS), N_COMPONENTS, sizes))
+    not_finite = []
+    for cell in random.Random(seed).sample(grid, min(n, len(grid))):
+        kind, likelihood, n_components, n_pictures = cell
+        X = PICTURES[kind](np.random.default_rng(seed), n_pictures)
+        vae = ConvVAETransformer(
+            n_components, likelihood=likelihood, random_state=seed, **{"max_iter": 10, **params}
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
+            try:
+                z = vae.fit(X).transform(X[:40])
+            except ValueError as error:
+                assert "NaN or infinite" in str(error) or "loss of the" in str(error), cell
+                not_finite.append(cell)
+                continue
+            numbers = [z, vae.score_samples(X[:40]), vae.inverse_transform(z)]
+            numbers += [vae.sample(3, random_state=0), vae.history_.to_numpy()]
+            if not all(np.isfinite(part).all() for part in numbers):
+                not_finite.append(cell)
+    assert not_finite == [], not_finite
+    return {"fits": min(n, len(grid)), "losses that are not finite": len(not_finite)}
 
 
 # Memory, threads and globals

@@ -62,6 +62,7 @@ def main():
                 lambda n: reliability.mutated_files(n, Path(tempfile.mkdtemp(dir=folder))),
             ),
             ("random arrays", count(5_000), reliability.any_arrays),
+            ("fits of many kinds of pictures", count(270), reliability.fits_of_pictures),
             ("`transform` from 8 threads", count(10_000), reliability.transform_while_fitting),
             ("atheris on the reader", count(50_000), fuzz_with_atheris),
         ]:

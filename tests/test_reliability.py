@@ -28,6 +28,27 @@ def test_any_array():
     assert counts["refused"] > 40
 
 
+def test_a_few_fits_of_many_kinds_of_pictures():
+    assert len(reliability.PICTURES) * 3 * 3 * 3 == 270  # as in soak.py
+    counts = reliability.fits_of_pictures(8, sizes=(20, 200))
+    assert counts == {"fits": 8, "losses that are not finite": 0}
+
+
+@pytest.mark.parametrize(
+    "kind", ["digits", "colour noise", "signals", "hot pixels", "constant but one"]
+)
+def test_small_fits_are_finite(kind):
+    # Three families, 2, 10 and 64 components, 20 and 60 pictures.
+    network = {"hidden_channels": (4,), "hidden_units": 16, "batch_size": 16, "max_iter": 2}
+    counts = reliability.fits_of_pictures(18, kinds=[kind], sizes=(20, 60), **network)
+    assert counts == {"fits": 18, "losses that are not finite": 0}
+
+
+def test_a_loss_that_is_not_finite_would_be_found():
+    with pytest.raises(AssertionError, match=r"'digits', 'gaussian', \d+, 20"):
+        reliability.fits_of_pictures(9, kinds=["digits"], sizes=(20,), learning_rate=1e30)
+
+
 def test_transform_while_fitting():
     assert reliability.transform_while_fitting(200)["calls"] == 200
 
