@@ -8,17 +8,17 @@ import torch
 
 from ._devices import to_device
 
-# Rows of noise from which an image takes its own, by its pixels.
+# Rows in the table of noise from which `PixelNoise` chooses.
 NOISE_TABLE_SIZE = 2**14
 
-# A set of images is described by at most so many of them.
-SUBSAMPLE = 2_048
+# Largest number of images from which statistics of a set are computed.
+MAX_SUBSAMPLE = 2_048
 
-# Most images in a pass through a network, and most numbers: a network takes some hundred bytes
-# of memory for each.
-CHUNK, MAX_NUMBERS = 128, 2**22
+# Largest number of images in a pass through a network, and of numbers in them. A network takes
+# some hundred bytes of memory for each number.
+MAX_PASS_IMAGES, MAX_PASS_NUMBERS = 128, 2**22
 
-# What a seed is used for: each use has a generator of its own.
+# Uses of a seed. Each has its own generator.
 WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
 
 
@@ -34,17 +34,17 @@ def normal_draws(n, n_components, generator):
 
 
 def checksum(pixels):
-    """A number that tells images apart: CRC-32 of the pixels of one, an ndarray."""
+    """CRC-32 of the pixels of an image, an ndarray."""
     return zlib.crc32(pixels)
 
 
 def slices(n, size):
-    """Slices of `size` positions out of n, the last one perhaps of fewer."""
+    """Slices of `size` positions that cover all n; the last one may be shorter."""
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 class ImageDataset(torch.utils.data.Dataset):
-    """Images that stay as they came until their batch.
+    """A set of images, which are scaled only when a batch asks for them.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ class ImageDataset(torch.utils.data.Dataset):
     image_format : ImageFormat
 
     indices : ndarray of int, default=None
-        Places of the rows that belong to the set; None: all.
+        Places of the rows that belong to the set. None: all.
 
     binarize_seed : int, default=None
-        Each image is one draw of 0/1 pixels, 1 with the probability that its pixel tells; the
-        draw belongs to the image. None: images stay grey.
+        Replaces each image by 0/1 pixels, drawn with the scaled pixels as probabilities. The draw
+        depends on this seed and on the image alone. None: images stay grey.
     """
 
     def __init__(self, rows, image_format, indices=None, binarize_seed=None):
@@ -71,7 +71,7 @@ class ImageDataset(torch.utils.data.Dataset):
         return len(self.rows if self.indices is None else self.indices)
 
     def __getitem__(self, positions):
-        """x of shape (n, C, H, W) in [0, 1] at an array or a slice of positions."""
+        """The images x of shape (n, C, H, W) in [0, 1] at an array or a slice of positions."""
         if self.indices is not None:
             positions = self.indices[positions]
         x = torch.from_numpy(self.image_format.to_unit(self.rows[positions]))
@@ -87,28 +87,28 @@ class ImageDataset(torch.utils.data.Dataset):
         return pass_size(self.image_format.channels_first_shape)
 
     def passes(self):
-        """Slices of the positions, one for each pass; the last may be shorter."""
+        """Slices of the positions, one for each pass; the last one may be shorter."""
         return slices(len(self), self.pass_size)
 
     def at(self, positions):
-        """The set of the images at an array or a slice of positions."""
+        """The subset at an array or a slice of positions."""
         indices = np.arange(len(self)) if self.indices is None else self.indices
         return ImageDataset(self.rows, self.image_format, indices[positions], self.binarize_seed)
 
     def subsample(self):
         """At most 2,048 of the images, spread evenly over the set."""
-        return self.at(slice(None, None, math.ceil(len(self) / SUBSAMPLE)))
+        return self.at(slice(None, None, math.ceil(len(self) / MAX_SUBSAMPLE)))
 
     def binarized(self, seed):
-        """The same images, each as one draw of 0/1 pixels."""
+        """The same set with each image replaced by one draw of 0/1 pixels."""
         return ImageDataset(self.rows, self.image_format, self.indices, seed)
 
 
 def pass_size(image_shape):
-    """Images that go through a network at once: 128, and fewer if they are large.
+    """Number of images that go through a network at once: 128, or fewer if they are large.
 
-    It depends on the shape alone, and so does the order of summation in matrix products: an
-    image gives the same bits in whatever call it comes.
+    The order of summation in matrix products depends on this number. It depends on the shape alone,
+    so an image gives the same bits in every call.
 
     Parameters
     ----------
@@ -119,18 +119,18 @@ def pass_size(image_shape):
     -------
     n_images : int
     """
-    return max(1, min(CHUNK, MAX_NUMBERS // math.prod(image_shape)))
+    return max(1, min(MAX_PASS_IMAGES, MAX_PASS_NUMBERS // math.prod(image_shape)))
 
 
 class Batch:
-    """The images of one step in parts that fit into a pass, made when they are due.
+    """The images of one step, in parts that memory can hold.
 
     Parameters
     ----------
     n_images : int
 
     parts : iterable of dict
-        ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device.
+        Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device.
     """
 
     def __init__(self, n_images, parts):
@@ -145,7 +145,7 @@ class Batch:
 
 
 class EpochBatches:
-    """Every image once, in an order and with noise that the seed and the epoch determine.
+    """Batches of one epoch of training: each image once, in random order, with new noise.
 
     Parameters
     ----------
@@ -156,10 +156,10 @@ class EpochBatches:
     n_components : int
 
     generator : torch.Generator
-        Of the epoch.
+        Determines the order, the noise and the binarisation of the epoch.
 
     binarize : bool
-        Whether to draw 0/1 pixels anew.
+        Whether to draw 0/1 pixels.
 
     device : str
     """
@@ -175,11 +175,11 @@ class EpochBatches:
     def __iter__(self):
         n = len(self.dataset)
         order = torch.randperm(n, generator=self.generator, device="cpu").numpy()
-        step = max(self.dataset.pass_size, MAX_NUMBERS // self.dataset.image_format.n_features)
+        step = max(self.dataset.pass_size, MAX_PASS_NUMBERS // self.dataset.image_format.n_features)
         for start in range(0, n, self.batch_size):
             positions = order[start : start + self.batch_size]
             parts = self._parts(positions, step)
-            # A batch of one part may be read again, by callbacks.
+            # Parts are made when they are due, but a single part is kept for callbacks to read.
             yield Batch(len(positions), list(parts) if len(positions) <= step else parts), None
 
     def _parts(self, positions, step):
@@ -192,11 +192,11 @@ class EpochBatches:
 
 
 class PixelNoise:
-    """Draws from N(0, I) for the posterior of an image, chosen by its pixels.
+    """A fixed table of draws from N(0, I), from which each image gets a row by its checksum.
 
-    So the estimate for an image does not depend on the other images, their number or their
-    order. Errors still average out over a set of images, as far as images take different rows of
-    the table: with one draw shared by all, they would add up.
+    So the estimate for an image does not depend on the other images, their number or their order.
+    Errors average out over images that get different rows. With one draw shared by all images,
+    errors would add up.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ class PixelNoise:
 
 
 class ScoringBatches:
-    """The images in their order, each with the noise that belongs to its pixels.
+    """Batches for scores and validation: the images in order, with the noise of `PixelNoise`.
 
     Parameters
     ----------

@@ -21,13 +21,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-# Least variance of Gaussian noise, for pixels in [0, 1]: about what rounding to 8 bits leaves
-# of a picture that is reconstructed exactly, (1 / 255)^2 / 12.
+# Smallest variance of Gaussian noise, for pixels in [0, 1]: about the error of rounding to 8 bits,
+# (1 / 255)^2 / 12.
 MIN_NOISE_VARIANCE = 1e-6
 
 
 class Likelihood(NamedTuple):
-    """A family p(x|z) of independent pixels, by its natural parameter.
+    """A family of distributions p(x|z) of independent pixels, by its natural parameter.
 
     Parameters
     ----------
@@ -35,17 +35,17 @@ class Likelihood(NamedTuple):
         ``log_density(logits, x, noise_logvar)``: log p of each pixel, in nats.
 
     mean : callable
-        ``mean(logits)``: mean of each pixel, rising with the natural parameter.
+        ``mean(logits)``: mean of each pixel. It rises with the natural parameter.
 
     continuous : bool
-        Whether p is a density, which changes with the units of x, and not a probability.
+        Whether p is a density, which depends on the units of x. Otherwise it is a probability.
 
     bounded : bool
         Whether p(x|z) is zero outside of [0, 1].
 
     linear : bool
         Whether the natural parameter is the mean itself, with normal noise whose variance is
-        estimated: a linear network then is probabilistic PCA.
+        estimated. A linear network is then probabilistic PCA.
     """
 
     log_density: Callable
@@ -61,10 +61,10 @@ def _bernoulli_log_density(logits, x, noise_logvar):
 
 
 def _continuous_bernoulli_log_density(logits, x, noise_logvar):
-    # logits * x - A(logits), exp(A(v)) being the integral of exp(v * x) over [0, 1],
-    # (exp(v) - 1) / v; Loaiza-Ganem & Cunningham (2019), as a natural exponential family.
-    # A(v) = max(v, 0) + log((1 - exp(-a)) / a) with a = |v|, which cannot overflow; near v = 0,
-    # where that is 0 / 0, its Taylor series.
+    # logits * x - A(logits), where exp(A(v)) = (exp(v) - 1) / v is the integral of exp(v * x) over
+    # [0, 1]; Loaiza-Ganem & Cunningham (2019), as a natural exponential family.
+    # A(v) = max(v, 0) + log((1 - exp(-a)) / a) with a = |v| cannot overflow. Near v = 0, where this
+    # is 0 / 0, the Taylor series is used.
     near_zero = logits.abs() < 0.5
     a = torch.where(near_zero, 1.0, logits.abs())  # no infinite gradient from the other branch
     far = F.relu(logits) + torch.log(-torch.expm1(-a) / a)
@@ -91,7 +91,7 @@ def normal_log_density(squared_error, variance):
     Parameters
     ----------
     squared_error : tensor
-        (x - m)^2 of each pixel, or its mean over pixels: then also the result is a mean.
+        (x - m)^2 of each pixel. If it is a mean over pixels, the result is a mean too.
 
     variance : tensor of shape ()
 
@@ -151,8 +151,8 @@ def cautious_noise(noise_logvar, logits, x):
 
     The mean squared error of a batch is the variance that makes the batch most likely; Rybkin et
     al., "Simple and effective VAE training with calibrated decoders", ICML 2021. It adapts at
-    once, so that no gradient explodes. That of images that trained is too small where a network
-    fits their noise; hence the other bound, which is that of images set aside.
+    once, so that no gradient explodes. For training images it is too small if the network fits
+    their noise. The given variance, from images set aside, is a lower bound for that case.
 
     Parameters
     ----------
@@ -207,11 +207,11 @@ def conditional_log_likelihood(
     logits, x : tensor of shape (n, C, H, W)
 
     noise_logvar : tensor of shape (), default=None
-        For families that learn the noise.
+        Only for the Gaussian family.
 
     log_jacobian : float, default=0.0
-        log |du/dx| for an image u in other units that was scaled to x: turns a density of x
-        into one of u. A probability does not change with the units.
+        log |dx/du| for an image u in other units that was scaled to x. It is added to a density,
+        which thereby becomes one of u, but not to a probability.
 
     dtype : torch.dtype, default=None
         Precision of the sum; None: that of the logits.
@@ -239,7 +239,7 @@ def kl_divergence(mu, logvar):
     Returns
     -------
     kl : tensor of shape (n, K)
-        In nats, never below zero but for rounding.
+        In nats; not below zero, except for rounding.
     """
     # expm1(v) - v keeps its digits near v = 0, where exp(v) - 1 - v loses them all.
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
@@ -248,7 +248,7 @@ def kl_divergence(mu, logvar):
 def elbo_terms(
     likelihood, x, logits, mu, logvar, noise_logvar=None, *, log_jacobian=0.0, dtype=None
 ):
-    """log p(x|z) and KL(q(z|x) || N(0, I)); the ELBO is the first less the second.
+    """log p(x|z) and KL(q(z|x) || N(0, I)); the ELBO is their difference.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def log_weights(log_p, z, noise, logvar):
     """log p(x|z) + log p(z) - log q(z|x) for draws z = mu + sigma * noise.
 
     Their exponentials are unbiased estimates of p(x); Burda et al. (2016), section 3. For
-    normals the densities of z differ by 1/2 sum(noise^2 + log sigma^2 - z^2).
+    normals, log p(z) - log q(z|x) is 1/2 sum(noise^2 + log sigma^2 - z^2).
 
     Parameters
     ----------

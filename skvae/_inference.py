@@ -1,4 +1,4 @@
-"""What a fitted network computes for many rows, chunk by chunk (NumPy, torch)."""
+"""What a fitted network computes for many images, pass by pass (NumPy, torch)."""
 
 import math
 
@@ -54,11 +54,11 @@ def encode(module, dataset):
     def posterior(x):
         return [part.cpu().numpy() for part in module.encode(x)]
 
-    return _map_chunks(module, posterior, dataset)
+    return _map_passes(module, posterior, dataset)
 
 
 def component_moments(module, dataset):
-    """What each component tells about (at most 2,048 of) the images.
+    """Statistics of each component, over at most 2,048 of the images.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def component_moments(module, dataset):
 def squared_error(module, dataset, seed):
     """Mean squared error of pixels in [0, 1] decoded from a draw z ~ q(z|x) for each image.
 
-    For a linear family, the variance of the noise that makes the images most likely.
+    With the Gaussian family, this is the noise variance that makes the images most likely.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def squared_error(module, dataset, seed):
     dataset : ImageDataset
 
     seed : int
-        Of the draws.
+        Seeds the draws.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def squared_error(module, dataset, seed):
         mean = module(x, noise(x.cpu()).to(x.device))[0]
         return [(x - mean).square().flatten(1).mean(1).cpu().numpy()]
 
-    return float(_map_chunks(module, error, dataset)[0].mean(dtype=np.float64))
+    return float(_map_passes(module, error, dataset)[0].mean(dtype=np.float64))
 
 
 def decode(module, z, likelihood, image_format):
@@ -126,7 +126,7 @@ def decode(module, z, likelihood, image_format):
         return [image_format.from_unit(mean.cpu().numpy())]
 
     latents = torch.from_numpy(np.array(z, dtype=np.float32))
-    return _map_chunks(module, mean_image, latents)[0]
+    return _map_passes(module, mean_image, latents)[0]
 
 
 def elbo(module, dataset, likelihood, noise):
@@ -159,7 +159,7 @@ def elbo(module, dataset, likelihood, noise):
         )
         return [(log_p - kl).cpu().numpy()]
 
-    return _map_chunks(module, bound, dataset)[0].astype(np.float64)
+    return _map_passes(module, bound, dataset)[0].astype(np.float64)
 
 
 @torch.inference_mode()
@@ -178,7 +178,7 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
         Draws z ~ q(z|x) for each image.
 
     seed : int
-        With the pixels of an image, makes its draws.
+        The seed and the pixels of an image determine its draws.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
         x = dataset[i : i + 1]
         generator = generator_for(seed, DRAWS, checksum(x.numpy()))
         x, weights = x.to(device), []
-        # Always whole passes, so that more draws begin with the same ones.
+        # Always whole passes, so that a larger `n_draws` extends the same sequence.
         for _ in slices(n_draws, n_rows):
             noise = normal_draws(n_rows, mu.shape[1], generator).to(device)
             z = reparametrize(mu, logvar, noise)
@@ -213,16 +213,16 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
 
 
 @torch.inference_mode()
-def _map_chunks(module, function, blocks):
-    """Arrays that `function` makes of all of `blocks`, by passes of a fixed number of rows.
+def _map_passes(module, function, inputs):
+    """Apply `function` to `inputs` in passes of a fixed number of rows; returns a list of arrays.
 
-    The last pass is filled up: matrix products choose their order of summation by the size, so
-    that rows which came in calls of other sizes would differ in the last bits.
+    The last pass is filled up with zeros. The order of summation in matrix products depends on
+    their size, so without this the last bits of a row would depend on the number of rows.
     """
-    n, size, device = len(blocks), pass_size(module.image_shape), next(module.parameters()).device
+    n, size, device = len(inputs), pass_size(module.image_shape), next(module.parameters()).device
     results = None
     for part in slices(n, size):
-        block = blocks[part]
+        block = inputs[part]
         n_rows = len(block)
         if n_rows < size:
             block = torch.cat([block, block.new_zeros(size - n_rows, *block.shape[1:])])

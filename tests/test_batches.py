@@ -118,8 +118,8 @@ def test_large_images_go_through_a_network_in_small_numbers(image_shape, expecte
 
 @pytest.mark.parametrize("binarize", [False, True])
 def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, monkeypatch):
-    monkeypatch.setattr(_batches, "CHUNK", 3)
-    monkeypatch.setattr(_batches, "MAX_NUMBERS", 4 * 4)  # four images
+    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 3)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * 4)  # four images
     generator = generator_for(0, EPOCH, 0)
     batches = EpochBatches(dataset(20), 10, 3, generator, binarize, "cpu")
     sizes, images = [], []

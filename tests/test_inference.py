@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer, _batches
-from skvae._batches import CHUNK, ImageDataset, PixelNoise
+from skvae._batches import MAX_PASS_IMAGES, ImageDataset, PixelNoise
 from skvae._images import ImageFormat
 from skvae._inference import elbo, marginal_log_likelihood
 
@@ -25,7 +25,9 @@ def many(digits):
 
 
 @pytest.mark.parametrize("method", ["transform", "score_samples"])
-@pytest.mark.parametrize("n", [1, 5, CHUNK, CHUNK + 1, 2 * CHUNK + 40])
+@pytest.mark.parametrize(
+    "n", [1, 5, MAX_PASS_IMAGES, MAX_PASS_IMAGES + 1, 2 * MAX_PASS_IMAGES + 40]
+)
 def test_a_row_does_not_depend_on_the_others(small, many, method, n):
     function = getattr(small, method)
     together = function(many)
@@ -41,11 +43,13 @@ def test_reconstruction_of_a_row_does_not_depend_on_the_others(small, many):
 
 
 def test_transform_is_the_mean_of_the_posterior(small, many):
-    x = torch.from_numpy(many[:CHUNK] / 16).float()[:, None]
+    x = torch.from_numpy(many[:MAX_PASS_IMAGES] / 16).float()[:, None]
     with torch.no_grad():
         mu, logvar = small.module_.encode(x)
-    mean, std = small.posterior(many[:CHUNK])
-    np.testing.assert_allclose(small.transform(many[:CHUNK]), mu.numpy(), rtol=1e-5, atol=1e-6)
+    mean, std = small.posterior(many[:MAX_PASS_IMAGES])
+    np.testing.assert_allclose(
+        small.transform(many[:MAX_PASS_IMAGES]), mu.numpy(), rtol=1e-5, atol=1e-6
+    )
     np.testing.assert_allclose(mean, mu.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(std, torch.exp(logvar / 2).numpy(), rtol=1e-5)
 
@@ -156,7 +160,7 @@ def test_log_likelihood_of_a_row_does_not_depend_on_the_others(digits, binarize)
 
 def test_many_draws_begin_with_the_few(small, digits):
     # So that the estimates of one image by more draws are means that go on.
-    images, n = digits[0][:4], 2 * CHUNK + 9
+    images, n = digits[0][:4], 2 * MAX_PASS_IMAGES + 9
     means = [np.exp(small.log_likelihood(images, m) + 25) for m in (n, n - 1)]
     last = n * means[0] - (n - 1) * means[1]
     assert (last > 0).all()
@@ -172,7 +176,7 @@ def test_memory_does_not_grow_with_the_draws(small, digits, monkeypatch):
 
     monkeypatch.setattr(type(small.module_), "decode", counted)
     small.log_likelihood(digits[0][:2], 5_000)
-    assert rows == [CHUNK] * (2 * 40)
+    assert rows == [MAX_PASS_IMAGES] * (2 * 40)
 
 
 @pytest.mark.parametrize("n_draws", [0, -1, 2.5, None, "many"])
@@ -322,7 +326,7 @@ def test_scores_do_not_depend_on_beta_of_training(line):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_large_pictures_are_as_independent_as_small_ones(many, monkeypatch, likelihood):
-    monkeypatch.setattr(_batches, "MAX_NUMBERS", 5 * 64)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 5 * 64)
     assert _batches.pass_size((1, 8, 8)) == 5
     vae = ConvVAETransformer(**{**SMALL, "likelihood": likelihood}, max_iter=1).fit(many[:40])
     X, order = many[:23], np.random.default_rng(0).permutation(23)

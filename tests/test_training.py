@@ -567,7 +567,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, lik
         return batches[0]
 
     (part,) = parts_of_a_batch()
-    monkeypatch.setattr(_batches, "MAX_NUMBERS", 16 * 64)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 16 * 64)
     sizes = [len(part["x"]) for part in parts_of_a_batch()]
     assert sizes == [16, 16, 16, 2]
     # The noise is drawn part by part, so that the same one has to be given to both.
