@@ -43,7 +43,7 @@ class Likelihood(NamedTuple):
     bounded : bool
         Whether p(x|z) is zero outside of [0, 1].
 
-    linear : bool
+    normal : bool
         Whether the natural parameter is the mean itself, with normal noise whose variance is
         estimated. A linear network is then probabilistic PCA.
     """
@@ -52,7 +52,7 @@ class Likelihood(NamedTuple):
     mean: Callable
     continuous: bool
     bounded: bool
-    linear: bool
+    normal: bool
 
 
 def _bernoulli_log_density(logits, x, noise_logvar):
@@ -113,21 +113,21 @@ LIKELIHOODS = {
         torch.sigmoid,
         continuous=False,
         bounded=True,
-        linear=False,
+        normal=False,
     ),
     "continuous_bernoulli": Likelihood(
         _continuous_bernoulli_log_density,
         _continuous_bernoulli_mean,
         continuous=True,
         bounded=True,
-        linear=False,
+        normal=False,
     ),
     "gaussian": Likelihood(
         _gaussian_log_density,
         torch.clone,
         continuous=True,
         bounded=False,
-        linear=True,
+        normal=True,
     ),
 }
 

@@ -44,7 +44,7 @@ class PreparedFit(NamedTuple):
     rows : ndarray of shape (n, n_features)
 
     architecture : dict
-        The parameters of `ConvVAE`, but for `linear_path`.
+        The parameters of `ConvVAE`, but for `normal`.
 
     device : str
 
@@ -80,7 +80,7 @@ def fit(estimator, X):
             prepared.device,
             n_epochs=_n_epochs(estimator, len(dataset)),
             first_epoch=n_epochs_of(estimator._history) if continuing else 0,
-            weight_decay=_weight_decay(estimator, len(dataset)),
+            weight_decay=_weight_decay(prepared, len(dataset)),
         )
         net, interrupted = _training.train(
             _module(estimator, prepared, dataset, valid),
@@ -122,7 +122,7 @@ def partial_fit(estimator, X):
     """
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = hasattr(estimator, "net_")
-        prepared = _prepare(estimator, X, continuing)
+        prepared = _prepare(estimator, X, continuing, all_images=False)
         dataset = ImageDataset(prepared.rows, image_format_of(estimator))
         annealed = continuing and estimator._annealed
         settings = settings_of(
@@ -148,13 +148,17 @@ def partial_fit(estimator, X):
         warn("Training interrupted by user; what is trained so far is kept.")
 
 
-def _prepare(estimator, X, continuing):
+def _prepare(estimator, X, continuing, *, all_images=True):
     """Check the input; set the attributes that the first fit determines."""
     check_parameters(estimator)
     rows = validate_images(estimator, X, training=True, reset=not continuing)
-    prepared = PreparedFit(
-        rows, resolve_architecture(estimator), resolve_device(estimator.device), continuing
-    )
+    if continuing:
+        linear_path = estimator._architecture["linear_path"]
+    else:
+        few = all_images and len(rows) < AUTO_MANY
+        linear_path = few or LIKELIHOODS[estimator.likelihood_].normal
+    architecture = resolve_architecture(estimator, linear_path)
+    prepared = PreparedFit(rows, architecture, resolve_device(estimator.device), continuing)
     if continuing:
         check_same_model(estimator, prepared.architecture)
     else:
@@ -167,7 +171,7 @@ def _n_valid(estimator, n_images):
     """Number of images to set aside for validation."""
     n_valid = math.ceil(n_images * estimator.validation_fraction)
     if estimator.early_stopping == "auto":
-        useful = n_images < AUTO_MANY or LIKELIHOODS[estimator.likelihood_].linear
+        useful = n_images < AUTO_MANY or LIKELIHOODS[estimator.likelihood_].normal
         n_valid = min(n_valid, AUTO_MAX_VALID) if useful and n_images >= AUTO_FEW else 0
     elif not estimator.early_stopping:
         n_valid = 0
@@ -201,9 +205,9 @@ def _n_epochs(estimator, n_images):
     return _training.default_max_iter(n_images, int(estimator.batch_size))
 
 
-def _weight_decay(estimator, n_images):
+def _weight_decay(prepared, n_images):
     """Rate at which the weights decay towards 0: lower if there are more images."""
-    if not LIKELIHOODS[estimator.likelihood_].linear:
+    if not prepared.architecture["linear_path"]:
         return 0.0
     return min(1.0, WEIGHT_DECAY / n_images)
 

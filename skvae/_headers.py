@@ -18,7 +18,7 @@ MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
 # machine.
 NOT_SAVED = {"callbacks", "checkpoint"}
 
-ARCHITECTURE = {"image_shape", "n_components", "hidden_channels", "hidden_units"}
+ARCHITECTURE = {"image_shape", "n_components", "hidden_channels", "hidden_units", "linear_path"}
 
 
 def check_header(header, kind):
@@ -52,6 +52,7 @@ def check_header(header, kind):
     require(type(channels) is list and 0 < len(channels) <= MAX_STAGES, "hidden_channels")
     sizes = [*shape, *channels, architecture["n_components"], architecture["hidden_units"]]
     require(all(is_count(n) for n in sizes), "architecture")
+    require(type(architecture["linear_path"]) is bool, "linear_path")
 
 
 def require(condition, name):
@@ -144,8 +145,8 @@ def weight_shapes_of(header, likelihood):
     -------
     shapes : dict of str to tuple of int
     """
-    linear_path = LIKELIHOODS[likelihood].linear
-    return weight_shapes(**header["architecture"], linear_path=linear_path)
+    normal = LIKELIHOODS[likelihood].normal
+    return weight_shapes(**header["architecture"], normal=normal)
 
 
 def history_specs(header):

@@ -23,7 +23,7 @@ def build_module(architecture, likelihood, device):
     Parameters
     ----------
     architecture : dict
-        The parameters of `ConvVAE`, but for `linear_path`.
+        The parameters of `ConvVAE`, but for `normal`.
 
     likelihood : str
 
@@ -33,7 +33,7 @@ def build_module(architecture, likelihood, device):
     -------
     module : ConvVAE
     """
-    module = blank_module(**architecture, linear_path=LIKELIHOODS[likelihood].linear)
+    module = blank_module(**architecture, normal=LIKELIHOODS[likelihood].normal)
     return module.to_empty(device=device).to(memory_format=torch.channels_last)
 
 

@@ -133,7 +133,7 @@ class LinearPath(nn.Module):
 
     Linear algebra sets the matrices before the training starts, so that the convolutions only
     have to learn the rest. The path adds gate * encoder (x - mean) to mu, and
-    decoder (gate * z) + mean to the logits. There is a gate for each component on either side,
+    decoder (gate * z) + bias to the logits. There is a gate for each component on either side,
     which learns how much of the component to keep.
 
     Pictures with a side of more than 128 pixels are averaged over blocks.
@@ -155,6 +155,7 @@ class LinearPath(nn.Module):
         self.image_shape, self.coarse_shape = tuple(image_shape), (channels, *cells)
         n_numbers = math.prod(self.coarse_shape)
         self.register_buffer("mean", torch.empty(n_numbers))
+        self.register_buffer("bias", torch.empty(n_numbers))
         self.register_buffer("encoder", torch.empty(n_components, n_numbers))
         self.register_buffer("decoder", torch.empty(n_numbers, n_components))
         self.encoder_gate = nn.Parameter(torch.empty(n_components))
@@ -172,7 +173,7 @@ class LinearPath(nn.Module):
 
     def decode(self, z):
         """The term of the logits: (n, K) -> (n, C, H, W)."""
-        x = F.linear(self.decoder_gate * z, self.decoder, self.mean)
+        x = F.linear(self.decoder_gate * z, self.decoder, self.bias)
         x = x.unflatten(1, self.coarse_shape)
         if self.coarse_shape != self.image_shape:
             _, height, width = self.image_shape
@@ -232,10 +233,21 @@ class ConvVAE(nn.Module):
         Width of the dense layer on either side of the latents.
 
     linear_path : bool, default=False
-        Whether there is a `LinearPath`, and a noise variance in its units.
+        Whether there is a `LinearPath`.
+
+    normal : bool, default=False
+        Whether pixels are normal given z, with a noise variance that all share.
     """
 
-    def __init__(self, image_shape, n_components, hidden_channels, hidden_units, linear_path=False):
+    def __init__(
+        self,
+        image_shape,
+        n_components,
+        hidden_channels,
+        hidden_units,
+        linear_path=False,
+        normal=False,
+    ):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
         self.n_components = n_components
@@ -261,12 +273,10 @@ class ConvVAE(nn.Module):
         )
         self.linear = LinearPath(image_shape, n_components) if linear_path else None
         if linear_path:
-            # Units of the convolutions: sigma for mu, and the noise for the logits.
-            self.register_buffer("sigma", torch.empty(n_components))
-            self.register_buffer("noise", torch.empty(()))
-            self.register_buffer("noise_logvar", torch.empty(()))
-        else:
-            self.noise_logvar = None
+            # Units of what the convolutions add to mu and to the logits.
+            self.register_buffer("mu_unit", torch.empty(n_components))
+            self.register_buffer("logit_unit", torch.empty(()))
+        self.register_buffer("noise_logvar", torch.empty(()) if normal else None)
 
     def encode(self, x):
         """Parameters of the posterior q(z|x) = N(mu, diag(sigma^2)).
@@ -287,7 +297,7 @@ class ConvVAE(nn.Module):
             return mu, logvar
         # The precision of the posterior is 1 + exp(-logvar): at least that of the prior, as under
         # any likelihood that is log-concave in z.
-        return self.sigma * mu + self.linear.encode(x), -F.softplus(-logvar)
+        return self.mu_unit * mu + self.linear.encode(x), -F.softplus(-logvar)
 
     def decode(self, z):
         """Natural parameters of p(x|z).
@@ -304,7 +314,7 @@ class ConvVAE(nn.Module):
         logits = self.decoder(z)[..., :height, :width]
         if self.linear is None:
             return logits
-        return self.noise * logits + self.linear.decode(z)
+        return self.logit_unit * logits + self.linear.decode(z)
 
     def forward(self, x, noise):
         """Logits for one draw z ~ q(z|x), and the posterior itself.
@@ -384,12 +394,10 @@ def start_at_logits(module, logits):
 
 
 @torch.no_grad()
-def start_at_linear(module, mean, axes, variances, noise_variance):
-    """Let a network start as probabilistic PCA; Tipping & Bishop (1999), section 3.
+def start_at_linear(module, mean, encoder, decoder, bias, logvar, logit_unit):
+    """Let a network start as a linear one; its convolutions start at 0.
 
-    The posterior of component k is N(axes_k^T (x - mean) sqrt(v_k - s^2) / v_k, s^2 / v_k), where
-    v_k is the variance along its axis and s^2 that of the noise. The mean image is
-    mean + sum_k sqrt(v_k - s^2) axes_k z_k. The convolutions start at 0.
+    Components beyond the q that the linear network has start as the prior.
 
     Parameters
     ----------
@@ -399,31 +407,35 @@ def start_at_linear(module, mean, axes, variances, noise_variance):
     mean : tensor of shape (D,)
         Mean picture, in the resolution of the linear path.
 
-    axes : tensor of shape (D, q)
-        Orthonormal, q <= K. The other components start at 0.
+    encoder : tensor of shape (q, D)
+        The posterior mean is encoder (x - mean); q <= K.
 
-    variances : tensor of shape (q,)
-        Each is above `noise_variance`.
+    decoder : tensor of shape (D, q)
+        The logits are decoder z + bias.
 
-    noise_variance : float
-        s^2.
+    bias : tensor of shape (D,)
+
+    logvar : tensor of shape (q,)
+        log sigma^2 of the posterior; below 0.
+
+    logit_unit : float
+        Unit of what the convolutions add to the logits.
     """
-    linear, q = module.linear, len(variances)
-    gains = (variances - noise_variance).sqrt()
+    linear, q = module.linear, len(logvar)
     linear.mean.copy_(mean)
-    linear.encoder.zero_()[:q] = (axes * (gains / variances)).T
-    linear.decoder.zero_()[:, :q] = axes * gains
+    linear.bias.copy_(bias)
+    linear.encoder.zero_()[:q] = encoder
+    linear.decoder.zero_()[:, :q] = decoder
     linear.encoder_gate.fill_(1.0)
     linear.decoder_gate.fill_(1.0)
-    module.sigma.fill_(1.0)[:q] = (noise_variance / variances).sqrt()
-    module.noise.fill_(noise_variance**0.5)
-    module.noise_logvar.fill_(math.log(noise_variance))
+    module.mu_unit.fill_(1.0)[:q] = torch.exp(logvar / 2)
+    module.logit_unit.fill_(logit_unit)
     for layer in (module.mu_head, module.decoder[-2]):
         layer.weight.zero_()
         layer.bias.zero_()
-    # log sigma^2 = -log(1 + precision of the data); nearly 0 for a component without an axis.
-    precision = torch.full_like(module.sigma, LEAST_PRECISION)
-    precision[:q] = (variances / noise_variance - 1).clamp_min(LEAST_PRECISION)
+    # log sigma^2 = -log(1 + precision of the data); nearly 0 for a component of the prior.
+    precision = torch.full_like(module.mu_unit, LEAST_PRECISION)
+    precision[:q] = torch.expm1(-logvar).clamp_min(LEAST_PRECISION)
     module.logvar_head.weight.mul_(0.1)
     module.logvar_head.bias.copy_(-precision.log())
 
@@ -509,7 +521,7 @@ def set_weights(module, weights):
 
 # Names of the weights that have a row, or a column, for each component.
 HEADS = {f"{head}.{part}" for head in ("mu_head", "logvar_head") for part in ("weight", "bias")}
-ROWS = HEADS | {"sigma", "linear.encoder", "linear.encoder_gate", "linear.decoder_gate"}
+ROWS = HEADS | {"mu_unit", "linear.encoder", "linear.encoder_gate", "linear.decoder_gate"}
 COLUMNS = {"decoder.0.weight", "linear.decoder"}
 
 

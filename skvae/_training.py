@@ -177,7 +177,7 @@ class VAENet(skorch.NeuralNet):
     @property
     def _default_callbacks(self):
         callbacks = [("epoch_timer", skorch.callbacks.EpochTimer())]
-        if self.module.noise_logvar is not None:
+        if self.module.linear is not None:
             bound = MAX_GRADIENT * math.prod(self.module.image_shape)
             callbacks.append(("clip", skorch.callbacks.GradientNormClipping(bound)))
         return callbacks

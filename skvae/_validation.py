@@ -140,17 +140,20 @@ def check_parameters(estimator):
         )
 
 
-def resolve_architecture(estimator):
+def resolve_architecture(estimator, linear_path):
     """Sizes of the network, by the images and the parameters.
 
     Parameters
     ----------
     estimator : estimator of skvae
 
+    linear_path : bool
+        Whether there is a linear path beside the convolutions.
+
     Returns
     -------
     architecture : dict
-        The parameters of `ConvVAE`, but for `linear_path`.
+        The parameters of `ConvVAE`, but for `normal`.
 
     Raises
     ------
@@ -171,6 +174,7 @@ def resolve_architecture(estimator):
         "n_components": int(estimator.n_components),
         "hidden_channels": tuple(int(n) for n in hidden_channels),
         "hidden_units": int(estimator.hidden_units),
+        "linear_path": linear_path,
     }
 
 

@@ -17,9 +17,10 @@ def assert_same_model(vae, other, X):
     assert_array_equal(other.log_likelihood(X[:3], 2), vae.log_likelihood(X[:3], 2))
     for name in ("image_shape_", "pixel_range_", "n_features_in_", "n_components_", "n_iter_"):
         np.testing.assert_equal(getattr(other, name), getattr(vae, name))
+    assert other.likelihood_ == vae.likelihood_
     assert other.n_active_components_ == vae.n_active_components_
-    if vae.likelihood == "gaussian":
-        assert other.noise_variance_ == vae.noise_variance_
+    if vae.likelihood_ == "gaussian":
+        assert_array_equal(other.noise_variance_, vae.noise_variance_)
 
 
 def assert_same_training(vae, other):
