@@ -87,8 +87,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         - "gaussian" has one noise variance for all pixels, estimated as in [4]_. Training starts
           at probabilistic PCA [5]_.
 
-        The last two are densities in the units of X. A density can be above 1, so losses and
-        scores can have either sign.
+        If `fit` gets fewer than 10,000 images, the training of the others starts at a linear
+        model, too. The last two are densities in the units of X. A density can be above 1, so
+        losses and scores can have either sign.
 
     binarize : bool, default=False
         Whether training replaces each image by random 0/1 pixels, drawn anew in every epoch. The

@@ -29,10 +29,10 @@ from ._warnings import warn
 ANNEALED_RATE = 0.1
 
 # Bounds of early_stopping="auto": too few images to set any aside, so many that they do not
-# overfit, and the most to set aside.
+# overfit, and the most to set aside. With fewer than AUTO_MANY, networks also get a linear path.
 AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 10_000, 2_048
 
-# Weight decay of the Gaussian family, times the number of images.
+# Weight decay of networks with a linear path, times the number of images.
 WEIGHT_DECAY = 1_000.0
 
 

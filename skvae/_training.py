@@ -33,7 +33,7 @@ from ._network import reorder_components
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
-# Largest norm of the gradient with the Gaussian family, for each number in an image.
+# Largest norm of the gradient of a network with a linear path, for each number in an image.
 MAX_GRADIENT = 0.3
 
 # Weight of a batch in the running mean of the squared error, which is the noise variance.
