@@ -513,6 +513,10 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ------
         OSError
             If the file cannot be written. An old file then stays as it was.
+
+        ValueError
+            If the network or its history is larger than a file may hold; see
+            ``docs/file-format.md``.
         """
         check_is_fitted(self)
         _saving.save(self, path)

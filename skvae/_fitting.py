@@ -79,7 +79,7 @@ def fit(estimator, X):
             estimator,
             prepared.device,
             n_epochs=_n_epochs(estimator, len(dataset)),
-            first_epoch=n_epochs_of(estimator._history) if continuing else 0,
+            first_epoch=n_epochs_of(estimator._history),
             weight_decay=_weight_decay(prepared, len(dataset)),
         )
         net, interrupted = _training.train(

@@ -90,8 +90,15 @@ class ConvVAETransformer(BaseConvVAE):
         Raises
         ------
         ValueError
-            If X does not hold images, if a parameter does not suit them, or if the loss becomes
-            NaN or infinite. The estimator is then as it was before.
+            If X does not hold images, if a parameter does not suit them, if the checkpoint is
+            damaged or belongs to another unfinished fit, or if the loss becomes NaN or infinite.
+            After any error, the estimator is as it was before.
+
+        MemoryError
+            If torch runs out of memory. The message says which parameters to lower.
+
+        OSError
+            If the checkpoint cannot be read or written.
 
         Warns
         -----
@@ -110,8 +117,9 @@ class ConvVAETransformer(BaseConvVAE):
         """Train for one epoch on X, at a constant learning rate.
 
         The first call determines the shape and the pixel range. Give `pixel_range` if the first
-        images may not show the whole range. Adam keeps its state from call to call, but a copy
-        or a reloaded estimator starts it anew.
+        images may not show the whole range. With the Gaussian likelihood, the first images also
+        determine the PCA at which training starts. Adam keeps its state from call to call, but a
+        copy or a reloaded estimator starts it anew.
 
         Parameters
         ----------
