@@ -1,6 +1,7 @@
 """The first weights of a network: from a seed and from the images (torch, scikit-learn)."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ N_START_STEPS, START_RATE = 400, 0.05
 def set_first_weights(module, dataset, valid, likelihood, seed):
     """Set the weights of a network before its training.
 
-    The layers are drawn from the seed. The Gaussian family starts at probabilistic PCA. The
-    other families start at the mean pixel of each channel.
+    The layers are drawn from the seed. A network with a linear path starts at probabilistic PCA,
+    with a decoder that suits the family. Another one starts at the mean pixel of each channel.
 
     Parameters
     ----------
@@ -46,18 +47,14 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
         start_at_logits(module, natural_parameter(likelihood, mean))
         return
     rows = coarse_rows(module.linear, dataset)
-    mean, axes, variances, noise_variance = probabilistic_pca(rows, module.n_components, seed)
-    # Tipping & Bishop (1999), section 3: the posterior mean and variance, and the mean image.
-    gains = (variances - noise_variance).sqrt()
-    encoder, decoder = (axes * (gains / variances)).T, axes * gains
-    logvar = torch.log(noise_variance / variances)
+    pca = probabilistic_pca(rows, module.n_components, seed)
+    network = linear_network(*pca)
+    if module.noise_logvar is None:
+        network = fit_linear_decoder(network, rows, likelihood, generator)
+    start_at_linear(module, *network)
     if module.noise_logvar is not None:
-        start_at_linear(module, mean, encoder, decoder, mean, logvar, noise_variance**0.5)
         error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
         module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
-    else:
-        fitted = fit_linear_decoder(rows, mean, encoder, decoder, logvar, likelihood, generator)
-        start_at_linear(module, mean, encoder, *fitted, 1.0)
 
 
 def coarse_rows(linear, dataset):
@@ -120,7 +117,7 @@ def probabilistic_pca(rows, n_components, seed):
     noise_variance : float
         Mean variance along all other axes.
     """
-    from sklearn.decomposition import PCA  # imported here, as it makes `import skvae` slow
+    from sklearn.decomposition import PCA  # here, because its import is slow
 
     n, n_numbers = rows.shape
     n_axes = min(n_components, n - 1, n_numbers - 1)
@@ -139,52 +136,97 @@ def probabilistic_pca(rows, n_components, seed):
     return *tensors, noise_variance
 
 
-def fit_linear_decoder(rows, mean, encoder, decoder, logvar, likelihood, generator):
-    """A linear decoder and the variance of the posterior, for pixels that are not normal.
-
-    The encoder stays that of probabilistic PCA, while a few hundred steps of Adam minimise
-    -ELBO over the rest.
+class LinearNetwork(NamedTuple):
+    """An encoder and a decoder without hidden layers; see `start_at_linear`.
 
     Parameters
     ----------
+    mean, bias : tensor of shape (D,)
+
+    encoder : tensor of shape (q, D)
+
+    decoder : tensor of shape (D, q)
+
+    logvar : tensor of shape (q,)
+
+    logit_unit : float
+    """
+
+    mean: torch.Tensor
+    encoder: torch.Tensor
+    decoder: torch.Tensor
+    bias: torch.Tensor
+    logvar: torch.Tensor
+    logit_unit: float
+
+
+def linear_network(mean, axes, variances, noise_variance):
+    """The network that is probabilistic PCA; Tipping & Bishop (1999), section 3.
+
+    The posterior of component k is N(axes_k^T (x - mean) sqrt(v_k - s^2) / v_k, s^2 / v_k), where
+    v_k is the variance along its axis and s^2 that of the noise. The mean image is
+    mean + sum_k sqrt(v_k - s^2) axes_k z_k.
+
+    Parameters
+    ----------
+    mean, axes, variances, noise_variance
+        As `probabilistic_pca` gives them.
+
+    Returns
+    -------
+    network : LinearNetwork
+    """
+    gains = (variances - noise_variance).sqrt()
+    encoder, decoder = (axes * (gains / variances)).T, axes * gains
+    logvar = torch.log(noise_variance / variances)
+    return LinearNetwork(mean, encoder, decoder, mean, logvar, noise_variance**0.5)
+
+
+@torch.enable_grad()  # the caller may have turned gradients off
+def fit_linear_decoder(network, rows, likelihood, generator):
+    """A linear network whose decoder and posterior variance suit pixels that are not normal.
+
+    The encoder stays that of probabilistic PCA. A few hundred steps of Adam minimise -ELBO over
+    the rest.
+
+    Parameters
+    ----------
+    network : LinearNetwork
+        That of probabilistic PCA.
+
     rows : ndarray of shape (n, D)
         Pixels in [0, 1].
-
-    mean, encoder, decoder, logvar : tensor
-        Of probabilistic PCA, as for `start_at_linear`.
 
     likelihood : str
 
     generator : torch.Generator
-        Of the batches and of the draws of z.
+        Determines the batches and the draws of z.
 
     Returns
     -------
-    decoder : tensor of shape (D, q)
-
-    bias : tensor of shape (D,)
-        Logits of the mean picture.
-
-    logvar : tensor of shape (q,)
+    network : LinearNetwork
     """
-    inside = mean.clamp(1e-3, 1 - 1e-3)
-    bias = natural_parameter(likelihood, inside).float()
-    # To first order, a step of pixels is one of logits times the variance m (1 - m).
-    decoder = decoder / (inside * (1 - inside) + 0.05)[:, None]
-    learned = [decoder, bias, logvar.clamp(-4, -0.01)]
-    learned = [tensor.clone().requires_grad_() for tensor in learned]
-    adam = torch.optim.Adam(learned, betas=(0.9, 0.99))
+    mean = network.mean.clamp(1e-3, 1 - 1e-3)
+    # A small step of the logits changes the pixels by the variance m (1 - m) times the step.
+    decoder = network.decoder / (mean * (1 - mean) + 0.05)[:, None]
+    bias = natural_parameter(likelihood, mean).float()
+    learned = [decoder, bias, network.logvar.clamp(-4, -0.01)]
+    decoder, bias, logvar = (tensor.clone().requires_grad_() for tensor in learned)
+    adam = torch.optim.Adam([decoder, bias, logvar], betas=(0.9, 0.99))
     for step in range(N_START_STEPS):
         adam.param_groups[0]["lr"] = START_RATE * (1 - step / N_START_STEPS)
         picked = torch.randint(len(rows), (128,), generator=generator, device="cpu")
         x = torch.from_numpy(rows[picked.numpy()])
-        decoder, bias, logvar = learned
-        mu = F.linear(x - mean, encoder)
-        noise = normal_draws(len(mu), mu.shape[1], generator)
-        z = reparametrize(mu, logvar.expand_as(mu), noise)
-        log_p, kl = elbo_terms(likelihood, x, F.linear(z, decoder, bias), mu, logvar.expand_as(mu))
+        mu = F.linear(x - network.mean, network.encoder)
+        logvars = logvar.expand_as(mu)
+        z = reparametrize(mu, logvars, normal_draws(*mu.shape, generator))
+        log_p, kl = elbo_terms(likelihood, x, F.linear(z, decoder, bias), mu, logvars)
         adam.zero_grad()
         (kl - log_p).mean().backward()
         adam.step()
-    decoder, bias, logvar = (tensor.detach() for tensor in learned)
-    return decoder, bias, logvar.clamp_max(-1e-3)
+    return network._replace(
+        decoder=decoder.detach(),
+        bias=bias.detach(),
+        logvar=logvar.detach().clamp_max(-1e-3),
+        logit_unit=1.0,
+    )

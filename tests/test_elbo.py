@@ -76,7 +76,7 @@ def test_bernoulli_stays_finite_at_extreme_logits():
 def test_the_table():
     assert CONTINUOUS == ["continuous_bernoulli", "gaussian"]
     assert [name for name, family in LIKELIHOODS.items() if not family.bounded] == ["gaussian"]
-    assert [name for name, family in LIKELIHOODS.items() if family.linear] == ["gaussian"]
+    assert [name for name, family in LIKELIHOODS.items() if family.normal] == ["gaussian"]
 
 
 def test_continuous_bernoulli_is_that_of_torch(generator):

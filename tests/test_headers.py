@@ -27,6 +27,7 @@ ARCHITECTURE = {
     "n_components": 5,
     "hidden_channels": [4, 6],
     "hidden_units": 7,
+    "linear_path": True,
 }
 HEADER = {
     "kind": "model",
@@ -103,7 +104,7 @@ def test_counts():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_weight_shapes_are_those_of_the_network(likelihood):
-    module = ConvVAE(**lists_to_tuples(ARCHITECTURE), linear_path=LIKELIHOODS[likelihood].linear)
+    module = ConvVAE(**lists_to_tuples(ARCHITECTURE), normal=LIKELIHOODS[likelihood].normal)
     expected = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
     assert weight_shapes_of(HEADER, likelihood) == expected
 

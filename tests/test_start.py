@@ -10,7 +10,13 @@ from skvae._batches import ImageDataset
 from skvae._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
 from skvae._images import ImageFormat
 from skvae._inference import build_module
-from skvae._start import probabilistic_pca, set_first_weights
+from skvae._start import (
+    coarse_rows,
+    fit_linear_decoder,
+    linear_network,
+    probabilistic_pca,
+    set_first_weights,
+)
 
 
 def unset(shape, likelihood="bernoulli", n_components=2):
@@ -21,6 +27,7 @@ def unset(shape, likelihood="bernoulli", n_components=2):
         "n_components": n_components,
         "hidden_channels": (4,),
         "hidden_units": 8,
+        "linear_path": LIKELIHOODS[likelihood].normal,
     }
     return build_module(architecture, likelihood, "cpu"), image_format
 
@@ -33,7 +40,7 @@ def start(rows, shape, likelihood="bernoulli", seed=0, n_components=2):
     return module
 
 
-BERNOULLI = [name for name, family in LIKELIHOODS.items() if not family.linear]
+BERNOULLI = [name for name, family in LIKELIHOODS.items() if not family.normal]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +125,8 @@ def test_the_order_of_the_images_counts_for_rounding_at_most(pictures):
 def pca_of(rows, shape, n_components=2, seed=0):
     """Mean, axes, variances and noise variance of rows from 0 to 255, as float64 arrays."""
     module, image_format = unset(shape, "gaussian", n_components)
-    *tensors, noise = probabilistic_pca(module, ImageDataset(rows, image_format), seed)
+    rows = coarse_rows(module.linear, ImageDataset(rows, image_format))
+    *tensors, noise = probabilistic_pca(rows, n_components, seed)
     assert [tensor.dtype for tensor in tensors] == [torch.float32] * 3
     return *(tensor.double().numpy() for tensor in tensors), noise
 
@@ -242,3 +250,20 @@ def test_the_noise_starts_at_the_error_of_the_images_set_aside(scale):
         z = torch.distributions.Normal(mu, torch.exp(logvar / 2)).sample((50,))
         error = (module.decode(z.flatten(0, 1)).unflatten(0, (50, -1)) - x).square().mean().item()
     assert noise_variance(module.noise_logvar).item() == pytest.approx(error, rel=0.1)
+
+
+@pytest.mark.parametrize("likelihood", BERNOULLI)
+def test_a_fitted_linear_decoder_explains_more_than_the_mean_picture(likelihood):
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 30))
+    rows = (1 / (1 + np.exp(-2 * factors))).astype(np.float32)
+    network = linear_network(*probabilistic_pca(rows, 2, 0))
+    fitted = fit_linear_decoder(network, rows, likelihood, torch.Generator().manual_seed(0))
+    z = (rows - fitted.mean.numpy()) @ fitted.encoder.numpy().T
+    logits = torch.from_numpy(z @ fitted.decoder.numpy().T + fitted.bias.numpy())
+    images = LIKELIHOODS[likelihood].mean(logits).numpy()
+    error, deviation = ((rows - images) ** 2).mean(), rows.var(0).mean()
+    assert error < 0.2 * deviation
+    assert (fitted.logvar < 0).all()
+    assert fitted.logit_unit == 1
+    torch.testing.assert_close(fitted.encoder, network.encoder)
