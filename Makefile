@@ -41,6 +41,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/time_to_loss.py $(BENCH_DATA) --repeats 5 --epochs keras=30
 	$(BENCH)/quality.py $(BENCH_DATA)
 	$(BENCH)/scaling.py $(BENCH_DATA)
+	$(BENCH)/large.py --out benchmarks
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
 	$(BENCH)/field.py $(BENCH_DATA) $(if $(CLOTHES),--clothes $(CLOTHES))
 	$(BENCH)/likelihood.py $(BENCH_DATA)
