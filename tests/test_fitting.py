@@ -19,7 +19,8 @@ from skvae._callbacks import WINDOW
 
 
 def test_collapse_is_told(digits):
-    vae = ConvVAETransformer(**SMALL, pixel_range=(0, 16), max_iter=3, beta=1e3)
+    params = {"max_iter": 20, "learning_rate": 0.02, "beta": 1e3}
+    vae = ConvVAETransformer(**SMALL, pixel_range=(0, 16), **params)
     message = r"Only 0 of 3 components are active.*beta_warmup"
     with pytest.warns(UserWarning, match=message) as record:
         vae.fit(digits[0])
