@@ -102,35 +102,33 @@ def named(name, arguments):
 
 def models(n_components, pictures, arguments):
     """The contenders by name; PCA first."""
-    yield_ = {"PCA": PCA(n_components, random_state=arguments.seed)}
+    contenders = {"PCA": PCA(n_components, random_state=arguments.seed)}
     if arguments.nmf:
-        yield_["NMF"] = NMF(n_components, max_iter=300, random_state=arguments.seed)
+        contenders["NMF"] = NMF(n_components, max_iter=300, random_state=arguments.seed)
     for likelihood in arguments.likelihood:
         for beta in arguments.beta:
             name = f"skvae, {likelihood}" + (f", beta={beta:g}" if beta != 1 else "")
-            yield_[name] = ConvVAETransformer(
+            contenders[name] = ConvVAETransformer(
                 n_components,
                 likelihood=likelihood,
                 beta=beta,
                 max_iter=arguments.max_iter,
                 random_state=arguments.seed,
             )
-    return yield_
+    return contenders
 
 
 class HeldOut(Callback):
     """Note -ELBO of pictures after each epoch."""
 
-    def __init__(self, rows, estimator):
+    def __init__(self, rows):
         self.rows = rows
-        self.estimator = estimator
 
     def initialize(self):
         self.losses_ = []
         return self
 
     def on_epoch_end(self, net, **kwargs):
-        # The estimator is not fitted yet: what it decided is in the net's training data.
         dataset = ImageDataset(self.rows, self.image_format_)
         elbo = _inference.elbo(net.module_, dataset, net.settings.likelihood, net.noise)
         self.losses_.append(-float(elbo.mean()))
@@ -148,18 +146,16 @@ def measure(model, pictures):
         train, test = train - least, np.maximum(test - least, 0)
     result = {}
     if ours:
-        watch = HeldOut(np.asarray(test[:500]).reshape(len(test[:500]), -1), model)
+        watch = HeldOut(np.asarray(test[:500]).reshape(len(test[:500]), -1))
         model.set_params(callbacks=[watch])
     start = perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of NMF
         model.fit(train)
-    result["seconds"] = perf_counter() - start
-    components, test_components = model.transform(train), model.transform(test)
+        result["seconds"] = perf_counter() - start
+        components, test_components = model.transform(train), model.transform(test)
     reconstructions = model.inverse_transform(test_components)
-    result["R2"] = r2_score(
-        rows_of(test), rows_of(reconstructions), multioutput="variance_weighted"
-    )
+    result["R2"] = explained(test, reconstructions)
     if pictures.train_labels is not None:
         linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2_000, tol=1e-3))
         for name, classifier in (
@@ -168,10 +164,9 @@ def measure(model, pictures):
         ):
             classifier.fit(components, pictures.train_labels)
             result[name] = classifier.score(test_components, pictures.test_labels)
-    if isinstance(model, PCA):
+    if not isinstance(model, NMF):
         result["log density"] = model.score(test)
     if ours:
-        result["log density"] = model.score(test)
         result["method"] = f"**skvae**, {model.likelihood_}"
         if model.beta != 1:
             result["method"] += f", beta={model.beta:g}"
