@@ -552,6 +552,18 @@ def test_every_image_trains_or_is_set_aside(digits, likelihood, n_images, early_
     assert note.seen == {True: n_images}
 
 
+@pytest.mark.parametrize("likelihood", FAMILIES)
+@pytest.mark.parametrize(("n_images", "few"), [(9_999, True), (10_000, False)])
+def test_who_starts_from_a_linear_network(likelihood, n_images, few):
+    X = np.random.default_rng(0).uniform(size=(n_images, 1, 3))
+    params = {"likelihood": likelihood, "pixel_range": None, "batch_size": 5_000, "max_iter": 1}
+    vae = fit(X, **params)
+    assert (vae.module_.linear is not None) == (few or likelihood == "gaussian")
+    # The first images of `partial_fit` do not tell how many will come.
+    vae = ConvVAETransformer(**{**SMALL, **params}).partial_fit(X[:9])
+    assert (vae.module_.linear is not None) == (likelihood == "gaussian")
+
+
 # The least that there can be
 
 DEFAULTS = {"max_iter": 4, "random_state": 0}
