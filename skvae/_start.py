@@ -213,8 +213,9 @@ def fit_linear_decoder(network, rows, likelihood, generator):
     learned = [decoder, bias, network.logvar.clamp(-4, -0.01)]
     decoder, bias, logvar = (tensor.clone().requires_grad_() for tensor in learned)
     adam = torch.optim.Adam([decoder, bias, logvar], betas=(0.9, 0.99))
-    for step in range(N_START_STEPS):
-        adam.param_groups[0]["lr"] = START_RATE * (1 - step / N_START_STEPS)
+    n_steps = min(N_START_STEPS, len(rows))  # a handful of images should take no time
+    for step in range(n_steps):
+        adam.param_groups[0]["lr"] = START_RATE * (1 - step / n_steps)
         picked = torch.randint(len(rows), (128,), generator=generator, device="cpu")
         x = torch.from_numpy(rows[picked.numpy()])
         mu = F.linear(x - network.mean, network.encoder)
