@@ -15,6 +15,7 @@ from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
 from ._elbo import LIKELIHOODS
 from ._history import extend, n_epochs_of
+from ._net import ADVICE, TrainSettings, build_net
 from ._network import as_arrays, set_weights
 from ._validation import (
     check_parameters,
@@ -95,7 +96,7 @@ def fit(estimator, X):
         extend(estimator._history, epochs)
         moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
         if not np.isfinite(moments).all():  # the last step can make the weights too large
-            raise ValueError(f"The latent variables became NaN or infinite. {_training.ADVICE}")
+            raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
         order = np.argsort(-moments[0], kind="stable")
         _training.reorder_net(net, order)
         _record(estimator, prepared, net, moments[:, order], annealed=True)
@@ -136,7 +137,7 @@ def partial_fit(estimator, X):
             net, moments = estimator.net_, estimator._component_moments
         else:
             module = _module(estimator, prepared, dataset, None)
-            net = _training.build_net(module, settings, settings.callbacks)
+            net = build_net(module, settings, settings.callbacks)
             moments = None
         net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)
         if moments is None:  # interrupted before the first batch
@@ -258,7 +259,7 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
     -------
     settings : TrainSettings
     """
-    return _training.TrainSettings(
+    return TrainSettings(
         likelihood=estimator.likelihood_,
         log_jacobian=image_format_of(estimator).log_jacobian,
         beta=float(estimator.beta),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
-from . import _inference, _persistence, _training
+from . import _inference, _net, _persistence
 from ._devices import resolve_device
 from ._fitting import settings_of
 from ._headers import lists_to_tuples
@@ -79,7 +79,7 @@ def restore_network(estimator, weights, version):
     set_weights(module, weights)
     # Without callbacks. If it trains again, `train_increment` builds a net that has them.
     settings = replace(settings_of(estimator, estimator.device_), callbacks=())
-    estimator.net_ = _training.build_net(module, settings)
+    estimator.net_ = _net.build_net(module, settings)
 
 
 def save(estimator, path):

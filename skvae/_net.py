@@ -1,0 +1,299 @@
+"""The net of skorch: what a training depends on, the loss of a step, its noise (torch, skorch)."""
+
+import math
+from dataclasses import dataclass
+
+import skorch.callbacks
+import torch
+
+from ._batches import EPOCH, EpochBatches, PixelNoise, ScoringBatches, generator_for
+from ._devices import sum_dtype
+from ._elbo import (
+    MIN_NOISE_VARIANCE,
+    cautious_noise,
+    elbo_terms,
+    noise_variance,
+    normal_log_density,
+)
+from ._history import PHASES
+
+ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
+
+# Largest norm of the gradient of a network with a linear path, for each number in an image.
+MAX_GRADIENT = 0.3
+
+# Weight of a batch in the running mean of the squared error, which is the noise variance.
+NOISE_UPDATE_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a training depends on, besides the network and the images.
+
+    Parameters
+    ----------
+    likelihood : str
+        A key of `LIKELIHOODS`.
+
+    log_jacobian : float
+        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
+
+    beta, beta_warmup, learning_rate, weight_decay, tol : float
+
+    binarize : bool
+
+    batch_size, n_epochs, n_iter_no_change : int
+
+    seed : int
+        Seeds the noise and the order of the images.
+
+    first_epoch : int
+        Number of epochs before this training. Each epoch has its own noise.
+
+    device : str
+
+    verbose : int
+
+    name : str
+        Name of the estimator, for the progress bar.
+
+    callbacks : tuple of skorch callbacks
+        The user's.
+    """
+
+    likelihood: str
+    log_jacobian: float
+    beta: float
+    beta_warmup: float
+    learning_rate: float
+    weight_decay: float
+    tol: float
+    binarize: bool
+    batch_size: int
+    n_epochs: int
+    n_iter_no_change: int
+    seed: int
+    first_epoch: int
+    device: str
+    verbose: int
+    name: str
+    callbacks: tuple = ()
+
+
+class ElboTerms(torch.nn.Module):
+    """The criterion: `elbo_terms` of what the network returned.
+
+    Parameters
+    ----------
+    likelihood : str
+        A key of `LIKELIHOODS`.
+
+    log_jacobian : float
+        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
+    """
+
+    def __init__(self, likelihood, log_jacobian):
+        super().__init__()
+        self.likelihood = likelihood
+        self.log_jacobian = log_jacobian
+
+    def forward(self, output, x, training):
+        logits, mu, logvar, noise_logvar = output
+        if training and noise_logvar is not None:
+            noise_logvar = cautious_noise(noise_logvar, logits, x)
+        jacobian = self.log_jacobian
+        return elbo_terms(
+            self.likelihood, x, logits, mu, logvar, noise_logvar, log_jacobian=jacobian
+        )
+
+
+class VAENet(skorch.NeuralNet):
+    """A skorch net that minimises the mean of -log p(x|z) + beta * KL over the images.
+
+    The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As for `skorch.NeuralNet`.
+
+    settings : TrainSettings
+    """
+
+    def __init__(self, *args, settings, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.noise = PixelNoise(self.module.n_components, settings.seed)
+
+    def initialize(self):
+        super().initialize()
+        self.apply_settings(self.settings)
+        return self
+
+    def apply_settings(self, settings):
+        """Replace the settings by others with the same device and callbacks.
+
+        Parameters
+        ----------
+        settings : TrainSettings
+        """
+        self.settings = settings
+        self.beta = self.kl_weight_ = settings.beta
+        for group in self.optimizer_.param_groups:
+            group["lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
+
+    @property
+    def _default_callbacks(self):
+        callbacks = [("epoch_timer", skorch.callbacks.EpochTimer())]
+        if self.module.linear is not None:
+            bound = MAX_GRADIENT * math.prod(self.module.image_shape)
+            callbacks.append(("clip", skorch.callbacks.GradientNormClipping(bound)))
+        return callbacks
+
+    def _set_training(self, training=True):
+        """Do nothing: no layer of the network behaves differently in training."""
+
+    def get_iterator(self, dataset, training=False):
+        settings = self.settings
+        if not training:
+            return ScoringBatches(dataset, self.noise, settings.device)
+        epoch = settings.first_epoch + len(self.history)
+        return EpochBatches(
+            dataset,
+            settings.batch_size,
+            self.module_.n_components,
+            generator_for(settings.seed, EPOCH, epoch),
+            settings.binarize,
+            settings.device,
+        )
+
+    def on_epoch_begin(self, net, **kwargs):
+        super().on_epoch_begin(net, **kwargs)
+        self.sums_ = {}
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        # As in skorch, but without reading the loss of each batch, which would wait for a GPU.
+        for batch in iterator or ():
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+
+    def train_step_single(self, batch, **fit_params):
+        """Add the gradient of the mean loss of a batch, part by part to limit the memory.
+
+        Returns the loss, and as ``y_pred`` the posterior of the batch: mu and log sigma^2.
+        """
+        batch, _ = batch
+        loss, error, posteriors = 0.0, 0.0, []
+        for part in batch:
+            part_loss, part_error, posterior = self._loss(part, len(batch), training=True)
+            part_loss.backward()
+            loss, error = loss + part_loss.detach(), error + part_error
+            posteriors.append(posterior)
+        if self.train_split is None:
+            self._update_noise(error)
+        posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
+        return {"loss": loss, "y_pred": posterior}
+
+    @torch.no_grad()
+    def validation_step(self, batch, **fit_params):
+        batch, _ = batch
+        (part,) = batch
+        loss, _, posterior = self._loss(part, len(batch), training=False)
+        return {"loss": loss, "y_pred": posterior}
+
+    def _loss(self, part, n_images, *, training):
+        """Loss and squared error of a part of a batch, and its posterior.
+
+        Both are sums over the images of the part, divided by the number of images in the batch. So
+        those of all parts add up to the means of the batch. The loss of an image is
+        beta * KL - log p(x|z).
+        """
+        x, output = part["x"], self.infer(part)
+        log_likelihood, kl = self.criterion_(output, x, training)
+        error = torch.zeros_like(kl)
+        if self.module_.noise_logvar is not None:
+            error = (x - output[0].detach()).square().flatten(1).mean(1)
+        terms, dtype = (log_likelihood, kl, error), sum_dtype(kl.device)
+        # Sums over images, not means of batch means: the last batch may be short.
+        sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
+        n, before = self.sums_.get(training, (0, 0.0))
+        self.sums_[training] = n + len(kl), before + sums
+        loss = (self.kl_weight_ * kl - log_likelihood).sum() / n_images
+        return loss, error.sum() / n_images, [output[1].detach(), output[2].detach()]
+
+    @torch.no_grad()
+    def _update_noise(self, error):
+        """Set the noise to a running mean of the squared error; used without images set aside."""
+        noise_logvar = self.module_.noise_logvar
+        if noise_logvar is not None:
+            noise_logvar.copy_(
+                torch.lerp(noise_variance(noise_logvar), error, NOISE_UPDATE_SHARE).log()
+            )
+
+    @torch.no_grad()
+    def _measure_noise(self):
+        """Set the noise to the larger squared error, of training or of validation images.
+
+        The training error is too small if the network has fitted the noise of these images. The
+        validation error is too small if the few images set aside happen to be easy.
+
+        Returns the mean log-likelihood of the validation images.
+        """
+        errors = {key: sums[2].item() / n for key, (n, sums) in self.sums_.items()}
+        noise_logvar = self.module_.noise_logvar
+        noise_logvar.fill_(math.log(max(*errors.values(), MIN_NOISE_VARIANCE)))
+        error = torch.tensor(errors[False], dtype=torch.float64, device="cpu")
+        variance = noise_variance(noise_logvar.cpu().double())
+        n_numbers = math.prod(self.module_.image_shape)
+        log_density = normal_log_density(error, variance).item()
+        return n_numbers * log_density + self.settings.log_jacobian
+
+    def on_epoch_end(self, net, **kwargs):
+        super().on_epoch_end(net, **kwargs)
+        for training, (n, sums) in self.sums_.items():
+            prefix = PHASES[0 if training else 1]
+            log_likelihood, kl, _ = (total / n for total in sums.tolist())
+            if not training and self.module_.noise_logvar is not None:
+                log_likelihood = self._measure_noise()
+            loss = self.beta * kl - log_likelihood
+            terms = {"loss": loss, "log_likelihood": log_likelihood, "kl": kl}
+            for name, value in terms.items():
+                self.history.record(f"{prefix}_{name}", value)
+            if not math.isfinite(loss):
+                images = "training" if training else "validation"
+                epoch = self.settings.first_epoch + len(self.history)
+                raise ValueError(
+                    f"The loss of the {images} images became {loss} in epoch {epoch}. {ADVICE}"
+                )
+
+
+def build_net(module, settings, callbacks=()):
+    """An initialised skorch net that trains a network.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    settings : TrainSettings
+
+    callbacks : sequence of skorch callbacks
+
+    Returns
+    -------
+    net : VAENet
+    """
+    return VAENet(
+        module,
+        ElboTerms,
+        criterion__likelihood=settings.likelihood,
+        criterion__log_jacobian=settings.log_jacobian,
+        settings=settings,
+        optimizer=torch.optim.AdamW,
+        optimizer__betas=(0.9, 0.99),
+        optimizer__fused=True,
+        train_split=None,
+        callbacks=list(callbacks),
+        device=settings.device,
+        verbose=0,
+    ).initialize()

@@ -1,0 +1,49 @@
+"""Small networks, images and settings for the tests of nets and of training."""
+
+import torch
+
+from skvae._batches import ImageDataset
+from skvae._elbo import LIKELIHOODS
+from skvae._images import ImageFormat
+from skvae._inference import build_module
+
+FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
+ARCHITECTURE = {
+    "image_shape": (1, 8, 8),
+    "n_components": 3,
+    "hidden_channels": (8,),
+    "hidden_units": 16,
+}
+SETTINGS = {
+    "likelihood": "bernoulli",
+    "log_jacobian": 0.0,
+    "beta": 1.0,
+    "beta_warmup": 0.0,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "tol": 1e-4,
+    "binarize": False,
+    "batch_size": 32,
+    "n_epochs": 3,
+    "n_iter_no_change": 10,
+    "seed": 0,
+    "first_epoch": 0,
+    "device": "cpu",
+    "verbose": 0,
+    "name": "ConvVAETransformer",
+}
+
+
+def dataset_of(images):
+    return ImageDataset(images.reshape(len(images), -1), FORMAT)
+
+
+def network(seed=0, likelihood="bernoulli"):
+    """A network with weights drawn at random."""
+    linear_path = LIKELIHOODS[likelihood].normal
+    module = build_module({**ARCHITECTURE, "linear_path": linear_path}, likelihood, "cpu")
+    generator = torch.Generator("cpu").manual_seed(seed)
+    with torch.no_grad():
+        for weight in module.state_dict().values():
+            weight.uniform_(-0.1, 0.1, generator=generator)
+    return module

@@ -1,0 +1,373 @@
+"""The net: settings, the loss of a step, what is read, the noise, bounds, steps in parts."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, fit
+from nets import ARCHITECTURE, SETTINGS, dataset_of, network
+from skorch.callbacks import Callback
+
+from skvae import ConvVAETransformer, _batches, _fitting
+from skvae._callbacks import OneCycle, RunningStatistics, Warmup
+from skvae._elbo import LIKELIHOODS
+from skvae._inference import build_module
+from skvae._net import (
+    MAX_GRADIENT,
+    NOISE_UPDATE_SHARE,
+    TrainSettings,
+    build_net,
+)
+
+
+def test_settings_are_those_of_the_estimator(small):
+    vae = small.__sklearn_clone__()
+    vae.__setstate__(small.__getstate__())
+    vae.set_params(
+        beta=np.float32(2.0),
+        beta_warmup=np.float64(0.25),
+        learning_rate=np.float64(0.5),
+        tol=np.float64(0.125),
+        batch_size=np.int64(7),
+        n_iter_no_change=np.int64(3),
+        binarize=np.bool_(True),
+        verbose=np.int64(0),
+    )
+    settings = _fitting.settings_of(vae, "cpu", n_epochs=4, first_epoch=5, rate=0.5)
+    expected = {
+        **SETTINGS,
+        "beta": 2.0,
+        "beta_warmup": 0.25,
+        "learning_rate": 0.25,
+        "tol": 0.125,
+        "binarize": True,
+        "batch_size": 7,
+        "n_epochs": 4,
+        "n_iter_no_change": 3,
+        "first_epoch": 5,
+        "log_jacobian": pytest.approx(-64 * math.log(16)),
+        "seed": small._seed,
+    }
+    assert settings == TrainSettings(**expected)
+    # Plain Python: NumPy's scalars would not go into a file.
+    plain = (str, int, float, bool, tuple)
+    assert all(type(value) in plain for value in vars(settings).values())
+    with pytest.raises(AttributeError, match="assign"):
+        settings.beta = 1.0
+
+
+def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
+    # By torch.distributions, for the noise that the net draws itself.
+    settings = TrainSettings(**{**SETTINGS, "beta": 0.5, "batch_size": 50})
+    net, dataset = build_net(network(), settings), dataset_of(digits[0][:50])
+    net.notify("on_train_begin", X=dataset, y=None)
+    net.history.new_epoch()
+    net.sums_ = {}
+    (batch,) = list(net.get_iterator(dataset, training=True))
+    (part,) = parts = list(batch[0])
+    batch[0].parts = parts
+    step = net.train_step_single(batch)
+    with torch.no_grad():
+        logits, mu, logvar, _ = net.module_(**part)
+    normal = torch.distributions.Normal
+    posterior = normal(mu, torch.exp(logvar / 2))
+    kl = torch.distributions.kl_divergence(posterior, normal(0.0, 1.0)).sum(1)
+    x = part["x"]
+    dark, light = (
+        torch.distributions.Bernoulli(logits=logits).log_prob(torch.full_like(x, value))
+        for value in (0.0, 1.0)
+    )
+    log_p = (x * light + (1 - x) * dark).sum((1, 2, 3))
+    torch.testing.assert_close(step["loss"], (0.5 * kl - log_p).mean())
+    torch.testing.assert_close(step["y_pred"], [mu, logvar])
+    # The gradient is that of the mean, too.
+    expected = torch.autograd.grad(
+        net.criterion_(net.module_(**part), x, True)[1].mean() * 0.5
+        - net.criterion_(net.module_(**part), x, True)[0].mean(),
+        list(net.module_.parameters()),
+    )
+    for parameter, gradient in zip(net.module_.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_no_number_is_read_from_the_device_within_an_epoch(digits):
+    # The tensors of "meta" have no numbers: to read one is an error. On a GPU, the processor
+    # would wait for it.
+    settings = TrainSettings(**{**SETTINGS, "device": "meta", "beta_warmup": 0.5})
+    statistics = RunningStatistics(np.zeros((3, 3)))
+    callbacks = [OneCycle(1e-3, 3, 4, None), Warmup(6, 4), statistics]
+    module = build_module(ARCHITECTURE, "bernoulli", "meta")
+    net = build_net(module, settings, callbacks)
+    net.set_params(optimizer__fused=False)  # the fused step does not know "meta"
+    dataset = dataset_of(digits[0][:100])
+    net.notify("on_train_begin", X=dataset, y=None)
+    net.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=dataset)
+    for training, step in ((True, net.train_step), (False, net.validation_step)):
+        iterator = net.get_iterator(dataset, training=training)
+        net.run_single_epoch(iterator, training=training, prefix="", step_fn=step)
+    assert {training: n for training, (n, _) in net.sums_.items()} == {True: 100, False: 100}
+    with pytest.raises(NotImplementedError, match="meta"):
+        net.notify("on_epoch_end", dataset_train=dataset, dataset_valid=dataset)
+    with pytest.raises(NotImplementedError, match="meta"):
+        _ = statistics.moments
+
+
+def test_no_more_numbers_are_read_in_an_epoch_of_more_batches(digits, monkeypatch):
+    reads = []
+
+    def count(name):
+        method = getattr(torch.Tensor, name)
+
+        def counted(tensor, *args, **kwargs):
+            reads.append(name)
+            return method(tensor, *args, **kwargs)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "__int__"):
+        count(name)
+    counts = []
+    for batch_size in (400, 4):
+        reads.clear()
+        # Weights that stand still are the best ones once.
+        fit(digits[0], batch_size=batch_size, early_stopping=True, learning_rate=1e-30)
+        counts.append(sorted(reads))
+    assert counts[0] == counts[1]
+    assert "tolist" in counts[0]
+
+
+# The noise of the normal family
+
+
+class Errors(Callback):
+    """Squared errors of the pixels of all images of an epoch, by `encode` and `decode`."""
+
+    def initialize(self):
+        self.seen = {}
+        return self
+
+    @torch.no_grad()
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        module, seen = net.module_, self.seen.setdefault((training, len(net.history)), [])
+        for part in batch[0]:
+            mu, logvar = module.encode(part["x"])
+            mean = module.decode(mu + torch.exp(logvar / 2) * part["noise"])
+            seen.append((part["x"] - mean).double().square().numpy().reshape(len(mu), -1))
+
+    def of(self, training, epoch=1):
+        return np.concatenate(self.seen[training, epoch])
+
+
+@pytest.mark.parametrize("random_state", [0, 1])
+def test_the_noise_is_the_larger_error_of_the_images_set_aside_and_of_the_others(
+    digits, random_state
+):
+    note = Errors()
+    params = {"likelihood": "gaussian", "early_stopping": True, "random_state": random_state}
+    vae = fit(digits[0], max_iter=1, callbacks=[note], **params)
+    train_errors, valid_errors = note.of(True), note.of(False)
+    assert (len(train_errors), len(valid_errors)) == (360, 40)
+    noise = 16**2 * max(train_errors.mean(), valid_errors.mean())
+    assert vae.noise_variance_ == pytest.approx(noise, rel=1e-5)
+    # The likelihood of the images set aside is that with this noise, in the units of X.
+    normal = torch.distributions.Normal(0.0, noise**0.5)
+    densities = normal.log_prob(torch.from_numpy(16 * np.sqrt(valid_errors)))
+    expected = densities.sum(1).mean().item()
+    history = vae.history_
+    assert history["valid_log_likelihood"].item() == pytest.approx(expected, rel=1e-6)
+    loss = history["valid_kl"].item() - expected
+    assert history["valid_loss"].item() == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("train_error", "valid_error", "expected"),
+    [(0.3, 0.2, 0.3), (0.2, 0.3, 0.3), (1e-9, 1e-8, 1e-6)],
+)
+def test_which_noise_is_measured(train_error, valid_error, expected):
+    net = build_net(network(likelihood="gaussian"), TrainSettings(**NORMAL))
+    net.sums_ = {
+        training: (n, torch.tensor([0.0, 0.0, n * error]))
+        for training, n, error in ((True, 90, train_error), (False, 10, valid_error))
+    }
+    log_likelihood = net._measure_noise()
+    assert net.module_.noise_logvar.exp().item() == pytest.approx(expected, rel=1e-5)
+    density = -0.5 * (valid_error / expected + math.log(2 * math.pi * expected))
+    assert log_likelihood == pytest.approx(64 * density - 3.0, rel=1e-5)
+
+
+NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": -3.0}
+
+
+def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):
+    vae = fit(digits[0], likelihood="gaussian", early_stopping=True, max_iter=4)
+    n_valid = _fitting._n_valid(vae, 400)
+    _, valid = _fitting._split(vae, digits[0].reshape(400, 64), n_valid)
+    score = vae.score(valid.rows[valid.indices].reshape(-1, 8, 8))
+    assert -score == pytest.approx(vae.history_["valid_loss"].min(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_without_images_set_aside_the_noise_follows_the_batches(digits, method):
+    errors, noises = Errors(), []
+
+    class Noises(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            noises.append(net.module_.noise_logvar.exp().item())
+
+    params = {"likelihood": "gaussian", "early_stopping": False, "callbacks": [errors, Noises()]}
+    vae = fit(digits[0], max_iter=1, **params)
+    if method == "partial_fit":
+        noises.clear()
+        errors.seen.clear()
+        vae.partial_fit(digits[0])
+    noises.append(vae.noise_variance_ / 16**2)
+    assert len(noises) == 13 + 1
+    batches = [batch.mean() for batch in errors.seen[True, 1]]
+    for before, error, after in zip(noises[:-1], batches, noises[1:], strict=True):
+        assert after == pytest.approx(
+            (1 - NOISE_UPDATE_SHARE) * before + NOISE_UPDATE_SHARE * error, rel=1e-4
+        )
+    assert "valid_loss" not in vae.history_
+
+
+# What keeps the training of a network with a linear path within bounds
+
+
+class Norms(Callback):
+    """Norm of the gradient of every step, and the pull of the weights."""
+
+    def initialize(self):
+        self.norms, self.pulls = [], set()
+        return self
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        squares = [p.grad.double().square().sum().item() for _, p in named_parameters]
+        self.norms.append(math.sqrt(sum(squares)))
+        self.pulls.add(net.optimizer_.param_groups[0]["weight_decay"])
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_the_gradient_is_bounded(digits, method, likelihood):
+    note, bound = Norms(), MAX_GRADIENT * 64
+    params = {"likelihood": likelihood, "learning_rate": 0.05, "callbacks": [note]}
+    vae = fit(digits[0][:40], **params)
+    if method == "partial_fit" and likelihood == "gaussian":
+        # Images that the model does not know, at a noise of next to nothing.
+        vae.module_.noise_logvar.fill_(-20.0)
+        vae.partial_fit(digits[0][40:])
+    assert max(note.norms) <= bound * (1 + 1e-4)
+    assert min(note.norms) > 0
+
+
+def test_a_gradient_at_its_bound_and_one_that_has_none(digits):
+    norms = {}
+    for likelihood in ("gaussian", "bernoulli"):
+        note = Norms()
+        settings = {**SETTINGS, "likelihood": likelihood, "beta": 1e6, "callbacks": (note,)}
+        settings = TrainSettings(**settings)
+        net = build_net(network(likelihood=likelihood), settings, [note])
+        dataset = dataset_of(digits[0][:32])
+        net.fit_loop(dataset, epochs=1)
+        norms[likelihood] = note.norms[0]
+    assert norms["gaussian"] == pytest.approx(MAX_GRADIENT * 64, rel=1e-4)
+    assert norms["bernoulli"] > 1e3
+
+
+@pytest.mark.parametrize(
+    ("n_images", "likelihood", "early_stopping", "expected"),
+    [
+        (400, "gaussian", True, 1.0),
+        (1_000, "gaussian", False, 1.0),
+        (1_600, "gaussian", False, 0.625),
+        (1_600, "gaussian", True, 1_000 / 1_440),
+        (1_600, "bernoulli", True, 1_000 / 1_440),
+        (400, "continuous_bernoulli", False, 1.0),
+        # Without a linear path.
+        (10_000, "bernoulli", False, 0.0),
+        (10_000, "continuous_bernoulli", False, 0.0),
+        (10_000, "gaussian", False, 0.1),
+    ],
+)
+def test_weights_are_pulled_the_less_the_more_images_train(
+    n_images, likelihood, early_stopping, expected
+):
+    note, X = Norms(), np.random.default_rng(0).uniform(size=(n_images, 1, 3))
+    params = {"pixel_range": None, "batch_size": 2_500, "max_iter": 1, "callbacks": [note]}
+    fit(X, likelihood=likelihood, early_stopping=early_stopping, **params)
+    assert list(note.pulls) == [pytest.approx(expected)]
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_partial_fit_pulls_no_weight(digits, likelihood):
+    note = Norms()
+    params = {**SMALL, "likelihood": likelihood, "pixel_range": (0, 16), "callbacks": [note]}
+    ConvVAETransformer(**params).partial_fit(digits[0])
+    assert note.pulls == {0.0}
+
+
+# Steps in parts
+
+
+def first_step(parts, likelihood, noise_logvar, *, set_aside=True):
+    """Gradients, result, sums and noise of a step of a net, for a batch of these parts."""
+    module = network(likelihood=likelihood)
+    if likelihood == "gaussian":
+        module.noise_logvar.fill_(noise_logvar)
+    net = build_net(module, TrainSettings(**{**SETTINGS, "likelihood": likelihood}))
+    net.notify("on_train_begin", X=None, y=None)
+    net.history.new_epoch()
+    net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
+    net.train_split = (lambda dataset, y: (dataset, None)) if set_aside else None
+    batch = _batches.Batch(sum(len(part["x"]) for part in parts), parts)
+    step = net.train_step_single((batch, None))
+    gradients = [p.grad.clone() for p in module.parameters()]
+    return gradients, step, net.sums_[True], module.noise_logvar
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, likelihood):
+    settings = TrainSettings(**{**SETTINGS, "likelihood": likelihood, "batch_size": 50})
+    net, dataset = build_net(network(likelihood=likelihood), settings), dataset_of(digits[0][:60])
+
+    def parts_of_a_batch():
+        batches = [list(batch) for batch, _ in net.get_iterator(dataset, training=True)]
+        assert [sum(len(part["x"]) for part in parts) for parts in batches] == [50, 10]
+        return batches[0]
+
+    (part,) = parts_of_a_batch()
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 16 * 64)
+    sizes = [len(part["x"]) for part in parts_of_a_batch()]
+    assert sizes == [16, 16, 16, 2]
+    # The noise is drawn part by part, so that the same one has to be given to both.
+    divided = zip(*(part[name].split(sizes) for name in ("x", "noise")), strict=True)
+    divided = [{"x": x, "noise": noise} for x, noise in divided]
+    expected, step, sums, _ = first_step([part], likelihood, 1.0)
+    gradients, other, other_sums, _ = first_step(divided, likelihood, 1.0)
+    scale = max(gradient.abs().max().item() for gradient in expected)
+    for gradient, whole in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, whole, rtol=1e-4, atol=1e-6 * scale)
+    torch.testing.assert_close(other["loss"], step["loss"])
+    torch.testing.assert_close(other["y_pred"], step["y_pred"])
+    assert other_sums[0] == sums[0] == 50
+    torch.testing.assert_close(other_sums[1], sums[1])
+
+
+def test_the_noise_of_a_step_in_parts(digits):
+    dataset, n = dataset_of(digits[0][:60]), 60
+    noise = _batches.normal_draws(n, 3, _batches.generator_for(0))
+    whole, parts = (
+        [{"x": dataset[i : i + size], "noise": noise[i : i + size]} for i in range(0, n, size)]
+        for size in (60, 20)
+    )
+    # Without images set aside, the running mean takes one step for all parts.
+    params = {"likelihood": "gaussian", "noise_logvar": 1.0, "set_aside": False}
+    torch.testing.assert_close(first_step(parts, **params)[3], first_step(whole, **params)[3])
+    # In training, each part goes by the larger of the noise and its own error, which is nearly
+    # that of all.
+    expected, actual = (
+        torch.cat([part.flatten() for part in first_step(batch, "gaussian", -20.0)[0]])
+        for batch in (whole, parts)
+    )
+    assert 0 < (actual - expected).norm() < 0.01 * expected.norm()
