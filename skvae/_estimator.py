@@ -125,7 +125,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         restored. The noise of the Gaussian likelihood is the error of these images or of the
         training images, whichever is larger.
 
-        "auto" is on for 20 to 9,999 images, and with the Gaussian likelihood for 20 or more. It
+        "auto" is on for 20 to 29,999 images, and with the Gaussian likelihood for 20 or more. It
         sets at most 2,048 images aside. Has no effect on `partial_fit`.
 
     validation_fraction : float, default=0.1

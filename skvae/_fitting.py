@@ -30,8 +30,11 @@ from ._warnings import warn
 ANNEALED_RATE = 0.1
 
 # Bounds of early_stopping="auto": too few images to set any aside, so many that they do not
-# overfit, and the most to set aside. With fewer than AUTO_MANY, networks also get a linear path.
-AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 10_000, 2_048
+# overfit, and the most to set aside.
+AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 30_000, 2_048
+
+# With fewer images than this, the network has a linear path in every family.
+LINEAR_PATH_MANY = 10_000
 
 # Weight decay of networks with a linear path, times the number of images.
 WEIGHT_DECAY = 1_000.0
@@ -156,7 +159,7 @@ def _prepare(estimator, X, continuing, *, all_images=True):
     if continuing:
         linear_path = estimator._architecture["linear_path"]
     else:
-        few = all_images and len(rows) < AUTO_MANY
+        few = all_images and len(rows) < LINEAR_PATH_MANY
         linear_path = few or LIKELIHOODS[estimator.likelihood_].normal
     architecture = resolve_architecture(estimator, linear_path)
     prepared = PreparedFit(rows, architecture, resolve_device(estimator.device), continuing)

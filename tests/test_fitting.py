@@ -494,10 +494,19 @@ def n_valid(n_images, likelihood, **params):
 @pytest.mark.parametrize("likelihood", FAMILIES)
 @pytest.mark.parametrize(
     ("n_images", "expected"),
-    [(1, 0), (19, 0), (20, 2), (200, 20), (201, 21), (9_999, 1_000), (10_000, 0), (60_000, 0)],
+    [
+        (1, 0),
+        (19, 0),
+        (20, 2),
+        (201, 21),
+        (9_999, 1_000),
+        (29_999, 2_048),
+        (30_000, 0),
+        (60_000, 0),
+    ],
 )
 def test_whom_auto_sets_aside(likelihood, n_images, expected):
-    if likelihood == "gaussian" and n_images >= 10_000:
+    if likelihood == "gaussian" and n_images >= 30_000:
         expected = min(2_048, n_images // 10)
     assert n_valid(n_images, likelihood) == expected
     assert n_valid(n_images, likelihood, early_stopping="auto") == expected
