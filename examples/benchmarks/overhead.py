@@ -7,13 +7,15 @@ one process; ratios are those of each round.
 """
 
 from statistics import median
+from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
 from _common import argument_parser, interleave, load_images, ratios, report, spread
-from _loops import bare_fit, held_out_loss, skorch_fit, start_of_fit
+from _loops import bare_fit, held_out_loss, negative_elbo, skorch_fit, start_of_fit
+from torch.utils.flop_counter import FlopCounterMode
 
 from skvae import ConvVAETransformer
 from skvae._elbo import kl_divergence
@@ -35,7 +37,11 @@ def main():
 
     images = load_images(arguments.data, arguments.train)
     vae = ConvVAETransformer(
-        arguments.components, likelihood="bernoulli", device="cpu", random_state=arguments.seed
+        arguments.components,
+        likelihood="bernoulli",
+        early_stopping=False,
+        device="cpu",
+        random_state=arguments.seed,
     )
     fits = measure_fits(vae, images.train, images.test, arguments.epochs, arguments.rounds)
     methods = [
@@ -62,6 +68,31 @@ def main():
     )
     losses = {name: round(loss, 2) for name, loss in fits["losses"].items()}
     print(f"\nHeld-out -ELBO after {arguments.epochs} epochs, nats per image: {losses}")
+    flops, peak = flops_per_image(vae.module_), matrix_product_peak()
+    achieved = flops / (median(fits["fit, epochs only"]["us_per_image"]) * 1e3)
+    print(
+        f"Training: {flops / 1e6:.1f} MFLOP an image, {achieved:.0f} GFLOP/s; products of 2,048 x "
+        f"2,048 matrices: {peak:.0f} GFLOP/s; share {achieved / peak:.2f}"
+    )
+
+
+def flops_per_image(module):
+    """Floating-point operations of a step, forward and backward, for each image."""
+    x, noise = torch.rand(128, *module.image_shape), torch.randn(128, module.n_components)
+    with FlopCounterMode(display=False) as counter:
+        negative_elbo(module, x, noise).backward()
+    return counter.get_total_flops() / len(x)
+
+
+def matrix_product_peak(side=2_048, n_products=20):
+    """GFLOP/s of the fastest of some matrix products."""
+    a, b = torch.rand(2, side, side)
+    seconds = []
+    for _ in range(n_products):
+        start = perf_counter()
+        a @ b
+        seconds.append(perf_counter() - start)
+    return 2 * side**3 / min(seconds) / 1e9
 
 
 def measure_fits(vae, train, test, n_epochs, n_rounds):
