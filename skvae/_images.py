@@ -87,9 +87,10 @@ class ImageFormat:
         # Wider dtypes keep their own precision until they are scaled.
         unit = rows.astype(np.result_type(rows.dtype, np.float32)).reshape(-1, *self.shape)
         low, span = (self._along_channels(part, unit.dtype) for part in (self.low, self.span))
-        if low.any():
-            unit -= low
-        unit /= span
+        with np.errstate(over="ignore"):  # what overflows is clipped below
+            if low.any():
+                unit -= low
+            unit /= span
         if not dtype_fits(rows.dtype, self.pixel_range):
             margin = 0.0 if self.bounded else MARGIN
             np.clip(unit, -margin, 1 + margin, out=unit)

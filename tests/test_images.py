@@ -147,3 +147,10 @@ def test_channels_have_ranges_of_their_own(channel_axis, as_rows):
     channels = image_format.channels(X.reshape(4, -1))
     expected = np.moveaxis(X, channel_axis, 1) if channel_axis == -1 else X
     np.testing.assert_array_equal(channels, expected.reshape(4, 3, 30))
+
+
+@pytest.mark.parametrize(("bounded", "least", "greatest"), [(True, 0, 1), (False, -0.5, 1.5)])
+def test_values_near_the_limit_of_float32_are_clipped(bounded, least, greatest):
+    image_format = ImageFormat((1, 2), -1, (-0.13, 0.13), True, bounded)
+    rows = np.array([[3.4028235e38, -3.4028235e38]], np.float32)
+    np.testing.assert_allclose(image_format.to_unit(rows), [[[[greatest, least]]]])
