@@ -48,7 +48,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/likelihood.py $(BENCH_DATA)
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
-soak: $(READY) ## Test reliability at length (about 10 minutes)
+soak: $(READY) ## Test reliability at length (about half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris || echo "atheris does not install here"
 	cd tests && $(abspath $(BIN))/python soak.py
 
