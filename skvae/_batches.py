@@ -18,6 +18,9 @@ MAX_SUBSAMPLE = 2_048
 # some hundred bytes of memory for each number.
 MAX_PASS_IMAGES, MAX_PASS_NUMBERS = 128, 2**22
 
+# Labelled images that a step sees in addition, if less than half of the images are labelled.
+N_LABELLED = 64
+
 # Uses of a seed. Each has its own generator.
 WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
 
@@ -59,13 +62,17 @@ class ImageDataset(torch.utils.data.Dataset):
     binarize_seed : int, default=None
         Replaces each image by 0/1 pixels, drawn with the scaled pixels as probabilities. The draw
         depends on this seed and on the image alone. None: images stay grey.
+
+    labels : ndarray of int of shape (n,), default=None
+        Class of each row, from 0; -1: not known. None: there are no classes.
     """
 
-    def __init__(self, rows, image_format, indices=None, binarize_seed=None):
+    def __init__(self, rows, image_format, indices=None, binarize_seed=None, labels=None):
         self.rows = rows
         self.image_format = image_format
         self.indices = indices
         self.binarize_seed = binarize_seed
+        self.labels = labels
 
     def __len__(self):
         return len(self.rows if self.indices is None else self.indices)
@@ -82,6 +89,13 @@ class ImageDataset(torch.utils.data.Dataset):
         return x
 
     @property
+    def y(self):
+        """The class of each image, as an ndarray; None if there are no classes."""
+        if self.labels is None or self.indices is None:
+            return self.labels
+        return self.labels[self.indices]
+
+    @property
     def pass_size(self):
         """Images that go through a network at once; see the function `pass_size`."""
         return pass_size(self.image_format.channels_first_shape)
@@ -93,7 +107,7 @@ class ImageDataset(torch.utils.data.Dataset):
     def at(self, positions):
         """The subset at an array or a slice of positions."""
         indices = np.arange(len(self)) if self.indices is None else self.indices
-        return ImageDataset(self.rows, self.image_format, indices[positions], self.binarize_seed)
+        return self._with(indices=indices[positions])
 
     def subsample(self):
         """At most 2,048 of the images, spread evenly over the set."""
@@ -101,7 +115,10 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def binarized(self, seed):
         """The same set with each image replaced by one draw of 0/1 pixels."""
-        return ImageDataset(self.rows, self.image_format, self.indices, seed)
+        return self._with(binarize_seed=seed)
+
+    def _with(self, **changes):
+        return ImageDataset(**{**vars(self), **changes})
 
 
 def pass_size(image_shape):
@@ -130,12 +147,21 @@ class Batch:
     n_images : int
 
     parts : iterable of dict
-        Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device.
+        Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device. If there
+        are classes, also ``y`` of shape (n,).
+
+    n_labelled : int, default=0
+        Images whose class is known.
+
+    labelled : iterable of dict, default=()
+        Each has ``x`` and ``y`` of further images, of which only the classes are trained on.
     """
 
-    def __init__(self, n_images, parts):
+    def __init__(self, n_images, parts, n_labelled=0, labelled=()):
         self.n_images = n_images
         self.parts = parts
+        self.n_labelled = n_labelled
+        self.labelled = labelled
 
     def __len__(self):
         return self.n_images
@@ -146,6 +172,9 @@ class Batch:
 
 class EpochBatches:
     """Batches of one epoch of training: each image once, in random order, with new noise.
+
+    If some images are labelled, but less than half of them, each batch also brings 64 labelled
+    images. They are drawn with replacement, and each class is equally frequent among them.
 
     Parameters
     ----------
@@ -171,6 +200,11 @@ class EpochBatches:
         self.generator = generator
         self.binarize = binarize
         self.device = device
+        self.y = dataset.y
+        known = np.array([]) if self.y is None else self.y[self.y >= 0]
+        self.members = None  # positions of the images of each class
+        if 0 < 2 * len(known) < len(dataset):
+            self.members = [np.flatnonzero(self.y == label) for label in np.unique(known)]
 
     def __iter__(self):
         n = len(self.dataset)
@@ -180,15 +214,39 @@ class EpochBatches:
             positions = order[start : start + self.batch_size]
             parts = self._parts(positions, step)
             # Parts are made when they are due, but a single part is kept for callbacks to read.
-            yield Batch(len(positions), list(parts) if len(positions) <= step else parts), None
+            parts = list(parts) if len(positions) <= step else parts
+            n_labelled = 0 if self.y is None else int(np.sum(self.y[positions] >= 0))
+            yield Batch(len(positions), parts, n_labelled, self._labelled(step)), None
 
     def _parts(self, positions, step):
         for start in range(0, len(positions), step):
-            x = self.dataset[positions[start : start + step]]
-            if self.binarize:
-                x = torch.bernoulli(x, generator=self.generator)
-            noise = normal_draws(len(x), self.n_components, self.generator)
-            yield {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}
+            some = positions[start : start + step]
+            x = self._images(some)
+            part = {"x": x, "noise": normal_draws(len(x), self.n_components, self.generator)}
+            yield part_on(self.device, part, None if self.y is None else self.y[some])
+
+    def _labelled(self, step):
+        """Parts of further labelled images, as many of each class."""
+        if self.members is None:
+            return ()
+        n_classes = len(self.members)
+        classes = torch.randperm(n_classes, generator=self.generator, device="cpu").numpy()
+        shares = torch.rand(N_LABELLED, generator=self.generator, device="cpu").double().numpy()
+        some = [self.members[c] for c in np.resize(classes, N_LABELLED)]
+        places = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
+        parts = (np.array(places[start : start + step]) for start in range(0, N_LABELLED, step))
+        return [part_on(self.device, {"x": self._images(p)}, self.y[p]) for p in parts]
+
+    def _images(self, positions):
+        x = self.dataset[positions]
+        return torch.bernoulli(x, generator=self.generator) if self.binarize else x
+
+
+def part_on(device, tensors, y):
+    """A part of a batch on a device: the tensors, and ``y`` unless it is None."""
+    if y is not None:
+        tensors["y"] = torch.from_numpy(np.asarray(y, dtype=np.int64))
+    return {name: to_device(tensor, device) for name, tensor in tensors.items()}
 
 
 class PixelNoise:
@@ -232,8 +290,11 @@ class ScoringBatches:
         self.device = device
 
     def __iter__(self):
-        for part in self.dataset.passes():
-            x = self.dataset[part]
-            noise = self.noise(x)
-            part = {"x": to_device(x, self.device), "noise": to_device(noise, self.device)}
-            yield Batch(len(x), [part]), None
+        y = self.dataset.y
+        for some in self.dataset.passes():
+            x = self.dataset[some]
+            part = part_on(
+                self.device, {"x": x, "noise": self.noise(x)}, None if y is None else y[some]
+            )
+            n_labelled = 0 if y is None else int(np.sum(y[some] >= 0))
+            yield Batch(len(x), [part], n_labelled), None

@@ -7,7 +7,7 @@ from skorch.callbacks import Callback
 
 from ._devices import sum_dtype
 from ._elbo import kl_divergence
-from ._history import TRAIN_COLUMNS, VALID_COLUMNS
+from ._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS
 from ._network import as_arrays, as_tensors, set_weights
 
 # The one-cycle schedule, with the defaults of torch's OneCycleLR: share of the steps in which the
@@ -210,7 +210,8 @@ class RunningStatistics(Callback):
 
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
-            mu, logvar = y_pred
+            with torch.no_grad():
+                mu, logvar = net.module_.standardize(*y_pred)
             dtype = sum_dtype(mu.device)
             terms = kl_divergence(mu, logvar), mu, mu.square()
             # Kept on the device, so that the CPU need not wait for it.
@@ -237,9 +238,11 @@ def finished_epochs(net):
     -------
     rows : list of dict of str to float
         ``train_loss``, ``train_log_likelihood`` and ``train_kl`` in nats per image; the same
-        three with ``valid_`` if there was validation; ``duration`` in seconds.
+        three with ``valid_`` if there was validation; with labels, ``label_loss`` and
+        ``accuracy`` of each phase that has them; ``duration`` in seconds.
     """
-    keys = {name: name for name in (*TRAIN_COLUMNS, *VALID_COLUMNS)} | {"duration": "dur"}
+    columns = (*TRAIN_COLUMNS, *VALID_COLUMNS, *LABEL_COLUMNS)
+    keys = {name: name for name in columns} | {"duration": "dur"}
     return [
         {name: float(record[key]) for name, key in keys.items() if key in record}
         for record in net.history

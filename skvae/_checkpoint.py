@@ -21,7 +21,7 @@ from ._headers import (
     saved_params,
     weight_shapes_of,
 )
-from ._history import TRAIN_COLUMNS, VALID_COLUMNS, extend, rows_of
+from ._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, rows_of
 from ._version import __version__
 
 # Keys of the plan of a training.
@@ -112,7 +112,7 @@ class CheckpointFile:
             ) from error
 
 
-def training_plan(params, rows, n_valid, architecture, likelihood, seed, device):
+def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed, device):
     """What a training depends on. It continues from a checkpoint with the same plan only.
 
     Parameters
@@ -122,6 +122,9 @@ def training_plan(params, rows, n_valid, architecture, likelihood, seed, device)
 
     rows : ndarray of shape (n, n_features)
         The training data. The plan has their SHA-256.
+
+    labels : ndarray of int of shape (n,) or None
+        The class of each image. The plan has their SHA-256.
 
     n_valid : int
         Number of images set aside for validation.
@@ -141,12 +144,15 @@ def training_plan(params, rows, n_valid, architecture, likelihood, seed, device)
     digest = hashlib.sha256()
     for start in range(0, len(rows), 1_024):
         digest.update(np.ascontiguousarray(rows[start : start + 1_024]))
+    data = {"sha256": digest.hexdigest(), "shape": rows.shape, "dtype": rows.dtype.str}
+    if labels is not None:
+        data["labels"] = hashlib.sha256(labels.astype("<i8")).hexdigest()
     # A resumed training may change these: they do not change the weights, or the plan has them.
     ignored = ("verbose", "device")
     return {
         "skvae_version": __version__,
         "params": {k: v for k, v in saved_params(params).items() if k not in ignored},
-        "data": {"sha256": digest.hexdigest(), "shape": rows.shape, "dtype": rows.dtype.str},
+        "data": data,
         "n_valid": n_valid,
         "architecture": architecture,
         "likelihood": likelihood,
@@ -225,8 +231,8 @@ def progress_specs(header):
         require(all(good) and not math.isnan(state["best_loss"]), "early_stopping")
         epochs = (state["reference_epoch"], state["cooldown"] or 0)
         require(all(0 <= epoch <= header["n_epochs"] for epoch in epochs), "early_stopping")
-    columns = [*TRAIN_COLUMNS, *VALID_COLUMNS * stops, "duration"]
-    require(sorted(header["history"]) == sorted(columns), "history")
+    columns = {*TRAIN_COLUMNS, *VALID_COLUMNS * stops, "duration"}
+    require(set(header["history"]) - set(LABEL_COLUMNS) == columns, "history")
     shapes = weight_shapes_of(header, header["likelihood"])
     n_steps, frozen = header["n_steps"], header["frozen"]
     require(type(n_steps) is dict and n_steps.keys() <= shapes.keys(), "n_steps")

@@ -42,7 +42,7 @@ class Posterior(NamedTuple):
 class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Components of images by a convolutional variational auto-encoder.
 
-    A subclass adds `fit` and `partial_fit`.
+    A subclass adds `fit`, `partial_fit`, `score` and `sample`.
 
     Parameters
     ----------
@@ -453,50 +453,6 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
         )
 
-    def score(self, X, y=None):
-        """Mean of `score_samples`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
-            Images in the units of the training data.
-
-        y : Ignored
-            Not used, present for API consistency by convention.
-
-        Returns
-        -------
-        score : float
-            Mean ELBO, nats per image; higher is better.
-        """
-        return float(np.mean(self.score_samples(X)))
-
-    def sample(self, n_samples=1, random_state=None):
-        """Mean images of p(x|z) for new draws z ~ N(0, I).
-
-        With the Gaussian likelihood, values may lie outside `pixel_range_`.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of images.
-
-        random_state : int, RandomState instance or None, default=None
-            Seeds the draws. None: NumPy's global generator.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W), float32
-            Images in the units and in the layout that `fit` saw.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a whole number above 0. Got {n_samples!r}.")
-        z = check_random_state(random_state).standard_normal((n_samples, self.n_components_))
-        return self._decode(z)
-
     def save(self, path):
         """Write the fitted estimator to a file, without pickle; `skvae.load` reads it.
 
@@ -527,6 +483,13 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _scoring_dataset(self, X):
         dataset = self._dataset(X)
         return dataset.binarized(self._seed) if self._binarize else dataset
+
+    def _rng_for_samples(self, n_samples, random_state):
+        """The generator of `sample`, after checks."""
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be a whole number above 0. Got {n_samples!r}.")
+        return check_random_state(random_state)
 
     def _decode(self, z):
         return _inference.decode(self.module_, z, self.likelihood_, image_format_of(self))

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 
 from . import _inference, _start, _training
 from ._batches import ImageDataset
@@ -15,6 +16,7 @@ from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
 from ._elbo import LIKELIHOODS
 from ._history import extend, n_epochs_of
+from ._labels import UNKNOWN, check_classes, encode_labels, resolve_priors
 from ._net import ADVICE, TrainSettings, build_net
 from ._network import as_arrays, set_weights
 from ._validation import (
@@ -47,6 +49,9 @@ class PreparedFit(NamedTuple):
     ----------
     rows : ndarray of shape (n, n_features)
 
+    labels : ndarray of int of shape (n,) or None
+        The class of each image, from 0; -1: not known. None: the estimator has no classes.
+
     architecture : dict
         The parameters of `ConvVAE`, but for `normal`.
 
@@ -57,12 +62,13 @@ class PreparedFit(NamedTuple):
     """
 
     rows: np.ndarray
+    labels: np.ndarray | None
     architecture: dict
     device: str
     continuing: bool
 
 
-def fit(estimator, X):
+def fit(estimator, X, y=None):
     """Train an estimator for all its epochs and set its fitted attributes.
 
     Parameters
@@ -72,13 +78,16 @@ def fit(estimator, X):
 
     X : array-like
         Images.
+
+    y : array-like, default=None
+        Labels, if the estimator is a classifier.
     """
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
-        prepared = _prepare(estimator, X, continuing)
-        n_valid = _n_valid(estimator, len(prepared.rows))
+        prepared = _prepare(estimator, X, y, continuing)
+        n_valid = _n_valid(estimator, prepared)
         checkpoint, progress = _open_checkpoint(estimator, prepared, n_valid)
-        dataset, valid = _split(estimator, prepared.rows, n_valid)
+        dataset, valid = _split(estimator, prepared, n_valid)
         settings = settings_of(
             estimator,
             prepared.device,
@@ -113,7 +122,7 @@ def fit(estimator, X):
             warn(message)
 
 
-def partial_fit(estimator, X):
+def partial_fit(estimator, X, y=None, classes=None):
     """Train an estimator for one epoch and set its fitted attributes.
 
     Parameters
@@ -123,11 +132,14 @@ def partial_fit(estimator, X):
 
     X : array-like
         Images.
+
+    y, classes : array-like, default=None
+        Labels, and all classes that there are, if the estimator is a classifier.
     """
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = hasattr(estimator, "net_")
-        prepared = _prepare(estimator, X, continuing, all_images=False)
-        dataset = ImageDataset(prepared.rows, image_format_of(estimator))
+        prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
+        dataset, _ = _split(estimator, prepared, 0)
         annealed = continuing and estimator._annealed
         settings = settings_of(
             estimator,
@@ -147,22 +159,28 @@ def partial_fit(estimator, X):
             moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
         _record(estimator, prepared, net, moments, annealed=annealed)
         # In place, so that the cost of a call does not grow. Last, so that nothing fails after it.
+        if net.module_.label_decoder is not None:
+            net.module_.label_decoder.set_priors(estimator.priors_)
         extend(estimator._history, finished_epochs(net))
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
 
 
-def _prepare(estimator, X, continuing, *, all_images=True):
+def _prepare(estimator, X, y, continuing, *, all_images=True, classes=None):
     """Check the input; set the attributes that the first fit determines."""
     check_parameters(estimator)
     rows = validate_images(estimator, X, training=True, reset=not continuing)
+    labels = None
+    if is_classifier(estimator):
+        labels = _prepare_labels(estimator, rows, y, continuing, all_images, classes)
     if continuing:
         linear_path = estimator._architecture["linear_path"]
     else:
         few = all_images and len(rows) < LINEAR_PATH_MANY
         linear_path = few or LIKELIHOODS[estimator.likelihood_].normal
     architecture = resolve_architecture(estimator, linear_path)
-    prepared = PreparedFit(rows, architecture, resolve_device(estimator.device), continuing)
+    device = resolve_device(estimator.device)
+    prepared = PreparedFit(rows, labels, architecture, device, continuing)
     if continuing:
         check_same_model(estimator, prepared.architecture)
     else:
@@ -171,31 +189,70 @@ def _prepare(estimator, X, continuing, *, all_images=True):
     return prepared
 
 
-def _n_valid(estimator, n_images):
+def _prepare_labels(estimator, rows, y, continuing, all_images, classes):
+    """The class of each image; sets the attributes that tell about classes."""
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    known = estimator.classes_ if continuing else None
+    if not all_images:
+        known = check_classes(classes, known)
+    estimator.classes_, labels = encode_labels(y, estimator.unlabeled, known)
+    check_consistent_length(rows, labels)
+    counts = np.bincount(labels[labels >= 0], minlength=len(estimator.classes_))
+    if continuing and not all_images:
+        counts = counts + estimator.class_counts_
+    estimator.class_counts_ = counts
+    estimator.priors_ = resolve_priors(estimator.priors, counts)
+    return labels
+
+
+def _n_valid(estimator, prepared):
     """Number of images to set aside for validation."""
+    n_images = len(prepared.rows)
+    n_candidates = len(_may_be_set_aside(prepared))
     n_valid = math.ceil(n_images * estimator.validation_fraction)
     if estimator.early_stopping == "auto":
         useful = n_images < AUTO_MANY or LIKELIHOODS[estimator.likelihood_].normal
-        n_valid = min(n_valid, AUTO_MAX_VALID) if useful and n_images >= AUTO_FEW else 0
+        most = max(0, min(AUTO_MAX_VALID, n_candidates - 1))
+        n_valid = min(n_valid, most) if useful and n_images >= AUTO_FEW else 0
     elif not estimator.early_stopping:
         n_valid = 0
-    if n_valid >= n_images:
+    if n_valid >= n_candidates:
         raise ValueError(
             f"Early stopping sets {n_valid} of n_samples={n_images} images aside, which leaves "
-            "none to train on. Send more images, or lower validation_fraction."
+            "too few to train on. Send more images, or lower validation_fraction."
         )
     return n_valid
 
 
-def _split(estimator, rows, n_valid):
+def _split(estimator, prepared, n_valid):
     """The images to train on, and those to validate on or None."""
-    dataset = ImageDataset(rows, image_format_of(estimator))
+    rows, labels = prepared.rows, prepared.labels
+    dataset = ImageDataset(rows, image_format_of(estimator), labels=labels)
     if not n_valid:
         return dataset, None
-    train, valid = train_test_split(
-        np.arange(len(rows)), test_size=n_valid, random_state=estimator._seed
+    _, valid = train_test_split(
+        _may_be_set_aside(prepared), test_size=n_valid, random_state=estimator._seed
     )
-    return dataset.at(np.sort(train)), _as_trained(estimator, dataset.at(np.sort(valid)))
+    train = np.setdiff1d(np.arange(len(rows)), valid)
+    return dataset.at(train), _as_trained(estimator, dataset.at(np.sort(valid)))
+
+
+def _may_be_set_aside(prepared):
+    """Positions of the images that may be set aside for validation.
+
+    Labels are scarce if some are missing: then only images without one. Otherwise all images but
+    the first of each class, so that the training sees each class.
+    """
+    everything, labels = np.arange(len(prepared.rows)), prepared.labels
+    if labels is None:
+        return everything
+    if (labels == UNKNOWN).any():
+        return np.flatnonzero(labels == UNKNOWN)
+    _, firsts = np.unique(labels, return_index=True)
+    return np.setdiff1d(everything, firsts)
 
 
 def _as_trained(estimator, dataset):
@@ -228,6 +285,7 @@ def _open_checkpoint(estimator, prepared, n_valid):
     plan = training_plan(
         estimator.get_params(deep=False),
         prepared.rows,
+        prepared.labels,
         n_valid,
         prepared.architecture,
         estimator.likelihood_,
@@ -267,6 +325,7 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
         log_jacobian=image_format_of(estimator).log_jacobian,
         beta=float(estimator.beta),
         beta_warmup=float(estimator.beta_warmup),
+        label_weight=float(getattr(estimator, "label_weight", 0.0)),
         learning_rate=rate * float(estimator.learning_rate),
         weight_decay=weight_decay,
         tol=float(estimator.tol),
@@ -291,6 +350,8 @@ def _module(estimator, prepared, dataset, valid):
         set_weights(module, as_arrays(estimator.module_.state_dict()))
     else:
         _start.set_first_weights(module, dataset, valid, likelihood, estimator._seed)
+    if module.label_decoder is not None:
+        module.label_decoder.set_priors(estimator.priors_)
     return module
 
 

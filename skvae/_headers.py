@@ -7,7 +7,7 @@ from the values.
 import numpy as np
 
 from ._elbo import LIKELIHOODS
-from ._history import TRAIN_COLUMNS, VALID_COLUMNS
+from ._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS
 from ._network import weight_shapes
 
 # Bounds of the numbers in a file, far above what anybody trains. They keep a hostile header from
@@ -18,7 +18,14 @@ MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
 # machine.
 NOT_SAVED = {"callbacks", "checkpoint"}
 
-ARCHITECTURE = {"image_shape", "n_components", "hidden_channels", "hidden_units", "linear_path"}
+ARCHITECTURE = {
+    "image_shape",
+    "n_components",
+    "hidden_channels",
+    "hidden_units",
+    "linear_path",
+    "n_classes",
+}
 
 
 def check_header(header, kind):
@@ -43,7 +50,8 @@ def check_header(header, kind):
     n_epochs, columns = header["n_epochs"], header["history"]
     require(type(n_epochs) is int and 0 <= n_epochs <= MAX_FILE_EPOCHS, "n_epochs")
     require(type(columns) is list and len(set(columns)) == len(columns), "history")
-    require(set(columns) <= {*TRAIN_COLUMNS, *VALID_COLUMNS, "duration"}, "history")
+    known = {*TRAIN_COLUMNS, *VALID_COLUMNS, *LABEL_COLUMNS, "duration"}
+    require(set(columns) <= known, "history")
     require("train_loss" in columns or n_epochs == 0, "history")
     architecture = header["architecture"]
     require(type(architecture) is dict and set(architecture) == ARCHITECTURE, "architecture")
@@ -53,6 +61,10 @@ def check_header(header, kind):
     sizes = [*shape, *channels, architecture["n_components"], architecture["hidden_units"]]
     require(all(is_count(n) for n in sizes), "architecture")
     require(type(architecture["linear_path"]) is bool, "linear_path")
+    n_classes = architecture["n_classes"]
+    require(n_classes == 0 or is_count(n_classes), "n_classes")
+    require(type(n_classes) is int, "n_classes")
+    require(n_classes > 0 or not set(columns) & set(LABEL_COLUMNS), "history")
 
 
 def require(condition, name):

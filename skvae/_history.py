@@ -1,14 +1,17 @@
 """The history of a training: for each quantity, a list of one number per epoch (plain Python).
 
-The keys are ``train_loss``, ``train_log_likelihood``, ``train_kl``, the same three with ``valid_``,
-and ``duration``. NaN stands for a quantity that an epoch does not have.
+The keys are ``train_loss``, ``train_log_likelihood``, ``train_kl``, with labels also
+``train_label_loss`` and ``train_accuracy``; the same with ``valid_``; and ``duration``. NaN stands
+for a quantity that an epoch does not have.
 """
 
 import math
 
 # Phases of an epoch, and terms of the loss that are recorded in each.
 PHASES, TERMS = ("train", "valid"), ("loss", "log_likelihood", "kl")
+LABEL_TERMS = ("label_loss", "accuracy")
 TRAIN_COLUMNS, VALID_COLUMNS = ([f"{phase}_{term}" for term in TERMS] for phase in PHASES)
+LABEL_COLUMNS = [f"{phase}_{term}" for phase in PHASES for term in LABEL_TERMS]
 
 
 def extend(history, rows):

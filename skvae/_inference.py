@@ -57,6 +57,29 @@ def encode(module, dataset):
     return _map_passes(module, posterior, dataset)
 
 
+def label_log_joint(module, dataset):
+    """log pi_y + log p(z|y) of each class at z = mu, the posterior mean of each image.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        With a label decoder.
+
+    dataset : ImageDataset
+
+    Returns
+    -------
+    log_joint : ndarray of shape (n, n_classes), float32
+        In nats.
+    """
+
+    def log_joint(x):
+        mu, _ = module.encode(x)
+        return [module.label_decoder.log_joint(mu).cpu().numpy()]
+
+    return _map_passes(module, log_joint, dataset)[0]
+
+
 def component_moments(module, dataset):
     """Statistics of each component, over at most 2,048 of the images.
 
@@ -69,11 +92,17 @@ def component_moments(module, dataset):
     Returns
     -------
     moments : ndarray of shape (3, K), float64
-        Means over the images of KL(q(z_k|x) || N(0, 1)) in nats, of mu and of mu^2.
+        Means over the images of KL(q(z_k|x) || N(0, 1)) in nats, of mu and of mu^2. With classes,
+        in units in which z_k has mean 0 and variance 1 under p(z).
     """
-    mu, logvar = map(torch.from_numpy, encode(module, dataset.subsample()))
-    terms = kl_divergence(mu, logvar), mu, mu.square()
-    return torch.stack([term.double().mean(0) for term in terms]).numpy()
+
+    def terms(x):
+        mu, logvar = module.standardize(*module.encode(x))
+        return [term.cpu().numpy() for term in (kl_divergence(mu, logvar), mu, mu.square())]
+
+    return np.stack(
+        [term.mean(0, dtype=np.float64) for term in _map_passes(module, terms, dataset.subsample())]
+    )
 
 
 def squared_error(module, dataset, seed):
@@ -130,7 +159,7 @@ def decode(module, z, likelihood, image_format):
 
 
 def elbo(module, dataset, likelihood, noise):
-    """log p(x|z) - KL(q(z|x) || N(0, I)) of each image, for one draw z ~ q(z|x).
+    """log p(x|z) - KL(q(z|x) || p(z)) of each image, for one draw z ~ q(z|x).
 
     Parameters
     ----------
@@ -206,7 +235,7 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
                 log_jacobian=dataset.image_format.log_jacobian,
                 dtype=sum_dtype(device),
             )
-            weights.append(log_weights(log_p, z, noise, logvar))
+            weights.append(log_weights(log_p, module.log_prior(z), noise, logvar))
         weights = torch.cat(weights)[:n_draws]  # log w of each draw
         result[i] = torch.logsumexp(weights, 0).item() - math.log(n_draws)
     return result

@@ -1,9 +1,10 @@
 """`skvae.load`: read an estimator from a file."""
 
 from . import _saving
+from ._classifier import ConvVAEClassifier
 from ._transformer import ConvVAETransformer
 
-CLASSES = {cls.__name__: cls for cls in (ConvVAETransformer,)}
+CLASSES = {cls.__name__: cls for cls in (ConvVAEClassifier, ConvVAETransformer)}
 
 
 def load(path, device=None):
@@ -23,7 +24,7 @@ def load(path, device=None):
 
     Returns
     -------
-    estimator : ConvVAETransformer
+    estimator : ConvVAETransformer or ConvVAEClassifier
         The fitted estimator. On the same machine, its results are bit-identical to those of the
         one that was saved.
 

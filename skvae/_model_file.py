@@ -1,6 +1,7 @@
 """A fitted estimator <-> the header and the arrays of a file: writer and reader (NumPy)."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,6 +23,18 @@ from ._history import n_epochs_of
 from ._images import ImageFormat
 from ._pixel_range import fits_float32
 from ._version import __version__
+
+# Types of classes: those of the array, and those of its values. Strings have any length.
+INTEGERS = [
+    f"{order}{kind}{size}" for kind in "iu" for order, size in zip("|<<<", "1248", strict=True)
+]
+CLASS_TYPES = {
+    "|b1": (bool,),
+    "U": (str,),
+    "O": (str, int, float, bool),
+    **dict.fromkeys(INTEGERS, (int,)),
+    **dict.fromkeys(("<f2", "<f4", "<f8"), (float,)),
+}
 
 
 def model_to_file(name, params, state):
@@ -66,6 +79,7 @@ def model_to_file(name, params, state):
             "robust": state["_robust"],
             "seed": state["_seed"],
             "architecture": state["_architecture"],
+            "classes": _classes_to_header(state) if "classes_" in state else None,
             "feature_names": list(state.get("feature_names_in_", [])) or None,
             "n_epochs": n_epochs_of(history),
             "history": list(history),
@@ -116,6 +130,7 @@ def model_specs(header):
         require(all(type(bound) is float for bound in bounds), "pixel_range")
         require(bounds[0] <= bounds[1] and fits_float32(*bounds), "pixel_range")
     require(image_format.channels_first_shape == tuple(architecture["image_shape"]), "image_shape")
+    _check_classes(header["classes"], architecture["n_classes"])
     names = header["feature_names"]
     if names is not None:
         require(type(names) is list and len(names) == math.prod(shape), "feature_names")
@@ -159,9 +174,51 @@ def model_from_file(header, arrays):
         "_component_moments": arrays["component_moments"],
         "_skvae_version": header["skvae_version"],
     }
+    if header["classes"] is not None:
+        state |= _classes_from_header(header["classes"])
     if header["feature_names"] is not None:
         state["feature_names_in_"] = np.array(header["feature_names"], dtype=object)
     return lists_to_tuples(header["params"]), state
+
+
+def _classes_to_header(state):
+    """What the header says of the classes of an estimator."""
+    kind = state["classes_"].dtype.kind
+    return {
+        "dtype": kind if kind in "UO" else state["classes_"].dtype.str,
+        "values": state["classes_"],
+        "counts": state["class_counts_"],
+        "priors": state["priors_"],
+    }
+
+
+def _check_classes(classes, n_classes):
+    """Check what the header says of classes; None: there are none."""
+    require((classes is None) == (n_classes == 0), "classes")
+    if classes is None:
+        return
+    values, dtype = classes["values"], classes["dtype"]
+    require(type(dtype) is str and dtype in CLASS_TYPES, "dtype of the classes")
+    for name in ("values", "counts", "priors"):
+        require(type(classes[name]) is list and len(classes[name]) == n_classes, name)
+    kind = type(values[0])
+    require(kind in CLASS_TYPES[dtype] and all(type(value) is kind for value in values), "classes")
+    require(all(low < high for low, high in pairwise(values)), "classes")
+    if kind in (int, float) and dtype != "O":
+        limits = np.finfo(dtype) if kind is float else np.iinfo(dtype)
+        require(limits.min <= values[0] and values[-1] <= limits.max, "classes")
+    require(np.array(values, dtype).tolist() == values, "classes")
+    require(all(type(n) is int and 0 <= n < 2**53 for n in classes["counts"]), "class counts")
+    require(all(type(p) is float and 0 < p <= 1 for p in classes["priors"]), "priors")
+
+
+def _classes_from_header(classes):
+    """The inverse of `_classes_to_header`."""
+    return {
+        "classes_": np.array(classes["values"], classes["dtype"]),
+        "class_counts_": np.array(classes["counts"]),
+        "priors_": np.array(classes["priors"]),
+    }
 
 
 def _pixel_range(values):

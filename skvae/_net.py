@@ -3,19 +3,21 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import skorch.callbacks
 import torch
 
-from ._batches import EPOCH, EpochBatches, PixelNoise, ScoringBatches, generator_for
+from ._batches import EPOCH, N_LABELLED, EpochBatches, PixelNoise, ScoringBatches, generator_for
 from ._devices import sum_dtype
 from ._elbo import (
     MIN_NOISE_VARIANCE,
     cautious_noise,
     elbo_terms,
+    label_losses,
     noise_variance,
     normal_log_density,
 )
-from ._history import PHASES
+from ._history import LABEL_TERMS, PHASES
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
@@ -38,7 +40,7 @@ class TrainSettings:
     log_jacobian : float
         Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
 
-    beta, beta_warmup, learning_rate, weight_decay, tol : float
+    beta, beta_warmup, label_weight, learning_rate, weight_decay, tol : float
 
     binarize : bool
 
@@ -65,6 +67,7 @@ class TrainSettings:
     log_jacobian: float
     beta: float
     beta_warmup: float
+    label_weight: float
     learning_rate: float
     weight_decay: float
     tol: float
@@ -97,20 +100,29 @@ class ElboTerms(torch.nn.Module):
         self.likelihood = likelihood
         self.log_jacobian = log_jacobian
 
-    def forward(self, output, x, training):
-        logits, mu, logvar, noise_logvar = output
+    def forward(self, output, x, y, training):
+        logits, mu, logvar, noise_logvar, class_logits = output
         if training and noise_logvar is not None:
             noise_logvar = cautious_noise(noise_logvar, logits, x)
-        jacobian = self.log_jacobian
         return elbo_terms(
-            self.likelihood, x, logits, mu, logvar, noise_logvar, log_jacobian=jacobian
+            self.likelihood,
+            x,
+            logits,
+            mu,
+            logvar,
+            noise_logvar,
+            class_logits,
+            y=y,
+            log_jacobian=self.log_jacobian,
         )
 
 
 class VAENet(skorch.NeuralNet):
     """A skorch net that minimises the mean of -log p(x|z) + beta * KL over the images.
 
-    The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`.
+    The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
+    loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
+    or over the 64 that it sees in addition.
 
     Parameters
     ----------
@@ -167,9 +179,18 @@ class VAENet(skorch.NeuralNet):
             settings.device,
         )
 
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        decoder = self.module_.label_decoder
+        if decoder is not None:
+            # Of the labelled images, which may differ from the priors that the user gave.
+            counts = np.bincount(X.y[X.y >= 0], minlength=len(decoder.log_priors)).clip(1)
+            self.log_frequencies_ = torch.log(torch.from_numpy(counts).to(decoder.log_priors))
+            self.log_frequencies_ -= math.log(counts.sum())
+
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
-        self.sums_ = {}
+        self.sums_, self.label_sums_ = {}, {}
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         # As in skorch, but without reading the loss of each batch, which would wait for a GPU.
@@ -186,10 +207,16 @@ class VAENet(skorch.NeuralNet):
         batch, _ = batch
         loss, error, posteriors = 0.0, 0.0, []
         for part in batch:
-            part_loss, part_error, posterior = self._loss(part, len(batch), training=True)
+            part_loss, part_error, posterior = self._loss(part, batch, training=True)
             part_loss.backward()
             loss, error = loss + part_loss.detach(), error + part_error
             posteriors.append(posterior)
+        for part in batch.labelled:
+            class_logits = self.module_.label_decoder(*self.module_.encode(part["x"]))
+            # Each class is equally frequent here.
+            part_loss = self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True)
+            part_loss.backward()
+            loss = loss + part_loss.detach()
         if self.train_split is None:
             self._update_noise(error)
         posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
@@ -199,18 +226,19 @@ class VAENet(skorch.NeuralNet):
     def validation_step(self, batch, **fit_params):
         batch, _ = batch
         (part,) = batch
-        loss, _, posterior = self._loss(part, len(batch), training=False)
+        loss, _, posterior = self._loss(part, batch, training=False)
         return {"loss": loss, "y_pred": posterior}
 
-    def _loss(self, part, n_images, *, training):
+    def _loss(self, part, batch, *, training):
         """Loss and squared error of a part of a batch, and its posterior.
 
         Both are sums over the images of the part, divided by the number of images in the batch. So
         those of all parts add up to the means of the batch. The loss of an image is
         beta * KL - log p(x|z).
         """
-        x, output = part["x"], self.infer(part)
-        log_likelihood, kl = self.criterion_(output, x, training)
+        x, y = part["x"], part.get("y")
+        output = self.infer(x, noise=part["noise"])
+        log_likelihood, kl = self.criterion_(output, x, y, training)
         error = torch.zeros_like(kl)
         if self.module_.noise_logvar is not None:
             error = (x - output[0].detach()).square().flatten(1).mean(1)
@@ -219,8 +247,27 @@ class VAENet(skorch.NeuralNet):
         sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
-        loss = (self.kl_weight_ * kl - log_likelihood).sum() / n_images
-        return loss, error.sum() / n_images, [output[1].detach(), output[2].detach()]
+        loss = (self.kl_weight_ * kl - log_likelihood).sum() / len(batch)
+        if batch.n_labelled and not batch.labelled:
+            loss = loss + self._label_loss(
+                output[-1], y, batch.n_labelled, self.log_frequencies_, training=training
+            )
+        return loss, error.sum() / len(batch), [output[1].detach(), output[2].detach()]
+
+    def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
+        """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`.
+
+        `log_frequencies` are those of the classes where the images come from. They replace the
+        priors, so that p(z|y) does not make up for a difference between them.
+        """
+        log_priors = self.module_.label_decoder.log_priors
+        losses = label_losses(class_logits - log_priors + log_frequencies, y)
+        right = (class_logits.detach().argmax(1) == y) & (y >= 0)
+        dtype = sum_dtype(losses.device)
+        terms = losses.detach(), right, y >= 0
+        sums = torch.stack([term.sum(dtype=dtype) for term in terms])
+        self.label_sums_[training] = self.label_sums_.get(training, 0.0) + sums
+        return self.settings.label_weight * losses.sum() / n_labelled
 
     @torch.no_grad()
     def _update_noise(self, error):
@@ -257,7 +304,13 @@ class VAENet(skorch.NeuralNet):
             if not training and self.module_.noise_logvar is not None:
                 log_likelihood = self._measure_noise()
             loss = self.beta * kl - log_likelihood
-            terms = {"loss": loss, "log_likelihood": log_likelihood, "kl": kl}
+            terms = {"log_likelihood": log_likelihood, "kl": kl}
+            if training in self.label_sums_:
+                *label_sums, n_labelled = self.label_sums_[training].tolist()
+                label_terms = [total / n_labelled for total in label_sums]
+                terms |= dict(zip(LABEL_TERMS, label_terms, strict=True))
+                loss += self.settings.label_weight * label_terms[0]
+            terms["loss"] = loss
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
             if not math.isfinite(loss):

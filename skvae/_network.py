@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ._elbo import log_joint_of_classes, log_standard_normal, logits_of_classes
+
 
 def stage_folds(height, width, n_stages):
     """How much each stage of the encoder shrinks the picture, as (rows, columns).
@@ -181,6 +183,46 @@ class LinearPath(nn.Module):
         return x
 
 
+class LabelDecoder(nn.Module):
+    """The label decoder p(y|z): each class y has a normal prior of its own.
+
+    p(z|y) = N(m_y, diag(s^2)), with an s that all classes share. So p(y|z), which is proportional
+    to pi_y p(z|y), is the softmax of a linear function of z, as in linear discriminant analysis.
+
+    Parameters
+    ----------
+    n_components : int
+        K, the number of latent variables.
+
+    n_classes : int
+    """
+
+    def __init__(self, n_components, n_classes):
+        super().__init__()
+        self.means = nn.Parameter(torch.empty(n_classes, n_components))
+        self.logvar = nn.Parameter(torch.empty(n_components))
+        self.register_buffer("log_priors", torch.empty(n_classes))
+
+    def forward(self, mu, logvar):
+        """`logits_of_classes` of a posterior: (n, K) twice -> (n, n_classes)."""
+        return logits_of_classes(mu, logvar, self.means, self.logvar, self.log_priors)
+
+    @torch.no_grad()
+    def set_priors(self, priors):
+        """Set pi_y, an ndarray of shape (n_classes,)."""
+        self.log_priors.copy_(torch.log(torch.tensor(priors, device="cpu")))
+
+    def log_joint(self, z):
+        """log pi_y + log p(z|y) of each class: (n, K) -> (n, n_classes)."""
+        return log_joint_of_classes(z, self.means, self.logvar, self.log_priors)
+
+    def moments(self):
+        """Mean and variance of each latent variable under p(z): two tensors of shape (K,)."""
+        priors = self.log_priors.exp()
+        mean = priors @ self.means
+        return mean, self.logvar.exp() + priors @ (self.means - mean).square()
+
+
 def _stages(channels, folds, cells):
     """Layers of all stages: those of the encoder, and those of the decoder.
 
@@ -216,7 +258,7 @@ class ConvVAE(nn.Module):
     Each stage of the encoder folds pixels into channels and convolves twice. A dense layer and two
     heads give mu and log sigma^2. The picture is padded at the bottom and at the right to a
     multiple of the folds, and the logits are cropped. There may be a linear path beside the
-    convolutions.
+    convolutions, and a label decoder beside the decoder of pictures.
 
     Parameters
     ----------
@@ -235,6 +277,9 @@ class ConvVAE(nn.Module):
     linear_path : bool, default=False
         Whether there is a `LinearPath`.
 
+    n_classes : int, default=0
+        Classes of the `LabelDecoder`; 0: there is none, and the prior p(z) is N(0, I).
+
     normal : bool, default=False
         Whether pixels are normal given z, with a noise variance that all share.
     """
@@ -246,6 +291,7 @@ class ConvVAE(nn.Module):
         hidden_channels,
         hidden_units,
         linear_path=False,
+        n_classes=0,
         normal=False,
     ):
         super().__init__()
@@ -276,6 +322,7 @@ class ConvVAE(nn.Module):
             # Units of what the convolutions add to mu and to the logits.
             self.register_buffer("mu_unit", torch.empty(n_components))
             self.register_buffer("logit_unit", torch.empty(()))
+        self.label_decoder = LabelDecoder(n_components, n_classes) if n_classes else None
         self.register_buffer("noise_logvar", torch.empty(()) if normal else None)
 
     def encode(self, x):
@@ -334,9 +381,35 @@ class ConvVAE(nn.Module):
         mu, logvar : tensor of shape (n, K)
 
         noise_logvar : tensor of shape () or None
+
+        class_logits : tensor of shape (n, n_classes) or None
         """
         mu, logvar = self.encode(x)
-        return self.decode(reparametrize(mu, logvar, noise)), mu, logvar, self.noise_logvar
+        logits = self.decode(reparametrize(mu, logvar, noise))
+        class_logits = None if self.label_decoder is None else self.label_decoder(mu, logvar)
+        return logits, mu, logvar, self.noise_logvar, class_logits
+
+    def log_prior(self, z):
+        """log p(z): (n, K) -> (n,)."""
+        if self.label_decoder is None:
+            return log_standard_normal(z)
+        return torch.logsumexp(self.label_decoder.log_joint(z), 1)
+
+    def standardize(self, mu, logvar):
+        """A posterior in units in which each z_k has mean 0 and variance 1 under p(z).
+
+        Parameters
+        ----------
+        mu, logvar : tensor of shape (n, K)
+
+        Returns
+        -------
+        mu, logvar : tensor of shape (n, K)
+        """
+        if self.label_decoder is None:
+            return mu, logvar
+        mean, variance = self.label_decoder.moments()
+        return (mu - mean) / variance.sqrt(), logvar - variance.log()
 
 
 def reparametrize(mu, logvar, noise):
@@ -391,6 +464,22 @@ def start_at_logits(module, logits):
     last = module.decoder[-2]
     bias = logits.to(last.bias)
     last.bias.copy_(bias.repeat_interleave(len(last.bias) // len(bias)))
+
+
+@torch.no_grad()
+def start_at_class_means(module, means):
+    """Let p(z|y) start at N(m_y, I).
+
+    Parameters
+    ----------
+    module : ConvVAE
+        With a label decoder.
+
+    means : tensor of shape (n_classes, K)
+        m_y.
+    """
+    module.label_decoder.means.copy_(means)
+    module.label_decoder.logvar.zero_()
 
 
 @torch.no_grad()
@@ -522,7 +611,8 @@ def set_weights(module, weights):
 # Names of the weights that have a row, or a column, for each component.
 HEADS = {f"{head}.{part}" for head in ("mu_head", "logvar_head") for part in ("weight", "bias")}
 ROWS = HEADS | {"mu_unit", "linear.encoder", "linear.encoder_gate", "linear.decoder_gate"}
-COLUMNS = {"decoder.0.weight", "linear.decoder"}
+ROWS |= {"label_decoder.logvar"}
+COLUMNS = {"decoder.0.weight", "linear.decoder", "label_decoder.means"}
 
 
 @torch.no_grad()

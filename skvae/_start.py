@@ -9,8 +9,14 @@ import torch.nn.functional as F
 
 from ._batches import WEIGHTS, generator_for, normal_draws
 from ._elbo import MIN_NOISE_VARIANCE, elbo_terms, natural_parameter
-from ._inference import squared_error
-from ._network import draw_weights, reparametrize, start_at_linear, start_at_logits
+from ._inference import encode, squared_error
+from ._network import (
+    draw_weights,
+    reparametrize,
+    start_at_class_means,
+    start_at_linear,
+    start_at_logits,
+)
 
 # Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
@@ -23,7 +29,8 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
     """Set the weights of a network before its training.
 
     The layers are drawn from the seed. A network with a linear path starts at probabilistic PCA,
-    with a decoder that suits the family. Another one starts at the mean pixel of each channel.
+    with a decoder that suits the family. Another one starts at the mean pixel of each channel. The
+    priors of classes start at the mean latents of labelled images.
 
     Parameters
     ----------
@@ -45,13 +52,15 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
         # Clamped: a channel that is always dark or light would give an infinite bias.
         mean = channel_means(dataset).clamp(1e-3, 1 - 1e-3)
         start_at_logits(module, natural_parameter(likelihood, mean))
-        return
-    rows = coarse_rows(module.linear, dataset)
-    pca = probabilistic_pca(rows, module.n_components, seed)
-    network = linear_network(*pca)
-    if module.noise_logvar is None:
-        network = fit_linear_decoder(network, rows, likelihood, generator)
-    start_at_linear(module, *network)
+    else:
+        rows = coarse_rows(module.linear, dataset)
+        pca = probabilistic_pca(rows, module.n_components, seed)
+        network = linear_network(*pca)
+        if module.noise_logvar is None:
+            network = fit_linear_decoder(network, rows, likelihood, generator)
+        start_at_linear(module, *network)
+    if module.label_decoder is not None:
+        start_at_class_means(module, class_means(module, dataset))
     if module.noise_logvar is not None:
         error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
         module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
@@ -73,6 +82,31 @@ def coarse_rows(linear, dataset):
     most = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(linear.coarse_shape)))
     sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
     return np.concatenate([linear.coarse(sample[part]).numpy() for part in sample.passes()])
+
+
+def class_means(module, dataset):
+    """Mean of mu of each class, over at most 2,048 of the labelled images.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+        With labels.
+
+    Returns
+    -------
+    means : tensor of shape (n_classes, K)
+        0 for a class without an image.
+    """
+    means = torch.zeros(module.label_decoder.means.shape, dtype=torch.float32, device="cpu")
+    sample = dataset.at(dataset.y >= 0).subsample()
+    if len(sample) == 0:
+        return means
+    mu, _ = encode(module, sample)
+    for label in np.unique(sample.y):
+        means[label] = torch.from_numpy(mu[sample.y == label].mean(0))
+    return means
 
 
 def channel_means(dataset):

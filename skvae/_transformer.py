@@ -1,5 +1,6 @@
 """ConvVAETransformer: components of images, without labels (scikit-learn)."""
 
+import numpy as np
 from sklearn.base import _fit_context
 
 from . import _fitting
@@ -147,3 +148,44 @@ class ConvVAETransformer(BaseConvVAE):
         """
         _fitting.partial_fit(self, X)
         return self
+
+    def score(self, X, y=None):
+        """Mean of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data.
+
+        y : Ignored
+            Not used, present for API consistency by convention.
+
+        Returns
+        -------
+        score : float
+            Mean ELBO, nats per image; higher is better.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, random_state=None):
+        """Mean images of p(x|z) for new draws z ~ N(0, I).
+
+        With the Gaussian likelihood, values may lie outside `pixel_range_`.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of images.
+
+        random_state : int, RandomState instance or None, default=None
+            Seeds the draws. None: NumPy's global generator.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W), float32
+            Images in the units and in the layout that `fit` saw.
+        """
+        rng = self._rng_for_samples(n_samples, random_state)
+        return self._decode(rng.standard_normal((n_samples, self.n_components_)))

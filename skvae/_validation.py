@@ -4,6 +4,7 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.utils.validation import validate_data
 
 from . import _images
@@ -175,6 +176,7 @@ def resolve_architecture(estimator, linear_path):
         "hidden_channels": tuple(int(n) for n in hidden_channels),
         "hidden_units": int(estimator.hidden_units),
         "linear_path": linear_path,
+        "n_classes": len(estimator.classes_) if is_classifier(estimator) else 0,
     }
 
 
