@@ -372,8 +372,9 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self._decode(z)
 
     def score_samples(self, X):
-        """ELBO of each image: log p(x|z) - KL(q(z|x) || N(0, I)), regardless of `beta`.
+        """ELBO of each image: log p(x|z) - KL(q(z|x) || p(z)), regardless of `beta`.
 
+        The prior p(z) is N(0, I); for a classifier, it is the mixture of the priors of its classes.
         The estimate uses one draw z ~ q(z|x), which depends on the pixels of the image alone.
         The same image gets the same value in every call and at every place.
 
