@@ -3,6 +3,7 @@
 from ._display import LatentSpaceDisplay, ReconstructionDisplay
 from ._load import load
 from ._persistence import InvalidFileError
+from ._read_images import read_images
 from ._transformer import ConvVAETransformer
 from ._version import __version__
 
@@ -13,4 +14,5 @@ __all__ = [
     "ReconstructionDisplay",
     "__version__",
     "load",
+    "read_images",
 ]

@@ -14,7 +14,12 @@ SOURCE = Path(skvae.__file__).parent
 STANDARD = set(sys.stdlib_module_names) - {"pickle", "marshal", "shelve"}
 
 # What a function may import when it is called, so that `import skvae` need not.
-INSIDE = {"_display": {"matplotlib"}, "_estimator": {"pandas"}, "_start": {"sklearn"}}
+INSIDE = {
+    "_display": {"matplotlib"},
+    "_estimator": {"pandas"},
+    "_read_images": {"PIL"},
+    "_start": {"sklearn"},
+}
 
 
 def house():

@@ -18,6 +18,7 @@ def test_all_is_exact():
         "ReconstructionDisplay",
         "__version__",
         "load",
+        "read_images",
     ]
     public = {name for name in vars(skvae) if not name.startswith("_")}
     assert public == {name for name in skvae.__all__ if not name.startswith("_")}
