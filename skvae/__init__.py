@@ -1,17 +1,27 @@
 """Components of images by variational auto-encoders, as scikit-learn transformers."""
 
-from ._display import LatentSpaceDisplay, ReconstructionDisplay
+from ._chart_displays import (
+    ComponentInformationDisplay,
+    LatentSpaceDisplay,
+    TrainingCurveDisplay,
+)
 from ._load import load
 from ._persistence import InvalidFileError
 from ._read_images import read_images
+from ._reconstruction_display import ReconstructionDisplay
 from ._transformer import ConvVAETransformer
+from ._traversal_displays import LatentManifoldDisplay, LatentTraversalDisplay
 from ._version import __version__
 
 __all__ = [
+    "ComponentInformationDisplay",
     "ConvVAETransformer",
     "InvalidFileError",
+    "LatentManifoldDisplay",
     "LatentSpaceDisplay",
+    "LatentTraversalDisplay",
     "ReconstructionDisplay",
+    "TrainingCurveDisplay",
     "__version__",
     "load",
     "read_images",

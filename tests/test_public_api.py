@@ -12,10 +12,14 @@ from skvae._estimator import BaseConvVAE
 
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
+        "ComponentInformationDisplay",
         "ConvVAETransformer",
         "InvalidFileError",
+        "LatentManifoldDisplay",
         "LatentSpaceDisplay",
+        "LatentTraversalDisplay",
         "ReconstructionDisplay",
+        "TrainingCurveDisplay",
         "__version__",
         "load",
         "read_images",
@@ -69,6 +73,7 @@ def test_methods():
         "log_likelihood",
         "partial_fit",
         "posterior",
+        "reconstruct",
         "sample",
         "save",
         "score",
