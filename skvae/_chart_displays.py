@@ -366,7 +366,7 @@ class TrainingCurveDisplay:
                         label=name,
                     )
             panel.set(xlabel="epoch", title=title)
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             panel.spines[["top", "right"]].set_visible(False)
             self.axes_.append(panel)
         self.axes_[0].set_ylabel("nats per image")

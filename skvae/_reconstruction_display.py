@@ -92,7 +92,7 @@ class ReconstructionDisplay:
         mosaic = np.concatenate(rows)
         n_pairs = math.ceil(len(self.images) / n_columns)
         if ax is None:
-            _, ax = plt.subplots(figsize=(n_columns, 2.2 * n_pairs), layout="constrained")
+            _, ax = plt.subplots(figsize=(1 + n_columns, 2.2 * n_pairs), layout="compressed")
         self.image_ = _mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
         height = len(mosaic) / n_pairs
         ax.set_yticks(

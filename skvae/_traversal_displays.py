@@ -95,8 +95,8 @@ class LatentTraversalDisplay:
         n_rows, n_steps, height, width = self.images.shape[:4]
         mosaic = np.concatenate([_mosaics.row(images, n_steps) for images in self.images])
         if ax is None:
-            size = 1.8 + 0.8 * n_steps, 0.8 + 0.8 * n_rows * height / width
-            _, ax = plt.subplots(figsize=size, layout="constrained")
+            size = 1.8 + 0.8 * n_steps, 0.5 + 0.8 * n_rows * _proportion(height, width)
+            _, ax = plt.subplots(figsize=size, layout="compressed")
         self.image_ = _mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
         ax.set_yticks(
             np.arange(n_rows) * (height + 1) + (height - 1) / 2,
@@ -249,7 +249,7 @@ class LatentManifoldDisplay:
         n, _, height, width = self.images.shape[:4]
         rows = [_mosaics.row(images, n, right=0, below=0) for images in self.images[::-1]]
         if ax is None:
-            _, ax = plt.subplots(figsize=(7, 7 * height / width), layout="constrained")
+            _, ax = plt.subplots(figsize=(7, 7 * _proportion(height, width)), layout="compressed")
         first, last = self.values[0], self.values[-1]
         half = (last - first) / max(n - 1, 1) / 2 or 0.5  # of the place of one image
         self.image_ = _mosaics.draw(
@@ -335,6 +335,11 @@ class LatentManifoldDisplay:
 def _check_count(name, count):
     if not isinstance(count, Integral) or count < 1:
         raise ValueError(f"{name} must be a whole number above 0. Got {count!r}.")
+
+
+def _proportion(height, width):
+    """height / width, within limits that a figure can have."""
+    return min(max(height / width, 0.4), 3)
 
 
 def _name(component, nats):

@@ -101,3 +101,15 @@ def test_many_channels_need_a_choice(many_channels):
     vae, images = many_channels
     with pytest.raises(ValueError, match=r"Got 5 channels\. Choose .* channels=0"):
         ReconstructionDisplay.from_estimator(vae, images)
+
+
+@pytest.mark.parametrize("n_images", [1, 3, 10, 60])
+def test_nothing_leaves_the_figure(n_images):
+    images = np.zeros((n_images, 20, 16))
+    display = ReconstructionDisplay(images=images, reconstructions=images).plot()
+    display.figure_.canvas.draw()
+    box, figure = display.ax_.get_tightbbox(), display.figure_.bbox
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.x1
+    assert box.y1 <= figure.y1

@@ -196,3 +196,25 @@ def test_one_component_makes_no_plane(digits):
 def test_how_many_images(small, n_images):
     with pytest.raises(ValueError, match="n_images must be a whole number above 0"):
         LatentManifoldDisplay.from_estimator(small, n_images=n_images)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (20, 40), (28, 20), (1, 64), (64, 1)])
+@pytest.mark.parametrize("n_rows", [1, 5, 12])
+def test_nothing_leaves_the_figure(n_rows, shape):
+    traversal = LatentTraversalDisplay(
+        images=np.zeros((n_rows, 7, *shape)),
+        steps=range(-3, 4),
+        components=range(n_rows),
+        kl=[2.0] * n_rows,
+    )
+    names = "component 0, 2.00 nats", "component 1, 2.00 nats"
+    manifold = LatentManifoldDisplay(
+        images=np.zeros((n_rows, n_rows, *shape)), values=range(n_rows), names=names
+    )
+    for display in (traversal.plot(), manifold.plot()):
+        display.figure_.canvas.draw()
+        box, figure = display.ax_.get_tightbbox(), display.figure_.bbox
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.x1
+        assert box.y1 <= figure.y1
