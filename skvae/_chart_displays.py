@@ -252,15 +252,10 @@ class ComponentInformationDisplay:
         kl, active = np.asarray(self.kl)[order], np.asarray(self.active)[order]
         places = np.arange(len(kl))
         (self.line_,) = ax.plot(places, kl, color=PALETTE[3], linewidth=1, zorder=1)
-        style = {"linestyle": "none", "marker": "o", "markersize": 7}
-        for name, mask, colors in (
-            ("active", active, {"color": PALETTE[0]}),
-            ("idle", ~active, {"color": PALETTE[8], "markerfacecolor": "white"}),
-        ):
-            # Without components of this kind, nothing of them is in the legend.
-            label = f"{mask.sum()} {name}" if mask.any() else None
-            (markers,) = ax.plot(places[mask], kl[mask], label=label, **style, **colors)
-            setattr(self, f"{name}_", markers)
+        self.active_ = _markers(ax, places[active], kl[active], "active", color=PALETTE[0])
+        self.idle_ = _markers(
+            ax, places[~active], kl[~active], "idle", color=PALETTE[8], markerfacecolor="white"
+        )
         every = math.ceil(len(kl) / 12)  # so that the numbers do not overlap
         ax.set_xticks(places[::every], order[::every])
         ax.set(xlabel="component", ylabel="KL, nats", title=f"{kl.sum():.1f} nats in all")
@@ -294,6 +289,14 @@ class ComponentInformationDisplay:
         active = np.zeros(len(kl), bool)
         active[np.argsort(-kl, kind="stable")[: estimator.n_active_components_]] = True
         return cls(kl=kl, active=active).plot(ax)
+
+
+def _markers(ax, places, kl, kind, **colors):
+    """Markers of the components of one kind. The legend counts them, if there are any."""
+    label = f"{len(kl)} {kind}" if len(kl) else None
+    style = {"linestyle": "none", "marker": "o", "markersize": 7, **colors}
+    (markers,) = ax.plot(places, kl, label=label, **style)
+    return markers
 
 
 class TrainingCurveDisplay:

@@ -219,7 +219,7 @@ def _read(path, mode, size):
             # wrongly.
             with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
                 return _pixels(image, mode, size)
-    except FileNotFoundError:
+    except (FileNotFoundError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise ValueError(
@@ -227,7 +227,7 @@ def _read(path, mode, size):
             f"knows ({', '.join(FORMATS)})."
         ) from error
     except Exception as error:  # of many kinds, from the decoders of Pillow
-        raise ValueError(f"{path!r} cannot be read: {error}") from error
+        raise ValueError(f"{path!r} cannot be read: {str(error) or repr(error)}") from error
 
 
 def _pixels(image, mode, size):

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from skvae import ConvVAETransformer, read_images
+from skvae import ConvVAETransformer, _read_images, read_images
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 6, 7), dtype=np.uint8)
@@ -436,6 +437,17 @@ def test_wrong_sizes(tmp_path, size):
         read_images(tmp_path, size=size)
 
 
+def test_a_want_of_memory_is_not_the_fault_of_the_file(tmp_path):
+    paths = write(tmp_path, GREY)
+    with pytest.raises(MemoryError):
+        read_images(paths, size=(2**30, 2**30))
+
+
+def test_a_folder_among_files(tmp_path):
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}' cannot be read: .*directory"):
+        read_images([tmp_path])
+
+
 # Memory maps and progress
 
 
@@ -471,6 +483,33 @@ def test_a_failure_leaves_the_old_file(tmp_path):
     assert sorted(os.listdir(tmp_path)) == before
     write(tmp_path, GREY)
     assert_array_equal(read_images(tmp_path, out=out), GREY)
+
+
+def test_an_interruption_leaves_no_file(tmp_path, monkeypatch):
+    paths, read = write(tmp_path, GREY), _read_images._read
+    before = sorted(os.listdir(tmp_path))
+
+    def interrupted(path, *args):
+        if path == str(paths[3]):
+            raise KeyboardInterrupt
+        return read(path, *args)
+
+    monkeypatch.setattr(_read_images, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        read_images(tmp_path, out=tmp_path / "x.npy")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_pictures_on_the_way_to_a_file_need_no_memory(tmp_path):
+    for i in range(64):
+        Image.new("L", (256, 256), i).save(tmp_path / f"{i}.png")
+    read_images(tmp_path / "0.png")  # what is imported on the way counts once
+    tracemalloc.start()
+    mapped = read_images(tmp_path, out=tmp_path / "x.npy")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < mapped.nbytes / 8
+    assert_array_equal(mapped[:, 0, 0], np.arange(64))
 
 
 def test_where_out_cannot_be_written(tmp_path):
