@@ -104,8 +104,8 @@ def read_images(paths, *, mode="L", size=None, out=None, verbose=0):
         images = read_images(paths, mode="RGB", size=(64, 64))
         labels = [path.parent.name for path in paths]
 
-    Of pictures that a phone stores together in one JPEG, the first is read. Colour profiles are
-    not applied.
+    Of pictures that a phone stores together in one JPEG, the first is read. The values of a PNM
+    are scaled so that white is 255 or 65,535. Colour profiles are not applied.
 
     TIFF stacks, 16 bits in each colour and more than four channels are for tifffile. It gives
     arrays that `fit` takes as they are, and so does zarr::

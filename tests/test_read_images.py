@@ -114,6 +114,13 @@ def test_16_bits_are_kept(tmp_path, ending, options, mode):
     assert images.dtype == np.dtype("uint16")
 
 
+def test_white_of_a_pnm(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5\n2 1\n4095\n" + struct.pack(">2H", 0, 4095))
+    assert read_images(tmp_path).tolist() == [[[0, 65535]]]
+    (tmp_path / "a.pgm").write_bytes(b"P5\n2 1\n100\n" + bytes([0, 100]))
+    assert read_images(tmp_path).tolist() == [[[0, 255]]]
+
+
 def test_16_bits_of_the_other_byte_order(tmp_path):
     (tmp_path / "a.tif").write_bytes(tiff(DEEP[0][..., None], ">"))
     images = read_images(tmp_path)
