@@ -12,12 +12,17 @@ from skvae._estimator import BaseConvVAE
 
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
+        "ComponentInformationDisplay",
         "ConvVAETransformer",
         "InvalidFileError",
+        "LatentManifoldDisplay",
         "LatentSpaceDisplay",
+        "LatentTraversalDisplay",
         "ReconstructionDisplay",
+        "TrainingCurveDisplay",
         "__version__",
         "load",
+        "read_images",
     ]
     public = {name for name in vars(skvae) if not name.startswith("_")}
     assert public == {name for name in skvae.__all__ if not name.startswith("_")}
@@ -68,6 +73,7 @@ def test_methods():
         "log_likelihood",
         "partial_fit",
         "posterior",
+        "reconstruct",
         "sample",
         "save",
         "score",
