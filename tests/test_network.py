@@ -56,8 +56,8 @@ def test_any_shape_goes_in_and_comes_out(image_shape, hidden_channels):
     mu, logvar = module.encode(x)
     assert mu.shape == logvar.shape == (2, 3)
     assert module.decode(mu).shape == x.shape
-    logits, mu2, logvar2, noise_logvar = module(x, torch.zeros(2, 3))
-    assert noise_logvar is None
+    logits, mu2, logvar2, noise_logvar, class_logits = module(x, torch.zeros(2, 3))
+    assert noise_logvar is class_logits is None
     torch.testing.assert_close(logits, module.decode(mu))
     torch.testing.assert_close((mu2, logvar2), (mu, logvar))
 
@@ -83,7 +83,7 @@ def test_every_parameter_gets_a_gradient(image_shape):
     module = build(image_shape, hidden_channels=(4, 4))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(16, *image_shape, generator=generator)
-    logits, mu, logvar, _ = module(x, torch.randn(16, 3, generator=generator))
+    logits, mu, logvar, _, _ = module(x, torch.randn(16, 3, generator=generator))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -328,7 +328,7 @@ def test_a_posterior_is_never_wider_than_the_prior(scale):
 
 def test_every_parameter_of_a_gaussian_network_gets_a_gradient():
     module = build_gaussian((2, 9, 8), 3)
-    logits, mu, logvar, _ = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
+    logits, mu, logvar, _, _ = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name

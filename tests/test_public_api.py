@@ -12,6 +12,7 @@ from skvae._estimator import BaseConvVAE
 
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
+        "ConvVAEClassifier",
         "ConvVAETransformer",
         "InvalidFileError",
         "LatentSpaceDisplay",
