@@ -24,8 +24,8 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     The decoder of images p(x|z) and the encoder q(z|x) = N(mu, diag(sigma^2)) are those of
     `ConvVAETransformer`. But each class y has a normal prior of its own,
-    p(z|y) = N(m_y, diag(s^2)), with an s that all classes share. With the probabilities pi_y of the classes, the label decoder
-    p(y|z) is therefore the softmax of
+    p(z|y) = N(m_y, diag(s^2)), with an s that all classes share. With the probabilities pi_y of
+    the classes, the label decoder p(y|z) is therefore the softmax of
 
         log pi_y + log p(z|y),
 
@@ -267,7 +267,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         return self
 
     def decision_function(self, X):
-        """log pi_y + log p(z|y) of each class, at the posterior mean z = mu of each image.
+        """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.
 
         Parameters
         ----------
@@ -284,7 +284,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         return log_joint[:, 1] - log_joint[:, 0] if len(self.classes_) == 2 else log_joint
 
     def predict_log_proba(self, X):
-        """log p(y|z) of each class, at the posterior mean z = mu of each image.
+        """Log of p(y|z) of each class, at the posterior mean z = mu of each image.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         return log_joint - np.logaddexp.reduce(log_joint, axis=1, keepdims=True)
 
     def predict_proba(self, X):
-        """p(y|z) of each class, at the posterior mean z = mu of each image.
+        """Probability p(y|z) of each class, at the posterior mean z = mu of each image.
 
         Parameters
         ----------

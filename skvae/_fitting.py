@@ -215,8 +215,9 @@ def _n_valid(estimator, prepared):
     n_valid = math.ceil(n_images * estimator.validation_fraction)
     if estimator.early_stopping == "auto":
         useful = n_images < AUTO_MANY or LIKELIHOODS[estimator.likelihood_].normal
-        most = max(0, min(AUTO_MAX_VALID, n_candidates - 1))
-        n_valid = min(n_valid, most) if useful and n_images >= AUTO_FEW else 0
+        n_valid = min(n_valid, AUTO_MAX_VALID) if useful and n_images >= AUTO_FEW else 0
+        if prepared.labels is not None:
+            n_valid = max(0, min(n_valid, n_candidates - 1))
     elif not estimator.early_stopping:
         n_valid = 0
     if n_valid >= n_candidates:

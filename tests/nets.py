@@ -4,6 +4,7 @@ import torch
 
 from skvae._batches import ImageDataset
 from skvae._elbo import LIKELIHOODS
+from skvae._fitting import PreparedFit
 from skvae._images import ImageFormat
 from skvae._inference import build_module
 
@@ -19,6 +20,7 @@ SETTINGS = {
     "log_jacobian": 0.0,
     "beta": 1.0,
     "beta_warmup": 0.0,
+    "label_weight": 0.0,
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
     "tol": 1e-4,
@@ -34,16 +36,24 @@ SETTINGS = {
 }
 
 
-def dataset_of(images):
-    return ImageDataset(images.reshape(len(images), -1), FORMAT)
+def dataset_of(images, labels=None):
+    return ImageDataset(images.reshape(len(images), -1), FORMAT, labels=labels)
 
 
-def network(seed=0, likelihood="bernoulli"):
-    """A network with weights drawn at random."""
+def prepared(images, labels=None):
+    """The checked input of a fit on images and codes of classes."""
+    return PreparedFit(images.reshape(len(images), -1), labels, ARCHITECTURE, "cpu", False)
+
+
+def network(seed=0, likelihood="bernoulli", n_classes=0):
+    """A network with weights drawn at random, and classes that are equally probable."""
     linear_path = LIKELIHOODS[likelihood].normal
-    module = build_module({**ARCHITECTURE, "linear_path": linear_path}, likelihood, "cpu")
+    architecture = {**ARCHITECTURE, "linear_path": linear_path, "n_classes": n_classes}
+    module = build_module(architecture, likelihood, "cpu")
     generator = torch.Generator("cpu").manual_seed(seed)
     with torch.no_grad():
         for weight in module.state_dict().values():
             weight.uniform_(-0.1, 0.1, generator=generator)
+        if n_classes:
+            module.label_decoder.set_priors([1 / n_classes] * n_classes)
     return module

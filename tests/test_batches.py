@@ -7,6 +7,7 @@ import torch
 from skvae import _batches
 from skvae._batches import (
     EPOCH,
+    N_LABELLED,
     NOISE_TABLE_SIZE,
     EpochBatches,
     ImageDataset,
@@ -20,10 +21,10 @@ from skvae._images import ImageFormat
 FORMAT = ImageFormat((2, 2), -1, (0.0, 255.0), True)
 
 
-def dataset(n, indices=None):
+def dataset(n, indices=None, labels=None):
     """n images, told apart by their pixels."""
     rows = np.arange(4 * n, dtype=np.uint8).reshape(n, 4)
-    return ImageDataset(rows, FORMAT, indices)
+    return ImageDataset(rows, FORMAT, indices, labels=labels)
 
 
 def whole(batch):
@@ -196,3 +197,142 @@ def test_generators_of_different_uses_differ():
         for e in range(3)
     }
     assert len(draws) == 27
+
+
+# Labels
+
+
+def place_of(x):
+    """Which images of `dataset` these are, by their first pixel."""
+    return (x[:, 0, 0, 0] * 255 / 4).round().long().numpy()
+
+
+def labelled_batches(data, number=0, *, batch_size=8, binarize=False):
+    """The batches of an epoch, and the parts of each."""
+    generator = generator_for(0, EPOCH, number)
+    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu")
+    return [(batch, list(batch), list(batch.labelled)) for batch, _ in batches]
+
+
+MANY, FEW = np.arange(40) % 4 - 1, np.where(np.arange(40) % 3 == 1, np.arange(40) % 4, -1)
+
+
+def test_labels_belong_to_their_images_in_every_subset():
+    data = dataset(40, labels=MANY)
+    positions = np.array([7, 3, 3, 30])
+    assert data.y is MANY
+    np.testing.assert_array_equal(data.at(positions).y, MANY[positions])
+    np.testing.assert_array_equal(data.at(positions).at(slice(1, 3)).y, MANY[[3, 3]])
+    np.testing.assert_array_equal(data.at(positions).binarized(0).y, MANY[positions])
+    np.testing.assert_array_equal(data.subsample().y, MANY)
+    large = ImageDataset(np.zeros((5_000, 4)), FORMAT, labels=np.arange(5_000))
+    sample = large.subsample()
+    np.testing.assert_array_equal(sample.y, sample.indices)
+    assert dataset(40).y is dataset(40).at(positions).y is None
+
+
+@pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
+@pytest.mark.parametrize("subset", [False, True])
+def test_labels_follow_their_images_into_every_batch(labels, subset):
+    data = dataset(40, labels=labels)
+    data = data.at(np.arange(1, 35)) if subset else data
+    seen = 0
+    for batch, parts, further in labelled_batches(data):
+        for part in [*parts, *further]:
+            assert part["y"].dtype == torch.int64
+            np.testing.assert_array_equal(part["y"], labels[place_of(part["x"])])
+        assert batch.n_labelled == sum((part["y"] >= 0).sum() for part in parts)
+        seen += len(batch)
+    assert seen == len(data)
+
+
+@pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
+def test_labels_follow_their_images_into_the_scores(labels, monkeypatch):
+    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 7)
+    data = dataset(40, labels=labels).at(np.arange(3, 38))
+    for batch, _ in ScoringBatches(data, PixelNoise(3, 0), "cpu"):
+        (part,) = batch
+        np.testing.assert_array_equal(part["y"], labels[place_of(part["x"])])
+        assert batch.n_labelled == (part["y"] >= 0).sum()
+        assert list(batch.labelled) == []
+
+
+@pytest.mark.parametrize(
+    ("n_labelled", "extra"), [(0, False), (1, True), (19, True), (20, False), (40, False)]
+)
+def test_further_labelled_images_come_if_labels_are_scarce(n_labelled, extra):
+    labels = np.where(np.arange(40) < n_labelled, 0, -1)
+    for _, _, further in labelled_batches(dataset(40, labels=labels)):
+        assert sum(len(part["x"]) for part in further) == N_LABELLED * extra
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 7, 64])
+def test_each_class_is_equally_frequent_among_them(n_classes):
+    # The first class has most of the labels, each other one has a single image.
+    labels = np.full(200, -1)
+    labels[:10] = 0
+    labels[100 : 100 + n_classes - 1] = np.arange(1, n_classes)
+    # Codes that no image has are no classes here.
+    labels[labels >= 0] += 3
+    totals = np.zeros(n_classes, int)
+    for number in range(6):
+        for _, _, further in labelled_batches(data_of(labels), number, batch_size=50):
+            y = torch.cat([part["y"] for part in further]).numpy()
+            assert len(y) == N_LABELLED
+            counts = np.bincount(y - 3, minlength=n_classes)
+            assert counts.max() - counts.min() <= 1
+            totals += counts
+    # Who gets one more changes from step to step.
+    assert N_LABELLED % n_classes == 0 or totals.max() - totals.min() < 24
+
+
+def data_of(labels):
+    """Images that tell their place by two pixels."""
+    places = np.arange(len(labels))
+    rows = np.stack([places // 256, places % 256, 0 * places, 0 * places], 1).astype(np.uint8)
+    return ImageDataset(rows, FORMAT, labels=labels)
+
+
+def test_further_images_are_labelled_ones_and_each_comes_up():
+    labels = np.where(np.arange(300) % 5 == 2, np.arange(300) % 3, -1)
+    data, seen = data_of(labels), set()
+    for number in range(10):
+        for _, _, further in labelled_batches(data, number, batch_size=100):
+            x = torch.cat([part["x"] for part in further])
+            pixels = (255 * x[:, 0, 0]).round().long().numpy()
+            seen |= set((256 * pixels[:, 0] + pixels[:, 1]).tolist())
+    assert seen == set(np.flatnonzero(labels >= 0).tolist())
+
+
+def test_further_images_come_in_parts_that_memory_can_hold(monkeypatch):
+    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 3)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 10 * 4)
+    for _, _, further in labelled_batches(dataset(40, labels=FEW)):
+        assert [len(part["x"]) for part in further] == [10] * 6 + [4]
+        assert all(part.keys() == {"x", "y"} for part in further)
+
+
+def test_further_images_are_binarised_too():
+    for _, _, further in labelled_batches(dataset(40, labels=FEW), binarize=True):
+        assert all(set(part["x"].unique().tolist()) == {0, 1} for part in further)
+
+
+@pytest.mark.parametrize("binarize", [False, True])
+def test_labels_that_bring_no_further_images_change_no_bit(binarize):
+    plain = labelled_batches(dataset(40), binarize=binarize)
+    for labels in (MANY, np.full(40, -1), np.zeros(40, int)):
+        batches = labelled_batches(dataset(40, labels=labels), binarize=binarize)
+        for (_, (part,), _), (batch, (expected,), further) in zip(batches, plain, strict=True):
+            assert torch.equal(part["x"], expected["x"])
+            assert torch.equal(part["noise"], expected["noise"])
+            assert expected.keys() == {"x", "noise"}
+            assert (batch.n_labelled, list(further)) == (0, [])
+
+
+def test_batches_without_labels_are_as_they_were():
+    # By hand: the order first, then the noise of each batch.
+    generator = generator_for(0, EPOCH, 0)
+    order = torch.randperm(20, generator=generator)
+    for (_, (part,), _), some in zip(labelled_batches(dataset(20)), order.split(8), strict=True):
+        assert torch.equal(part["x"], dataset(20)[some.numpy()])
+        assert torch.equal(part["noise"], torch.randn(len(some), 3, generator=generator))

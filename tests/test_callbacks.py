@@ -2,12 +2,14 @@
 
 import math
 from fnmatch import fnmatch
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import skorch.callbacks
 import torch
 from conftest import SMALL, fit, weights_of
+from nets import network, prepared
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from skorch.history import History
@@ -238,7 +240,7 @@ def test_a_fit_that_stops_early(digits, capsys):
 def valid_images(vae, images):
     """The images that a fit set aside."""
     n_valid = math.ceil(len(images) * vae.validation_fraction)
-    _, valid = _fitting._split(vae, images.reshape(len(images), -1), n_valid)
+    _, valid = _fitting._split(vae, prepared(images), n_valid)
     return valid.rows[valid.indices].reshape(-1, *images.shape[1:])
 
 
@@ -295,6 +297,8 @@ def test_an_end_within_the_warm_up_warns(digits):
 
 # The running statistics
 
+NET = SimpleNamespace(module_=network())
+
 
 def batch(n, rng):
     """The posterior of n images: mu and logvar."""
@@ -315,7 +319,7 @@ def test_the_first_statistics_are_means_over_all_images():
     statistics = RunningStatistics(None)
     batches = [batch(n, rng) for n in (100, 100, 7)]
     for y_pred in batches:
-        statistics.on_batch_end(None, training=True, y_pred=y_pred)
+        statistics.on_batch_end(NET, training=True, y_pred=y_pred)
     mu, logvar = (torch.cat([y_pred[i] for y_pred in batches]) for i in (0, 1))
     assert_allclose(statistics.moments, moments_of(mu, logvar), rtol=1e-5, atol=1e-6)
 
@@ -326,8 +330,8 @@ def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
     statistics, sizes = RunningStatistics(before), (128, 128, 50)
     batches = [batch(n, rng) for n in sizes]
     for y_pred in batches:
-        statistics.on_batch_end(None, training=True, y_pred=y_pred)
-        statistics.on_batch_end(None, training=False, y_pred=batch(20, rng))  # validation
+        statistics.on_batch_end(NET, training=True, y_pred=y_pred)
+        statistics.on_batch_end(NET, training=False, y_pred=batch(20, rng))  # validation
     # An image that is followed by batches of a, b, ... others counts by (1 - a / w)(1 - b / w)...
     left = np.cumprod(1 - np.array([0, *sizes[::-1]]) / WINDOW)[::-1]
     parts = [moments_of(mu, logvar) for mu, logvar in batches]
@@ -340,7 +344,7 @@ def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
 def test_a_batch_larger_than_the_window_is_all_that_counts():
     y_pred = batch(WINDOW + 1, np.random.default_rng(2))
     statistics = RunningStatistics(np.full((3, 3), 1e9))
-    statistics.on_batch_end(None, training=True, y_pred=y_pred)
+    statistics.on_batch_end(NET, training=True, y_pred=y_pred)
     assert_allclose(statistics.moments, moments_of(*y_pred), rtol=1e-5, atol=1e-6)
 
 

@@ -4,7 +4,16 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
+import torch.nn.functional as F
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
 from torch.distributions import kl_divergence as oracle_kl
 
 from skvae._elbo import (
@@ -14,7 +23,11 @@ from skvae._elbo import (
     conditional_log_likelihood,
     elbo_terms,
     kl_divergence,
+    kl_with_classes,
+    label_losses,
+    log_joint_of_classes,
     log_weights,
+    logits_of_classes,
     natural_parameter,
     noise_variance,
     normal_log_density,
@@ -168,7 +181,8 @@ def test_log_weights_are_log_ratios_of_densities(generator):
     posterior = Normal(mu, torch.exp(logvar / 2))
     z = mu + torch.exp(logvar / 2) * noise
     ratio = (Normal(0.0, 1.0).log_prob(z) - posterior.log_prob(z)).sum(1)
-    torch.testing.assert_close(log_weights(log_p, z, noise, logvar), log_p + ratio)
+    log_prior = Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(log_weights(log_p, log_prior, noise, logvar), log_p + ratio)
 
 
 def test_terms_are_per_image_and_know_nothing_of_the_others(generator):
@@ -224,3 +238,135 @@ def test_an_exact_reconstruction_is_as_noisy_as_the_floor_says():
     log_p = conditional_log_likelihood("gaussian", x, x, noise_logvar=noise)
     expected = 9 * Normal(0.0, MIN_NOISE_VARIANCE**0.5).log_prob(torch.tensor(0.0))
     torch.testing.assert_close(log_p, expected.expand(2))
+
+
+# Classes
+
+
+def classes_of(generator, n_classes=4, n_components=3):
+    """Means, log s^2 and log pi_y of some classes."""
+    means = 2 * randn(n_classes, n_components, generator=generator)
+    log_priors = torch.log_softmax(randn(n_classes, generator=generator), 0)
+    return means, randn(n_components, generator=generator), log_priors
+
+
+def posterior_of(generator, n=50, n_components=3):
+    mu = 2 * randn(n, n_components, generator=generator)
+    return mu, randn(n, n_components, generator=generator)
+
+
+def mixture_of(means, class_logvar, log_priors):
+    components = Independent(Normal(means, torch.exp(class_logvar / 2).expand_as(means)), 1)
+    return MixtureSameFamily(Categorical(logits=log_priors), components)
+
+
+def test_logits_of_classes_are_prior_and_divergence(generator):
+    (mu, logvar), classes = posterior_of(generator), classes_of(generator)
+    logits = logits_of_classes(mu, logvar, *classes)
+    means, class_logvar, log_priors = classes
+    posterior = Normal(mu[:, None], torch.exp(logvar / 2)[:, None])
+    divergence = oracle_kl(posterior, Normal(means, torch.exp(class_logvar / 2))).sum(2)
+    torch.testing.assert_close(logits, log_priors - divergence)
+
+
+def test_their_softmax_is_the_posterior_of_the_classes_at_the_mean(generator):
+    (mu, logvar), classes = posterior_of(generator), classes_of(generator)
+    means, class_logvar, log_priors = classes
+    density = MultivariateNormal(means, torch.diag(class_logvar.exp())).log_prob(mu[:, None])
+    expected = torch.softmax(log_priors + density, 1)
+    logits = logits_of_classes(mu, logvar, *classes)
+    torch.testing.assert_close(torch.softmax(logits, 1), expected)
+    torch.testing.assert_close(torch.softmax(log_joint_of_classes(mu, *classes), 1), expected)
+
+
+def test_the_joint_of_classes_is_that_of_a_mixture(generator):
+    z, classes = posterior_of(generator)[0], classes_of(generator)
+    mixture = mixture_of(*classes)
+    log_joint = log_joint_of_classes(z, *classes)
+    components = mixture.component_distribution.log_prob(z[:, None])
+    torch.testing.assert_close(log_joint, mixture.mixture_distribution.logits + components)
+    torch.testing.assert_close(torch.logsumexp(log_joint, 1), mixture.log_prob(z))
+
+
+def monte_carlo_kl(mu, logvar, mixture, generator, n_draws=100_000):
+    """KL(q(z|x) || p(z)) by draws from q, and its standard error, of each image."""
+    posterior = Normal(mu, torch.exp(logvar / 2))
+    noise = randn(n_draws, *mu.shape, generator=generator)
+    z = posterior.loc + posterior.scale * noise
+    ratio = posterior.log_prob(z).sum(2) - mixture.log_prob(z)
+    return ratio.mean(0), ratio.std(0) / n_draws**0.5
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.5, 2.0, 200.0])
+def test_with_the_class_summed_out_it_is_an_upper_bound(distance, generator):
+    means, class_logvar, log_priors = classes_of(generator)
+    means = distance * means
+    mu, logvar = posterior_of(generator, 6)
+    mu = means[torch.tensor([0, 1, 2, 3, 0, 1])] + 0.3 * mu
+    kl = kl_with_classes(logits_of_classes(mu, logvar, means, class_logvar, log_priors))
+    mixture = mixture_of(means, class_logvar, log_priors)
+    expected, error = monte_carlo_kl(mu, logvar, mixture, generator)
+    assert (kl >= expected - 5 * error).all()
+    if distance in (0.0, 200.0):  # one cluster, or one that q(z|x) meets: the bound is exact
+        assert ((kl - expected).abs() <= 5 * error).all()
+    else:
+        assert (kl > expected + 5 * error).any()
+
+
+def test_a_known_class_is_the_case_of_one_class(generator):
+    (mu, logvar), (means, class_logvar, log_priors) = posterior_of(generator), classes_of(generator)
+    y = torch.arange(50) % 5 - 1
+    kl = kl_with_classes(logits_of_classes(mu, logvar, means, class_logvar, log_priors), y)
+    for label in range(4):
+        one = slice(label, label + 1)
+        alone = logits_of_classes(mu, logvar, means[one], class_logvar, log_priors[one])
+        torch.testing.assert_close(kl[y == label], kl_with_classes(alone)[y == label])
+        torch.testing.assert_close(
+            kl_with_classes(alone, torch.zeros(50, dtype=torch.int64)), kl_with_classes(alone)
+        )
+    everything = kl_with_classes(logits_of_classes(mu, logvar, means, class_logvar, log_priors))
+    torch.testing.assert_close(kl[y < 0], everything[y < 0])
+    # To know the class is to pay for one of the terms of a sum only.
+    assert (kl >= everything).all()
+
+
+def test_one_standard_class_is_no_class(generator):
+    (mu, logvar), x = posterior_of(generator), torch.rand(50, 1, 2, 2).double()
+    logits = randn(50, 1, 2, 2, generator=generator)
+    zeros = torch.zeros(1, 3, dtype=torch.float64)
+    class_logits = logits_of_classes(mu, logvar, zeros, zeros[0], zeros[0, :1])
+    expected = elbo_terms("bernoulli", x, logits, mu, logvar)
+    for y in (None, torch.full((50,), -1), torch.zeros(50, dtype=torch.int64)):
+        terms = elbo_terms("bernoulli", x, logits, mu, logvar, None, class_logits, y=y)
+        torch.testing.assert_close(terms, expected)
+
+
+def test_label_losses_are_cross_entropies(generator):
+    logits, y = randn(50, 4, generator=generator).requires_grad_(), torch.arange(50) % 5 - 1
+    losses = label_losses(logits, y)
+    expected = F.cross_entropy(logits, y, ignore_index=-1, reduction="none")
+    torch.testing.assert_close(losses, expected)
+    (gradient,) = torch.autograd.grad(losses.sum(), logits)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), logits)[0])
+    assert (gradient[y < 0] == 0).all()
+    # A number that all classes share changes nothing.
+    torch.testing.assert_close(label_losses(logits + randn(50, 1, generator=generator), y), losses)
+
+
+def test_classes_stay_finite_far_from_all_of_them():
+    mu, logvar = torch.full((2, 3), 1e6), torch.zeros(2, 3)
+    means, zeros = torch.tensor([[0.0] * 3, [1.0] * 3]), torch.zeros(3)
+    logits = logits_of_classes(mu, logvar, means, zeros, torch.tensor([0.5, 0.5]).log())
+    assert kl_with_classes(logits).isfinite().all()
+    assert label_losses(logits, torch.tensor([0, 1])).isfinite().all()
+    assert label_losses(logits, torch.tensor([1, -1]))[1] == 0
+
+
+def test_sums_over_classes_in_the_precision_asked_for(generator):
+    (mu, logvar), classes = posterior_of(generator, 2), classes_of(generator)
+    class_logits = logits_of_classes(mu, logvar, *classes).float()
+    x = torch.rand(2, 1, 2, 2)
+    terms = elbo_terms("bernoulli", x, x, mu, logvar, None, class_logits, dtype=torch.float64)
+    assert [term.dtype for term in terms] == [torch.float64] * 2
+    terms = elbo_terms("bernoulli", x, x, mu, logvar, None, class_logits)
+    assert [term.dtype for term in terms] == [torch.float32] * 2

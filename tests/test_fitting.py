@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, weights_of
+from nets import prepared
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
@@ -488,7 +489,7 @@ def n_valid(n_images, likelihood, **params):
     """How many images a fit would set aside."""
     vae = ConvVAETransformer(**params)
     vae.likelihood_ = likelihood
-    return _fitting._n_valid(vae, n_images)
+    return _fitting._n_valid(vae, prepared(np.broadcast_to(np.uint8(0), (n_images, 64))))
 
 
 @pytest.mark.parametrize("likelihood", FAMILIES)

@@ -28,6 +28,7 @@ ARCHITECTURE = {
     "hidden_channels": [4, 6],
     "hidden_units": 7,
     "linear_path": True,
+    "n_classes": 4,
 }
 HEADER = {
     "kind": "model",
@@ -126,6 +127,11 @@ def test_weight_shapes_are_those_of_the_network(likelihood):
         ({"architecture": {**ARCHITECTURE, "image_shape": [8, 8]}}, "invalid image_shape"),
         ({"architecture": {**ARCHITECTURE, "hidden_channels": [1] * 65}}, "hidden_channels"),
         ({"architecture": {**ARCHITECTURE, "n_components": 2**24 + 1}}, "invalid architecture"),
+        ({"architecture": {**ARCHITECTURE, "n_classes": 2**24 + 1}}, "invalid n_classes"),
+        ({"architecture": {**ARCHITECTURE, "n_classes": -1}}, "invalid n_classes"),
+        ({"architecture": {**ARCHITECTURE, "n_classes": False}}, "invalid n_classes"),
+        ({"architecture": {**ARCHITECTURE, "n_classes": 0.0}}, "invalid n_classes"),
+        ({"architecture": {**ARCHITECTURE, "n_classes": None}}, "invalid n_classes"),
     ],
     ids=str,
 )

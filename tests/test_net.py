@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit
-from nets import ARCHITECTURE, SETTINGS, dataset_of, network
+from nets import ARCHITECTURE, SETTINGS, dataset_of, network, prepared
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer, _batches, _fitting
@@ -63,13 +63,13 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     net, dataset = build_net(network(), settings), dataset_of(digits[0][:50])
     net.notify("on_train_begin", X=dataset, y=None)
     net.history.new_epoch()
-    net.sums_ = {}
+    net.sums_, net.label_sums_ = {}, {}
     (batch,) = list(net.get_iterator(dataset, training=True))
     (part,) = parts = list(batch[0])
     batch[0].parts = parts
     step = net.train_step_single(batch)
     with torch.no_grad():
-        logits, mu, logvar, _ = net.module_(**part)
+        logits, mu, logvar, _, _ = net.module_(**part)
     normal = torch.distributions.Normal
     posterior = normal(mu, torch.exp(logvar / 2))
     kl = torch.distributions.kl_divergence(posterior, normal(0.0, 1.0)).sum(1)
@@ -83,8 +83,8 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     torch.testing.assert_close(step["y_pred"], [mu, logvar])
     # The gradient is that of the mean, too.
     expected = torch.autograd.grad(
-        net.criterion_(net.module_(**part), x, True)[1].mean() * 0.5
-        - net.criterion_(net.module_(**part), x, True)[0].mean(),
+        net.criterion_(net.module_(**part), x, None, True)[1].mean() * 0.5
+        - net.criterion_(net.module_(**part), x, None, True)[0].mean(),
         list(net.module_.parameters()),
     )
     for parameter, gradient in zip(net.module_.parameters(), expected, strict=True):
@@ -201,8 +201,8 @@ NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": -3.0}
 
 def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):
     vae = fit(digits[0], likelihood="gaussian", early_stopping=True, max_iter=4)
-    n_valid = _fitting._n_valid(vae, 400)
-    _, valid = _fitting._split(vae, digits[0].reshape(400, 64), n_valid)
+    n_valid = _fitting._n_valid(vae, prepared(digits[0]))
+    _, valid = _fitting._split(vae, prepared(digits[0]), n_valid)
     score = vae.score(valid.rows[valid.indices].reshape(-1, 8, 8))
     assert -score == pytest.approx(vae.history_["valid_loss"].min(), rel=1e-5)
 

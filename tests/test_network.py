@@ -7,11 +7,14 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from torch import nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Normal as NormalDistribution
 
 from skvae._network import (
     LEAST_PRECISION,
     ConvVAE,
     Fold,
+    LabelDecoder,
     LinearPath,
     Unfold,
     default_hidden_channels,
@@ -19,6 +22,7 @@ from skvae._network import (
     reorder_components,
     reparametrize,
     stage_folds,
+    start_at_class_means,
     start_at_linear,
     start_at_logits,
 )
@@ -56,8 +60,8 @@ def test_any_shape_goes_in_and_comes_out(image_shape, hidden_channels):
     mu, logvar = module.encode(x)
     assert mu.shape == logvar.shape == (2, 3)
     assert module.decode(mu).shape == x.shape
-    logits, mu2, logvar2, noise_logvar = module(x, torch.zeros(2, 3))
-    assert noise_logvar is None
+    logits, mu2, logvar2, noise_logvar, class_logits = module(x, torch.zeros(2, 3))
+    assert noise_logvar is class_logits is None
     torch.testing.assert_close(logits, module.decode(mu))
     torch.testing.assert_close((mu2, logvar2), (mu, logvar))
 
@@ -83,7 +87,7 @@ def test_every_parameter_gets_a_gradient(image_shape):
     module = build(image_shape, hidden_channels=(4, 4))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(16, *image_shape, generator=generator)
-    logits, mu, logvar, _ = module(x, torch.randn(16, 3, generator=generator))
+    logits, mu, logvar, _, _ = module(x, torch.randn(16, 3, generator=generator))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -328,7 +332,7 @@ def test_a_posterior_is_never_wider_than_the_prior(scale):
 
 def test_every_parameter_of_a_gaussian_network_gets_a_gradient():
     module = build_gaussian((2, 9, 8), 3)
-    logits, mu, logvar, _ = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
+    logits, mu, logvar, _, _ = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -348,3 +352,146 @@ def test_reordered_components_are_the_same_gaussian_model():
         torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
         torch.testing.assert_close(module.decode(z[:, order]), logits)
     assert torch.equal(module.noise_logvar, noise)
+
+
+# The label decoder
+
+
+def label_decoder(n_components=3, n_classes=4):
+    """A label decoder in float64 with random weights."""
+    decoder, generator = LabelDecoder(n_components, n_classes).double(), torch.Generator()
+    generator.manual_seed(0)
+    with torch.no_grad():
+        decoder.means.normal_(generator=generator)
+        decoder.logvar.normal_(generator=generator)
+    priors = np.random.default_rng(0).dirichlet(np.ones(n_classes))
+    decoder.set_priors(priors)
+    return decoder, priors
+
+
+def mixture_of(decoder, priors):
+    """p(z), by torch.distributions."""
+    scale = torch.exp(decoder.logvar / 2).expand_as(decoder.means)
+    components = Independent(NormalDistribution(decoder.means, scale), 1)
+    return MixtureSameFamily(Categorical(torch.from_numpy(priors)), components)
+
+
+def build_with_classes(n_components=4, n_classes=3):
+    module = ConvVAE((1, 9, 8), n_components, (4,), 8, linear_path=True, n_classes=n_classes)
+    generator = torch.Generator().manual_seed(0)
+    draw_weights(module, generator)
+    with torch.no_grad():
+        for tensor in (*module.linear.state_dict().values(), module.mu_unit, module.logit_unit):
+            tensor.normal_(generator=generator)
+        module.label_decoder.means.normal_(generator=generator)
+        module.label_decoder.logvar.normal_(generator=generator)
+    module.label_decoder.set_priors(np.arange(1, n_classes + 1) * 2 / (n_classes**2 + n_classes))
+    return module
+
+
+def test_the_label_decoder_is_discriminant_analysis():
+    decoder, priors = label_decoder()
+    z = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
+    covariance = torch.diag(decoder.logvar.exp())
+    density = MultivariateNormal(decoder.means, covariance).log_prob(z[:, None])
+    expected = density + torch.from_numpy(priors).log()
+    torch.testing.assert_close(decoder.log_joint(z), expected)
+    # The spread of the posterior does not change p(y|z) at its mean.
+    for logvar in (torch.zeros_like(z), z.flip(1)):
+        logits = decoder(z, logvar)
+        torch.testing.assert_close(torch.softmax(logits, 1), torch.softmax(expected, 1))
+    # Differences between classes are linear in z.
+    odds = expected - expected[:, :1]
+    slope = (decoder.means - decoder.means[:1]) / decoder.logvar.exp()
+    torch.testing.assert_close(odds - odds[:1], (z - z[:1]) @ slope.T)
+
+
+def test_moments_of_the_label_decoder_are_those_of_the_mixture():
+    decoder, priors = label_decoder()
+    mixture = mixture_of(decoder, priors)
+    torch.testing.assert_close(decoder.moments(), (mixture.mean, mixture.variance))
+
+
+def test_priors_are_set_as_logs():
+    decoder, priors = label_decoder()
+    torch.testing.assert_close(decoder.log_priors.exp(), torch.from_numpy(priors))
+    assert {name for name, _ in decoder.named_parameters()} == {"means", "logvar"}
+
+
+def test_the_prior_of_a_network():
+    module, z = build_with_classes(), torch.randn(20, 4, generator=torch.Generator())
+    priors = np.array([1, 2, 3]) / 6
+    with torch.no_grad():
+        expected = mixture_of(module.label_decoder.double(), priors).log_prob(z.double())
+        torch.testing.assert_close(module.log_prior(z).double(), expected, check_dtype=False)
+        plain = build((1, 8, 8))
+        expected = NormalDistribution(0.0, 1.0).log_prob(z[:, :3]).sum(1)
+        torch.testing.assert_close(plain.log_prior(z[:, :3]), expected)
+
+
+def test_standardised_draws_have_mean_0_and_variance_1_under_the_prior():
+    module, priors = build_with_classes().double(), np.array([1, 2, 3]) / 6
+    mixture = mixture_of(module.label_decoder, priors)
+    mu, logvar = torch.randn(2, 5, 4).double()
+    with torch.no_grad():
+        new_mu, new_logvar = module.standardize(mu, logvar)
+        torch.testing.assert_close(new_mu, (mu - mixture.mean) / mixture.variance.sqrt())
+        expected = torch.exp(logvar / 2) / mixture.variance.sqrt()
+        torch.testing.assert_close(torch.exp(new_logvar / 2), expected)
+        # Of draws from p(z), too: a law that needs no formula.
+        rng = np.random.default_rng(0)
+        codes, noise = rng.choice(3, 100_000, p=priors), rng.standard_normal((100_000, 4))
+        decoder = module.label_decoder
+        z = decoder.means[codes] + torch.exp(decoder.logvar / 2) * torch.from_numpy(noise)
+        new, _ = module.standardize(z, torch.zeros_like(z))
+    zeros, ones = torch.zeros(4).double(), torch.ones(4).double()
+    torch.testing.assert_close(new.mean(0), zeros, atol=5 / 100_000**0.5, rtol=0)
+    torch.testing.assert_close(new.var(0), ones, atol=5 * (2 / 100_000) ** 0.5, rtol=0)
+    # Without classes p(z) is standard already.
+    plain = build((1, 8, 8))
+    mu, logvar = mu.float(), logvar.float()
+    same = plain.standardize(mu[:, :3], logvar[:, :3])
+    assert torch.equal(same[0], mu[:, :3])
+    assert torch.equal(same[1], logvar[:, :3])
+
+
+def test_a_network_with_classes_tells_their_logits():
+    module, x, noise = build_with_classes(), torch.rand(5, 1, 9, 8), torch.randn(5, 4)
+    with torch.no_grad():
+        logits, mu, logvar, noise_logvar, class_logits = module(x, noise)
+        torch.testing.assert_close((mu, logvar), module.encode(x))
+        torch.testing.assert_close(logits, module.decode(mu + torch.exp(logvar / 2) * noise))
+        torch.testing.assert_close(class_logits, module.label_decoder(mu, logvar))
+    assert class_logits.shape == (5, 3)
+    assert noise_logvar is None
+
+
+def test_every_parameter_of_a_network_with_classes_gets_a_gradient():
+    module = build_with_classes()
+    logits, _, _, _, class_logits = module(torch.rand(16, 1, 9, 8), torch.randn(16, 4))
+    (logits.square().sum() + class_logits.square().sum()).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_reordered_components_are_the_same_classes():
+    module, x = build_with_classes(), torch.rand(5, 1, 9, 8)
+    order, z = torch.tensor([2, 0, 3, 1]), torch.randn(5, 4)
+    decoder = module.label_decoder
+    with torch.no_grad():
+        class_logits, log_joint = module(x, z)[-1], decoder.log_joint(z)
+        means, logvar = decoder.means.clone(), decoder.logvar.clone()
+        reorder_components(module.state_dict(), order)
+        torch.testing.assert_close(module(x, z[:, order])[-1], class_logits)
+        torch.testing.assert_close(decoder.log_joint(z[:, order]), log_joint)
+    assert torch.equal(decoder.means, means[:, order])
+    assert torch.equal(decoder.logvar, logvar[order])
+
+
+def test_classes_start_at_given_means_and_variance_1():
+    module = build_with_classes()
+    means = torch.randn(3, 4)
+    start_at_class_means(module, means)
+    assert torch.equal(module.label_decoder.means.detach(), means)
+    assert (module.label_decoder.logvar == 0).all()

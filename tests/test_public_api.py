@@ -13,6 +13,7 @@ from skvae._estimator import BaseConvVAE
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
         "ComponentInformationDisplay",
+        "ConvVAEClassifier",
         "ConvVAETransformer",
         "InvalidFileError",
         "LatentManifoldDisplay",
