@@ -83,9 +83,9 @@ class ImageDataset(torch.utils.data.Dataset):
             positions = self.indices[positions]
         x = torch.from_numpy(self.image_format.to_unit(self.rows[positions]))
         if self.binarize_seed is not None:
-            for image in x:
+            for i, image in enumerate(x):
                 generator = generator_for(self.binarize_seed, BINARIZE, checksum(image.numpy()))
-                image.bernoulli_(image.clone(), generator=generator)
+                x[i] = binary_draw(image, generator)
         return x
 
     @property
@@ -239,7 +239,12 @@ class EpochBatches:
 
     def _images(self, positions):
         x = self.dataset[positions]
-        return torch.bernoulli(x, generator=self.generator) if self.binarize else x
+        return binary_draw(x, self.generator) if self.binarize else x
+
+
+def binary_draw(x, generator):
+    """0/1 pixels with x as probabilities; missing pixels stay NaN."""
+    return torch.bernoulli(x.nan_to_num(), generator=generator).where(~x.isnan(), torch.nan)
 
 
 def part_on(device, tensors, y):

@@ -274,7 +274,7 @@ def progress_from_file(plan, header, arrays):
             differences += [
                 f"{key}: {name} was {theirs.get(name)!r:.80}, is {ours.get(name)!r:.80}"
                 for name in sorted(ours.keys() | theirs.keys())
-                if theirs.get(name) != ours.get(name)
+                if repr(theirs.get(name)) != repr(ours.get(name))  # NaN is not NaN
             ]
         elif ours != theirs:
             differences.append(f"{key} was {theirs!r:.80}, is {ours!r:.80}")

@@ -4,7 +4,7 @@ One value per image, in nats: sums run over pixels and over components, never ov
 The symbols, here and in the rest of the package:
 
 ============ =================== ====================================================
-x            (n, C, H, W)        images with pixels in [0, 1]
+x            (n, C, H, W)        images with pixels in [0, 1]; missing ones are NaN
 mu           (n, K)              mean of the posterior q(z|x) = N(mu, diag(sigma^2))
 logvar       (n, K)              log sigma^2 of the posterior
 noise        (n, K)              draws from N(0, I)
@@ -148,7 +148,28 @@ def noise_variance(noise_logvar):
     return noise_logvar.exp().clamp_min(MIN_NOISE_VARIANCE)
 
 
-def cautious_noise(noise_logvar, logits, x):
+def squared_errors(x, logits, holes):
+    """Sum of (x - logits)^2 over the pixels of each image, and the number of these pixels.
+
+    Parameters
+    ----------
+    x, logits : tensor of shape (n, C, H, W)
+
+    holes : bool
+        Whether pixels of x may be missing, which is NaN. They do not count.
+
+    Returns
+    -------
+    error, n_observed : tensor of shape (n,)
+    """
+    error = (x - logits).square().flatten(1)
+    if holes:
+        n_observed = (~error.isnan()).sum(1, dtype=error.dtype)
+        return error.nan_to_num().sum(1), n_observed
+    return error.sum(1), torch.full_like(error[:, 0], error.shape[1])
+
+
+def cautious_noise(noise_logvar, logits, x, holes):
     """log of the larger of two noise variances: a given one, and the mean squared error of x.
 
     The mean squared error of a batch is the variance that makes the batch most likely; Rybkin et
@@ -163,13 +184,18 @@ def cautious_noise(noise_logvar, logits, x):
 
     logits, x : tensor of shape (n, C, H, W)
 
+    holes : bool
+        Whether pixels of x may be missing.
+
     Returns
     -------
     noise_logvar : tensor of shape ()
         Without gradient.
     """
     with torch.no_grad():
-        return torch.maximum(noise_logvar, (x - logits).square().mean().log())
+        error, n_observed = squared_errors(x, logits, holes)
+        error = error.sum() / n_observed.sum().clamp_min(1)
+        return torch.maximum(noise_logvar, error.log())
 
 
 def natural_parameter(likelihood, mean):
@@ -197,9 +223,11 @@ def natural_parameter(likelihood, mean):
 
 
 def conditional_log_likelihood(
-    likelihood, logits, x, *, noise_logvar=None, log_jacobian=0.0, dtype=None
+    likelihood, logits, x, *, noise_logvar=None, log_jacobian=(0.0,), holes=False, dtype=None
 ):
-    """log p(x|z), summed over the pixels of each image.
+    """log p(x|z), summed over the observed pixels of each image.
+
+    Pixels are independent given z, so those that are missing sum out.
 
     Parameters
     ----------
@@ -211,9 +239,12 @@ def conditional_log_likelihood(
     noise_logvar : tensor of shape (), default=None
         Only for the Gaussian family.
 
-    log_jacobian : float, default=0.0
-        log |dx/du| for an image u in other units that was scaled to x. It is added to a density,
+    log_jacobian : tuple of float, one for each channel or one for all, default=(0.0,)
+        log |dx/du| for a number u in other units that was scaled to x. It is added to a density,
         which thereby becomes one of u, but not to a probability.
+
+    holes : bool, default=False
+        Whether pixels of x may be missing, which is NaN.
 
     dtype : torch.dtype, default=None
         Precision of the sum; None: that of the logits.
@@ -224,8 +255,38 @@ def conditional_log_likelihood(
         In nats.
     """
     family = LIKELIHOODS[likelihood]
-    total = family.log_density(logits, x, noise_logvar).flatten(1).sum(1, dtype=dtype)
-    return total + log_jacobian if family.continuous else total
+    if holes:
+        observed = ~x.isnan()
+        density = family.log_density(logits, x.nan_to_num(), noise_logvar)
+        total = torch.where(observed, density, 0.0).flatten(1).sum(1, dtype=dtype)
+    else:
+        observed = None
+        total = family.log_density(logits, x, noise_logvar).flatten(1).sum(1, dtype=dtype)
+    return total + image_jacobian(x, log_jacobian, observed) if family.continuous else total
+
+
+def image_jacobian(x, log_jacobian, observed=None):
+    """`log_jacobian`, summed over the observed numbers of each image.
+
+    Parameters
+    ----------
+    x : tensor of shape (n, C, H, W)
+
+    log_jacobian : tuple of float
+        As for `conditional_log_likelihood`.
+
+    observed : tensor of bool of the shape of x, default=None
+        None: all numbers were observed.
+
+    Returns
+    -------
+    log_jacobian : tensor of shape (n,)
+    """
+    if observed is None:
+        whole = math.prod(x.shape[1:]) * sum(log_jacobian) / len(log_jacobian)
+        return torch.full((len(x),), whole, dtype=x.dtype, device=x.device)
+    each = torch.tensor(log_jacobian, dtype=x.dtype, device="cpu").to(x.device)
+    return observed.sum((2, 3), dtype=x.dtype) @ each.expand(x.shape[1])
 
 
 def kl_divergence(mu, logvar):
@@ -372,7 +433,8 @@ def elbo_terms(
     class_logits=None,
     *,
     y=None,
-    log_jacobian=0.0,
+    log_jacobian=(0.0,),
+    holes=False,
     dtype=None,
 ):
     """log p(x|z) and KL(q(z|x) || p(z)); the ELBO is their difference.
@@ -388,7 +450,7 @@ def elbo_terms(
 
     mu, logvar : tensor of shape (n, K)
 
-    noise_logvar, log_jacobian
+    noise_logvar, log_jacobian, holes
         As for `conditional_log_likelihood`.
 
     class_logits : tensor of shape (n, n_classes), default=None
@@ -410,7 +472,13 @@ def elbo_terms(
     else:
         kl = kl_with_classes(class_logits, y).to(dtype)
     log_p = conditional_log_likelihood(
-        likelihood, logits, x, noise_logvar=noise_logvar, log_jacobian=log_jacobian, dtype=dtype
+        likelihood,
+        logits,
+        x,
+        noise_logvar=noise_logvar,
+        log_jacobian=log_jacobian,
+        holes=holes,
+        dtype=dtype,
     )
     return log_p, kl
 

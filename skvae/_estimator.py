@@ -19,6 +19,7 @@ from ._batches import ImageDataset
 from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
+from ._pixel_range import is_hole
 from ._validation import image_format_of, validate_images
 
 # A component is active if the variance of its posterior mean over images is above this;
@@ -67,6 +68,13 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         percentiles of the training data, so that a few hot pixels do not flatten all others;
         for each channel separately, except for uint8 and bool. Values outside the range are
         clipped to it; with the Gaussian likelihood, to half a span beyond it.
+
+    missing_values : float or int, default=None
+        The value of X that marks missing pixels, such as NaN or -1. None: none is missing, and NaN
+        is refused. Training uses the observed pixels only. All methods treat an image as what was
+        observed of it. This is valid if what is missing does not depend on the values that are
+        missing, as with dust or a moving mask, but not with pixels that are missing because they
+        were too bright. A marker that also occurs as a value makes these values missing.
 
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
@@ -231,6 +239,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "image_shape": [tuple, list, None],
         "channel_axis": [Options(Integral, {-1, 0})],
         "pixel_range": ["array-like", StrOptions({"robust"}), None],
+        "missing_values": [Real, None],
         "hidden_channels": [tuple, list, None],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions({"auto", *LIKELIHOODS})],
@@ -259,6 +268,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         image_shape=None,
         channel_axis=-1,
         pixel_range=None,
+        missing_values=None,
         hidden_channels=None,
         hidden_units=256,
         likelihood="auto",
@@ -283,6 +293,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.image_shape = image_shape
         self.channel_axis = channel_axis
         self.pixel_range = pixel_range
+        self.missing_values = missing_values
         self.hidden_channels = hidden_channels
         self.hidden_units = hidden_units
         self.likelihood = likelihood
@@ -469,11 +480,88 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         True
         """
         check_is_fitted(self)
-        if not isinstance(n_draws, Integral) or n_draws < 1:
-            raise ValueError(f"n_draws must be a whole number above 0. Got {n_draws!r}.")
+        self._check_n_draws(n_draws)
         return _inference.marginal_log_likelihood(
             self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
         )
+
+    def impute(self, X, n_draws=100, *, sample=False, random_state=None):
+        """Fill the missing pixels of images.
+
+        By default with their mean given what was observed: the mean of E[x|z] over draws
+        z ~ q(z|x), weighted by p(x|z) p(z) / q(z|x), as in [1]_. With `sample`, each image is
+        filled by E[x|z] for one draw from the posterior p(z|x): one of the pictures that may have
+        been there. The noise of single pixels is not added.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data. `missing_values` marks missing pixels.
+
+        n_draws : int, default=100
+            Draws of the latent variables for each image.
+
+        sample : bool, default=False
+            Whether to fill each image by a single draw, which is chosen among `n_draws` by its
+            weight.
+
+        random_state : int, RandomState instance or None, default=None
+            Seeds the choice of `sample`. None: NumPy's global generator.
+
+        Returns
+        -------
+        X_filled : ndarray of the shape of X
+            Observed values are those of X, to the bit. The dtype is that of X, or float64 if X is
+            no array of numbers. Integers are rounded.
+
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted with ``missing_values=None``, or if `n_draws` is below 1.
+
+        References
+        ----------
+        .. [1] P.-A. Mattei and J. Frellsen, "MIWAE: Deep generative modelling and imputation of
+           incomplete data sets", ICML 2019. https://arxiv.org/abs/1812.02633
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skvae import ConvVAETransformer
+        >>> images = load_digits().images
+        >>> images[:, 2:5, 2:5] = np.where(np.arange(1797) % 2, np.nan, images[:, 2:5, 2:5].T).T
+        >>> vae = ConvVAETransformer(missing_values=np.nan, max_iter=5, random_state=0).fit(images)
+        >>> filled = vae.impute(images[:100])
+        >>> bool(np.isnan(filled).any())
+        False
+        """
+        check_is_fitted(self)
+        if self._missing_values is None:
+            raise ValueError(
+                f"This {type(self).__name__} was fitted with missing_values=None, so nothing is "
+                "missing. Set missing_values, such as missing_values=np.nan, before fit."
+            )
+        self._check_n_draws(n_draws)
+        rng = check_random_state(random_state) if sample else None
+        rows = validate_images(self, X)
+        dataset = ImageDataset(rows, image_format_of(self))
+        filled = rows.copy()
+        holes = is_hole(rows, self._missing_values)
+        some = np.flatnonzero(holes.any(axis=1))
+        if len(some):
+            decoded = _inference.impute(
+                self.module_, dataset.at(some), self.likelihood_, int(n_draws), self._seed, rng
+            ).reshape(len(some), -1)
+            if filled.dtype.kind in "biu":
+                info = np.iinfo(filled.dtype) if filled.dtype.kind != "b" else None
+                decoded = np.rint(decoded)
+                if info is not None:
+                    decoded = decoded.clip(info.min, info.max)
+            filled[holes] = decoded[holes[some]].astype(filled.dtype)
+        shape = np.shape(X)
+        return filled.reshape(shape)
 
     def save(self, path):
         """Write the fitted estimator to a file, without pickle; `skvae.load` reads it.
@@ -498,6 +586,11 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         check_is_fitted(self)
         _saving.save(self, path)
+
+    @staticmethod
+    def _check_n_draws(n_draws):
+        if not isinstance(n_draws, Integral) or n_draws < 1:
+            raise ValueError(f"n_draws must be a whole number above 0. Got {n_draws!r}.")
 
     def _dataset(self, X):
         return ImageDataset(validate_images(self, X), image_format_of(self))
@@ -575,6 +668,8 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.three_d_array = True
+        missing_values = self.missing_values
+        tags.input_tags.allow_nan = isinstance(missing_values, Real) and np.isnan(missing_values)
         return tags
 
     def __getstate__(self):

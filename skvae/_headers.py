@@ -25,6 +25,7 @@ ARCHITECTURE = {
     "hidden_units",
     "linear_path",
     "n_classes",
+    "holes",
 }
 
 
@@ -60,7 +61,8 @@ def check_header(header, kind):
     require(type(channels) is list and 0 < len(channels) <= MAX_STAGES, "hidden_channels")
     sizes = [*shape, *channels, architecture["n_components"], architecture["hidden_units"]]
     require(all(is_count(n) for n in sizes), "architecture")
-    require(type(architecture["linear_path"]) is bool, "linear_path")
+    for name in ("linear_path", "holes"):
+        require(type(architecture[name]) is bool, name)
     n_classes = architecture["n_classes"]
     require(n_classes == 0 or is_count(n_classes), "n_classes")
     require(type(n_classes) is int, "n_classes")

@@ -6,7 +6,7 @@ from numbers import Integral
 
 import numpy as np
 
-from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits
+from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, is_hole
 from ._warnings import warn
 
 # Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
@@ -33,6 +33,9 @@ class ImageFormat:
 
     bounded : bool, default=True
         True: pixels are clipped to the range. False: to half its span beyond it.
+
+    missing_values : number, default=None
+        Marks missing pixels; it may be NaN. None: there are none.
     """
 
     shape: tuple
@@ -40,6 +43,7 @@ class ImageFormat:
     pixel_range: tuple | np.ndarray
     as_rows: bool
     bounded: bool = True
+    missing_values: float | None = None
 
     @property
     def n_features(self):
@@ -68,8 +72,9 @@ class ImageFormat:
 
     @property
     def log_jacobian(self):
-        """log |dx/dX| of `to_unit` for a whole image: -log(span), summed over its numbers."""
-        return -self.n_features * float(np.log(self.span).mean())
+        """log |dx/dX| of `to_unit` for one number, -log(span): a tuple, for each channel."""
+        n_channels = self.channels_first_shape[0]
+        return tuple(np.broadcast_to(-np.log(self.span), n_channels).tolist())
 
     def to_unit(self, rows):
         """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
@@ -82,18 +87,21 @@ class ImageFormat:
         Returns
         -------
         images : ndarray of shape (n, C, H, W), float32
-            A new, contiguous array.
+            A new, contiguous array. Missing pixels are NaN.
         """
         # Wider dtypes keep their own precision until they are scaled.
         unit = rows.astype(np.result_type(rows.dtype, np.float32)).reshape(-1, *self.shape)
         low, span = (self._along_channels(part, unit.dtype) for part in (self.low, self.span))
-        with np.errstate(over="ignore"):  # what overflows is clipped below
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped below
             if low.any():
                 unit -= low
             unit /= span
         if not dtype_fits(rows.dtype, self.pixel_range):
             margin = 0.0 if self.bounded else MARGIN
             np.clip(unit, -margin, 1 + margin, out=unit)
+        if self.missing_values is not None:
+            # Also where it is NaN already: there are many NaNs, and noise is chosen by the bits.
+            unit[is_hole(rows, self.missing_values).reshape(unit.shape)] = np.nan
         unit = unit.astype(np.float32, copy=False)
         if len(self.shape) == 3 and self.channel_axis == -1:
             unit = np.moveaxis(unit, -1, 1)

@@ -13,6 +13,7 @@ from ._elbo import (
     elbo_terms,
     kl_divergence,
     log_weights,
+    squared_errors,
 )
 from ._network import blank_module, reparametrize
 
@@ -127,9 +128,10 @@ def squared_error(module, dataset, seed):
 
     def error(x):
         mean = module(x, noise(x.cpu()).to(x.device))[0]
-        return [(x - mean).square().flatten(1).mean(1).cpu().numpy()]
+        return [part.cpu().numpy() for part in squared_errors(x, mean, module.holes)]
 
-    return float(_map_passes(module, error, dataset)[0].mean(dtype=np.float64))
+    error, n_observed = (part.sum(dtype=np.float64) for part in _map_passes(module, error, dataset))
+    return float(error / max(1, n_observed))
 
 
 def decode(module, z, likelihood, image_format):
@@ -184,6 +186,7 @@ def elbo(module, dataset, likelihood, noise):
             x,
             *output,
             log_jacobian=dataset.image_format.log_jacobian,
+            holes=module.holes,
             dtype=sum_dtype(x.device),
         )
         return [(log_p - kl).cpu().numpy()]
@@ -214,16 +217,105 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
     log_likelihood : ndarray of shape (n,), float64
         In nats.
     """
+    result = np.empty(len(dataset))
+    for i, draws in enumerate(_weighted_draws(module, dataset, likelihood, n_draws, seed)):
+        weights = torch.cat([weights for weights, _ in draws])  # log w of each draw
+        result[i] = torch.logsumexp(weights, 0).item() - math.log(n_draws)
+    return result
+
+
+@torch.inference_mode()
+def impute(module, dataset, likelihood, n_draws, seed, rng=None):
+    """Images of which some pixels are known, decoded: in the units and the layout of X.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    likelihood : str
+
+    n_draws : int
+        Draws z ~ q(z|x) for each image.
+
+    seed : int
+        The seed and the pixels of an image determine its draws.
+
+    rng : RandomState, default=None
+        Chooses one of the draws of each image, with a probability in proportion to its weight.
+        None: the weighted mean of E[x|z] over all draws, which estimates E[x|observed pixels].
+
+    Returns
+    -------
+    X : ndarray of shape (n, n_features) or (n, *shape), float32
+        Values for observed pixels, too.
+    """
+    mean, decoded = LIKELIHOODS[likelihood].mean, []
+    for draws in _weighted_draws(module, dataset, likelihood, n_draws, seed):
+        image = weighted_mean(draws, mean) if rng is None else weighted_choice(draws, mean, rng)
+        decoded.append(dataset.image_format.from_unit(image[None].cpu().numpy()))
+    return np.concatenate(decoded)
+
+
+def weighted_mean(draws, mean):
+    """Mean of E[x|z] over draws of z, weighted by w.
+
+    Parameters
+    ----------
+    draws : iterable of (tensor of shape (n,), tensor of shape (n, C, H, W))
+        log w, and the logits.
+
+    mean : callable
+        Logits -> E[x|z].
+
+    Returns
+    -------
+    image : tensor of shape (C, H, W)
+    """
+    largest, total, image = -math.inf, 0.0, 0.0
+    for weights, logits in draws:
+        # Relative to the largest weight so far, so that nothing overflows.
+        now = max(largest, weights.max().item())
+        shares, before = torch.exp(weights - now).to(logits.dtype), math.exp(largest - now)
+        image = before * image + torch.tensordot(shares, mean(logits), 1)
+        total, largest = before * total + shares.sum().item(), now
+    return image / total
+
+
+def weighted_choice(draws, mean, rng):
+    """E[x|z] for one of the draws of z, chosen with a probability in proportion to w.
+
+    Parameters
+    ----------
+    draws, mean
+        As for `weighted_mean`.
+
+    rng : RandomState
+
+    Returns
+    -------
+    image : tensor of shape (C, H, W)
+    """
+    largest, image = -math.inf, None
+    for weights, logits in draws:
+        # With noise of this distribution, each draw is the largest with the probability it needs.
+        noisy = weights.double().cpu().numpy() + rng.gumbel(size=len(weights))
+        if noisy.max() > largest:
+            largest, image = noisy.max(), mean(logits[noisy.argmax()])
+    return image
+
+
+def _weighted_draws(module, dataset, likelihood, n_draws, seed):
+    """For each image an iterator over log w and logits of its draws z ~ q(z|x), pass by pass."""
     device = next(module.parameters()).device
     n_rows = pass_size(module.image_shape)
-    result = np.empty(len(dataset))
-    for i, posterior in enumerate(zip(*encode(module, dataset), strict=True)):
-        mu, logvar = (torch.from_numpy(part)[None].to(device) for part in posterior)
-        x = dataset[i : i + 1]
+
+    def draws(x, mu, logvar):
         generator = generator_for(seed, DRAWS, checksum(x.numpy()))
-        x, weights = x.to(device), []
+        x = x.to(device)
         # Always whole passes, so that a larger `n_draws` extends the same sequence.
-        for _ in slices(n_draws, n_rows):
+        for some in slices(n_draws, n_rows):
             noise = normal_draws(n_rows, mu.shape[1], generator).to(device)
             z = reparametrize(mu, logvar, noise)
             logits = module.decode(z)
@@ -233,12 +325,16 @@ def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
                 x.expand_as(logits),
                 noise_logvar=module.noise_logvar,
                 log_jacobian=dataset.image_format.log_jacobian,
+                holes=module.holes,
                 dtype=sum_dtype(device),
             )
-            weights.append(log_weights(log_p, module.log_prior(z), noise, logvar))
-        weights = torch.cat(weights)[:n_draws]  # log w of each draw
-        result[i] = torch.logsumexp(weights, 0).item() - math.log(n_draws)
-    return result
+            n = some.stop - some.start
+            yield log_weights(log_p, module.log_prior(z), noise, logvar)[:n], logits[:n]
+
+    for i, posterior in enumerate(zip(*encode(module, dataset), strict=True)):
+        yield draws(
+            dataset[i : i + 1], *(torch.from_numpy(part)[None].to(device) for part in posterior)
+        )
 
 
 @torch.inference_mode()

@@ -77,6 +77,8 @@ def model_to_file(name, params, state):
             "binarize": state["_binarize"],
             "annealed": state["_annealed"],
             "robust": state["_robust"],
+            "missing_values": state["_missing_values"],
+            "saw_holes": state["_saw_holes"],
             "seed": state["_seed"],
             "architecture": state["_architecture"],
             "classes": _classes_to_header(state) if "classes_" in state else None,
@@ -113,8 +115,11 @@ def model_specs(header):
     axis = header["channel_axis"]
     require(type(header["estimator"]) is str, "estimator")
     require(type(axis) is int and axis in (0, -1), "channel_axis")
-    for name in ("as_rows", "binarize", "annealed", "robust"):
+    for name in ("as_rows", "binarize", "annealed", "robust", "saw_holes"):
         require(type(header[name]) is bool, name)
+    missing_values = header["missing_values"]
+    require(missing_values is None or type(missing_values) in (int, float), "missing_values")
+    require(header["architecture"]["holes"] == (missing_values is not None), "holes")
     require(header["likelihood"] in LIKELIHOODS, "likelihood")
     require(not header["binarize"] or header["likelihood"] == "bernoulli", "binarize")
     shape, architecture = header["image_shape"], header["architecture"]
@@ -167,6 +172,8 @@ def model_from_file(header, arrays):
         "_binarize": header["binarize"],
         "_annealed": header["annealed"],
         "_robust": header["robust"],
+        "_missing_values": header["missing_values"],
+        "_saw_holes": header["saw_holes"],
         "_seed": header["seed"],
         "_architecture": lists_to_tuples(header["architecture"]),
         "_weights": arrays_of(arrays, "weights"),

@@ -13,9 +13,11 @@ from ._elbo import (
     MIN_NOISE_VARIANCE,
     cautious_noise,
     elbo_terms,
+    image_jacobian,
     label_losses,
     noise_variance,
     normal_log_density,
+    squared_errors,
 )
 from ._history import LABEL_TERMS, PHASES
 
@@ -37,7 +39,7 @@ class TrainSettings:
     likelihood : str
         A key of `LIKELIHOODS`.
 
-    log_jacobian : float
+    log_jacobian : tuple of float
         Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
 
     beta, beta_warmup, label_weight, learning_rate, weight_decay, tol : float
@@ -64,7 +66,7 @@ class TrainSettings:
     """
 
     likelihood: str
-    log_jacobian: float
+    log_jacobian: tuple
     beta: float
     beta_warmup: float
     label_weight: float
@@ -91,19 +93,23 @@ class ElboTerms(torch.nn.Module):
     likelihood : str
         A key of `LIKELIHOODS`.
 
-    log_jacobian : float
+    log_jacobian : tuple of float
         Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
+
+    holes : bool
+        Whether pixels may be missing.
     """
 
-    def __init__(self, likelihood, log_jacobian):
+    def __init__(self, likelihood, log_jacobian, holes):
         super().__init__()
         self.likelihood = likelihood
         self.log_jacobian = log_jacobian
+        self.holes = holes
 
     def forward(self, output, x, y, training):
         logits, mu, logvar, noise_logvar, class_logits = output
         if training and noise_logvar is not None:
-            noise_logvar = cautious_noise(noise_logvar, logits, x)
+            noise_logvar = cautious_noise(noise_logvar, logits, x, self.holes)
         return elbo_terms(
             self.likelihood,
             x,
@@ -114,6 +120,7 @@ class ElboTerms(torch.nn.Module):
             class_logits,
             y=y,
             log_jacobian=self.log_jacobian,
+            holes=self.holes,
         )
 
 
@@ -205,11 +212,11 @@ class VAENet(skorch.NeuralNet):
         Returns the loss, and as ``y_pred`` the posterior of the batch: mu and log sigma^2.
         """
         batch, _ = batch
-        loss, error, posteriors = 0.0, 0.0, []
+        loss, errors, posteriors = 0.0, 0.0, []
         for part in batch:
-            part_loss, part_error, posterior = self._loss(part, batch, training=True)
+            part_loss, part_errors, posterior = self._loss(part, batch, training=True)
             part_loss.backward()
-            loss, error = loss + part_loss.detach(), error + part_error
+            loss, errors = loss + part_loss.detach(), errors + part_errors
             posteriors.append(posterior)
         for part in batch.labelled:
             class_logits = self.module_.label_decoder(*self.module_.encode(part["x"]))
@@ -218,7 +225,7 @@ class VAENet(skorch.NeuralNet):
             part_loss.backward()
             loss = loss + part_loss.detach()
         if self.train_split is None:
-            self._update_noise(error)
+            self._update_noise(*errors)
         posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
         return {"loss": loss, "y_pred": posterior}
 
@@ -230,19 +237,20 @@ class VAENet(skorch.NeuralNet):
         return {"loss": loss, "y_pred": posterior}
 
     def _loss(self, part, batch, *, training):
-        """Loss and squared error of a part of a batch, and its posterior.
+        """Loss of a part of a batch, its squared error and number of pixels, and its posterior.
 
-        Both are sums over the images of the part, divided by the number of images in the batch. So
-        those of all parts add up to the means of the batch. The loss of an image is
-        beta * KL - log p(x|z).
+        The loss of an image is beta * KL - log p(x|z). Here it is summed over the images of the
+        part and divided by the number of images in the batch, so that those of all parts add up to
+        the mean of the batch.
         """
         x, y = part["x"], part.get("y")
         output = self.infer(x, noise=part["noise"])
         log_likelihood, kl = self.criterion_(output, x, y, training)
-        error = torch.zeros_like(kl)
+        terms, dtype = [log_likelihood, kl], sum_dtype(kl.device)
         if self.module_.noise_logvar is not None:
-            error = (x - output[0].detach()).square().flatten(1).mean(1)
-        terms, dtype = (log_likelihood, kl, error), sum_dtype(kl.device)
+            holes, log_jacobian = self.module_.holes, self.settings.log_jacobian
+            terms += squared_errors(x, output[0].detach(), holes)
+            terms.append(image_jacobian(x, log_jacobian, ~x.isnan() if holes else None))
         # Sums over images, not means of batch means: the last batch may be short.
         sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
         n, before = self.sums_.get(training, (0, 0.0))
@@ -252,7 +260,7 @@ class VAENet(skorch.NeuralNet):
             loss = loss + self._label_loss(
                 output[-1], y, batch.n_labelled, self.log_frequencies_, training=training
             )
-        return loss, error.sum() / len(batch), [output[1].detach(), output[2].detach()]
+        return loss, sums[2:4].to(kl.dtype), [output[1].detach(), output[2].detach()]
 
     def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
         """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`.
@@ -270,10 +278,11 @@ class VAENet(skorch.NeuralNet):
         return self.settings.label_weight * losses.sum() / n_labelled
 
     @torch.no_grad()
-    def _update_noise(self, error):
+    def _update_noise(self, error=0.0, n_observed=0.0):
         """Set the noise to a running mean of the squared error; used without images set aside."""
         noise_logvar = self.module_.noise_logvar
         if noise_logvar is not None:
+            error = error / n_observed.clamp_min(1)
             noise_logvar.copy_(
                 torch.lerp(noise_variance(noise_logvar), error, NOISE_UPDATE_SHARE).log()
             )
@@ -287,20 +296,20 @@ class VAENet(skorch.NeuralNet):
 
         Returns the mean log-likelihood of the validation images.
         """
-        errors = {key: sums[2].item() / n for key, (n, sums) in self.sums_.items()}
+        n_images, (_, _, _, n_observed, log_jacobian) = self.sums_[False]
+        errors = {key: (sums[2] / sums[3]).item() for key, (_, sums) in self.sums_.items()}
         noise_logvar = self.module_.noise_logvar
         noise_logvar.fill_(math.log(max(*errors.values(), MIN_NOISE_VARIANCE)))
         error = torch.tensor(errors[False], dtype=torch.float64, device="cpu")
         variance = noise_variance(noise_logvar.cpu().double())
-        n_numbers = math.prod(self.module_.image_shape)
         log_density = normal_log_density(error, variance).item()
-        return n_numbers * log_density + self.settings.log_jacobian
+        return ((n_observed * log_density + log_jacobian) / n_images).item()
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
         for training, (n, sums) in self.sums_.items():
             prefix = PHASES[0 if training else 1]
-            log_likelihood, kl, _ = (total / n for total in sums.tolist())
+            log_likelihood, kl = (sums[:2] / n).tolist()
             if not training and self.module_.noise_logvar is not None:
                 log_likelihood = self._measure_noise()
             loss = self.beta * kl - log_likelihood
@@ -341,6 +350,7 @@ def build_net(module, settings, callbacks=()):
         ElboTerms,
         criterion__likelihood=settings.likelihood,
         criterion__log_jacobian=settings.log_jacobian,
+        criterion__holes=module.holes,
         settings=settings,
         optimizer=torch.optim.AdamW,
         optimizer__betas=(0.9, 0.99),

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ._devices import sum_dtype
 from ._elbo import log_joint_of_classes, log_standard_normal, logits_of_classes
 
 
@@ -126,6 +127,9 @@ def _conv(in_channels, out_channels, cells):
 # Pictures with longer sides are averaged over blocks for the linear path.
 MAX_LINEAR_SIDE = 128
 
+# Largest number of numbers in the products that `LinearPath` makes for images with holes.
+MAX_GRAM_NUMBERS = 2**24
+
 # Precision of the data on a component that starts without an axis of PCA: nearly none.
 LEAST_PRECISION = math.exp(-4)
 
@@ -147,9 +151,12 @@ class LinearPath(nn.Module):
 
     n_components : int
         K, the number of latent variables.
+
+    holes : bool
+        Whether pixels may be missing.
     """
 
-    def __init__(self, image_shape, n_components):
+    def __init__(self, image_shape, n_components, holes):
         super().__init__()
         channels, *sides = image_shape
         self.blocks = tuple(math.ceil(side / MAX_LINEAR_SIDE) for side in sides)
@@ -160,6 +167,8 @@ class LinearPath(nn.Module):
         self.register_buffer("bias", torch.empty(n_numbers))
         self.register_buffer("encoder", torch.empty(n_components, n_numbers))
         self.register_buffer("decoder", torch.empty(n_numbers, n_components))
+        # Variance of the images along the axis of each component of probabilistic PCA.
+        self.register_buffer("variances", torch.empty(n_components) if holes else None)
         self.encoder_gate = nn.Parameter(torch.empty(n_components))
         self.decoder_gate = nn.Parameter(torch.empty(n_components))
 
@@ -169,9 +178,36 @@ class LinearPath(nn.Module):
             x = F.avg_pool2d(x, self.blocks, ceil_mode=True, count_include_pad=False)
         return x.flatten(1)
 
-    def encode(self, x):
-        """The term of mu: (n, C, H, W) -> (n, K)."""
-        return self.encoder_gate * F.linear(self.coarse(x) - self.mean, self.encoder)
+    def encode(self, x, observed=None):
+        """The term of mu: (n, C, H, W) -> (n, K).
+
+        Missing pixels must have the mean pixel. `observed` is a tensor of the shape of x that is 1
+        for observed pixels and 0 for missing ones; None: all were observed.
+        """
+        deviations = self.coarse(x) - self.mean
+        if observed is None:
+            return self.encoder_gate * F.linear(deviations, self.encoder)
+        share = self.coarse(observed)
+        mu = F.linear(torch.where(share > 0, deviations, 0.0), self.encoder)
+        return self.encoder_gate * self._without_holes(mu, 1 - share)
+
+    @torch.no_grad()
+    def _without_holes(self, mu, holes):
+        """The posterior mean given what was observed, from the one with 0 deviation in holes.
+
+        With the axes A of the encoder, the variances V along them and A_h, the part of A in the
+        holes, it is (I - A_h A_h^T V)^-1 A (x - m): the posterior mean of probabilistic PCA,
+        (W_o^T W_o + s^2 I)^-1 W_o^T (x_o - m_o), because W = A^T V and W^T W + s^2 I = V.
+        """
+        dtype = sum_dtype(mu.device)
+        n_rows = max(1, MAX_GRAM_NUMBERS // self.encoder.numel())
+        parts = []
+        for part, part_holes in zip(mu.split(n_rows), holes.split(n_rows), strict=True):
+            in_holes = part_holes[:, None] * self.encoder  # (n, K, D)
+            gram = (in_holes @ self.encoder.T).to(dtype) * self.variances.to(dtype)
+            eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
+            parts.append(torch.linalg.solve(eye - gram, part.to(dtype)).to(mu.dtype))
+        return torch.cat(parts)
 
     def decode(self, z):
         """The term of the logits: (n, K) -> (n, C, H, W)."""
@@ -223,19 +259,21 @@ class LabelDecoder(nn.Module):
         return mean, self.logvar.exp() + priors @ (self.means - mean).square()
 
 
-def _stages(channels, folds, cells):
+def _stages(channels, folds, cells, n_masks):
     """Layers of all stages: those of the encoder, and those of the decoder.
 
     `channels` are those of the picture and of each stage; `cells` is the size that the last stage
-    leaves.
+    leaves. The encoder sees `n_masks` channels more.
     """
     # From the last stage to the first, because each needs to know the cells that it leaves.
     encoder, decoder = [], []
-    for fold, n_in, n_out in reversed(list(zip(folds, channels[:-1], channels[1:], strict=True))):
-        n_folded = n_in * fold[0] * fold[1]
+    more = [n_masks] + [0] * (len(folds) - 1)
+    stages = list(zip(folds, channels[:-1], channels[1:], more, strict=True))
+    for fold, n_in, n_out, n_more in reversed(stages):
+        n_folded, n_seen = (n * fold[0] * fold[1] for n in (n_in, n_in + n_more))
         encoder = [
             Fold(*fold),
-            _conv(n_folded, n_out, cells),
+            _conv(n_seen, n_out, cells),
             nn.GELU(),
             _conv(n_out, n_out, cells),
             nn.GELU(),
@@ -280,6 +318,11 @@ class ConvVAE(nn.Module):
     n_classes : int, default=0
         Classes of the `LabelDecoder`; 0: there is none, and the prior p(z) is N(0, I).
 
+    holes : bool, default=False
+        Whether pixels may be missing, which is NaN. The convolutions of the encoder then see the
+        deviations of the observed pixels from the mean picture, 0 in holes, and which pixels were
+        observed.
+
     normal : bool, default=False
         Whether pixels are normal given z, with a noise variance that all share.
     """
@@ -292,16 +335,19 @@ class ConvVAE(nn.Module):
         hidden_units,
         linear_path=False,
         n_classes=0,
+        holes=False,
         normal=False,
     ):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
+        self.holes = holes
         self.n_components = n_components
         folds = stage_folds(height, width, len(hidden_channels))
         total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
         cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
         self.padding = (0, cells[1] * total[1] - width, 0, cells[0] * total[0] - height)
-        encoder, decoder = _stages([channels, *hidden_channels], folds, cells)
+        n_masks = channels if holes else 0
+        encoder, decoder = _stages([channels, *hidden_channels], folds, cells, n_masks)
 
         bottom = (hidden_channels[-1], *cells)
         n_bottom = math.prod(bottom)
@@ -317,7 +363,8 @@ class ConvVAE(nn.Module):
             nn.Unflatten(1, bottom),
             *decoder,
         )
-        self.linear = LinearPath(image_shape, n_components) if linear_path else None
+        self.register_buffer("mean_picture", torch.empty(self.image_shape) if holes else None)
+        self.linear = LinearPath(image_shape, n_components, holes) if linear_path else None
         if linear_path:
             # Units of what the convolutions add to mu and to the logits.
             self.register_buffer("mu_unit", torch.empty(n_components))
@@ -331,20 +378,25 @@ class ConvVAE(nn.Module):
         Parameters
         ----------
         x : tensor of shape (n, C, H, W)
-            Images in [0, 1].
+            Images in [0, 1]; missing pixels are NaN.
 
         Returns
         -------
         mu, logvar : tensor of shape (n, K)
             Mean and log sigma^2.
         """
-        hidden = self.encoder(F.pad(x, self.padding))  # (n, hidden_units)
+        seen, observed = x, None
+        if self.holes:
+            missing = x.isnan()
+            x, observed = torch.where(missing, self.mean_picture, x), (~missing).to(x.dtype)
+            seen = torch.cat([x - self.mean_picture, observed], 1)
+        hidden = self.encoder(F.pad(seen, self.padding))  # (n, hidden_units)
         mu, logvar = self.mu_head(hidden), self.logvar_head(hidden)
         if self.linear is None:
             return mu, logvar
         # The precision of the posterior is 1 + exp(-logvar): at least that of the prior, as under
         # any likelihood that is log-concave in z.
-        return self.mu_unit * mu + self.linear.encode(x), -F.softplus(-logvar)
+        return self.mu_unit * mu + self.linear.encode(x, observed), -F.softplus(-logvar)
 
     def decode(self, z):
         """Natural parameters of p(x|z).
@@ -483,7 +535,7 @@ def start_at_class_means(module, means):
 
 
 @torch.no_grad()
-def start_at_linear(module, mean, encoder, decoder, bias, logvar, logit_unit):
+def start_at_linear(module, mean, encoder, decoder, bias, logvar, logit_unit, variances):
     """Let a network start as a linear one; its convolutions start at 0.
 
     Components beyond the q that the linear network has start as the prior.
@@ -509,12 +561,17 @@ def start_at_linear(module, mean, encoder, decoder, bias, logvar, logit_unit):
 
     logit_unit : float
         Unit of what the convolutions add to the logits.
+
+    variances : tensor of shape (q,)
+        Of the images along the axes of the encoder.
     """
     linear, q = module.linear, len(logvar)
     linear.mean.copy_(mean)
     linear.bias.copy_(bias)
     linear.encoder.zero_()[:q] = encoder
     linear.decoder.zero_()[:, :q] = decoder
+    if linear.variances is not None:
+        linear.variances.fill_(1.0)[:q] = variances
     linear.encoder_gate.fill_(1.0)
     linear.decoder_gate.fill_(1.0)
     module.mu_unit.fill_(1.0)[:q] = torch.exp(logvar / 2)
@@ -611,7 +668,7 @@ def set_weights(module, weights):
 # Names of the weights that have a row, or a column, for each component.
 HEADS = {f"{head}.{part}" for head in ("mu_head", "logvar_head") for part in ("weight", "bias")}
 ROWS = HEADS | {"mu_unit", "linear.encoder", "linear.encoder_gate", "linear.decoder_gate"}
-ROWS |= {"label_decoder.logvar"}
+ROWS |= {"label_decoder.logvar", "linear.variances"}
 COLUMNS = {"decoder.0.weight", "linear.decoder", "label_decoder.means"}
 
 

@@ -24,7 +24,53 @@ ROBUST_PERCENTILES, N_PERCENTILE_VALUES = (0.1, 99.9), 2**24
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-def resolve_pixel_range(pixel_range, channels):
+# Values that are looked at together, so that the memory does not grow with X.
+BLOCK_VALUES = 2**24
+
+
+def is_hole(values, missing_values):
+    """Which values are missing.
+
+    Parameters
+    ----------
+    values : ndarray
+        In the units of X.
+
+    missing_values : number or None
+        The value that marks a missing one; it may be NaN. None: nothing is missing.
+
+    Returns
+    -------
+    holes : ndarray of bool of the same shape
+    """
+    if missing_values is None:
+        return np.zeros(values.shape, dtype=bool)
+    return np.isnan(values) if math.isnan(missing_values) else values == missing_values
+
+
+def _blocks(values):
+    """The rows of an array, in blocks that memory can hold."""
+    n_rows = max(1, BLOCK_VALUES * len(values) // max(1, values.size))
+    return (values[start : start + n_rows] for start in range(0, len(values), n_rows))
+
+
+def count_observed(rows, missing_values):
+    """In how many rows each feature was observed.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+
+    missing_values : number or None
+
+    Returns
+    -------
+    counts : ndarray of int of shape (n_features,)
+    """
+    return sum(np.sum(~is_hole(block, missing_values), axis=0) for block in _blocks(rows))
+
+
+def resolve_pixel_range(pixel_range, channels, missing_values=None):
     """The range of the pixels, in the units of X.
 
     Parameters
@@ -36,6 +82,9 @@ def resolve_pixel_range(pixel_range, channels):
     channels : ndarray of shape (n, C, n_pixels)
         The training data; strides do not matter.
 
+    missing_values : number, default=None
+        Marks missing pixels, which do not count. None: there are none.
+
     Returns
     -------
     pixel_range : tuple of float, or ndarray of shape (C, 2)
@@ -46,7 +95,8 @@ def resolve_pixel_range(pixel_range, channels):
     ------
     ValueError
         If a given range does not hold two finite numbers in rising order, if the number of
-        channels is wrong, or if float32 cannot hold a range.
+        channels is wrong, if float32 cannot hold a range, or if all pixels of a channel are
+        missing.
 
     Warns
     -----
@@ -54,7 +104,7 @@ def resolve_pixel_range(pixel_range, channels):
         If the percentiles coincide. The full range is then used instead.
     """
     if pixel_range is None or isinstance(pixel_range, str):
-        ranges = _learned_range(pixel_range, channels)
+        ranges = _learned_range(pixel_range, channels, missing_values)
     else:
         ranges = _given_range(pixel_range, channels.shape[1])
     for low, high in np.reshape(ranges, (-1, 2)).tolist():
@@ -66,26 +116,30 @@ def resolve_pixel_range(pixel_range, channels):
     return ranges
 
 
-def _learned_range(mode, channels):
+def _learned_range(mode, channels, missing):
     fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(channels.dtype.str[1:])
     if mode is None and fixed:
         return fixed
     robust = mode is not None
     if fixed or channels.shape[1] == 1:  # one range for all colours keeps their proportions
-        return _range_of_values(channels, robust=robust)
+        return _range_of_values(channels, missing, robust=robust)
     each = range(channels.shape[1])
-    return np.array([_range_of_values(channels[:, c], robust=robust, channel=c) for c in each])
+    return np.array(
+        [_range_of_values(channels[:, c], missing, robust=robust, channel=c) for c in each]
+    )
 
 
-def _range_of_values(values, *, robust, channel=None):
-    """Smallest and largest value, or the robust percentiles; `channel` is for the warning."""
-    full = float(values.min()), float(values.max())
+def _range_of_values(values, missing, *, robust, channel=None):
+    """Smallest and largest value, or the robust percentiles; `channel` is for the messages."""
+    where = "" if channel is None else f" of channel {channel}"
+    full = _extremes(values, missing)
+    if full is None:
+        raise ValueError(f"All values{where} are missing (missing_values={missing!r}).")
     if not robust:
         return full
-    low, high = _percentiles(values)
+    low, high = _percentiles(values, missing)
     if low < high or full[0] == full[1]:
         return low, high
-    where = "" if channel is None else f" of channel {channel}"
     lower, upper = ROBUST_PERCENTILES
     warn(
         f"pixel_range='robust': the {lower} and {upper} percentiles of the values{where} "
@@ -94,9 +148,25 @@ def _range_of_values(values, *, robust, channel=None):
     return full
 
 
-def _percentiles(values):
+def _extremes(values, missing):
+    """Smallest and largest value as floats; None if all are missing."""
+    if missing is None:
+        return float(values.min()), float(values.max())
+    observed = (block[~is_hole(block, missing)] for block in _blocks(values))
+    extremes = [(float(some.min()), float(some.max())) for some in observed if some.size]
+    if not extremes:
+        return None
+    least, greatest = zip(*extremes, strict=True)
+    return min(least), max(greatest)
+
+
+def _percentiles(values, missing):
     """The robust percentiles, computed from images spread evenly over all."""
     sample = values[:: math.ceil(values.size / N_PERCENTILE_VALUES)]
+    if missing is not None:
+        sample = sample[~is_hole(sample, missing)]
+        if sample.size == 0:  # all that was observed lies between the images of the sample
+            return _extremes(values, missing)
     # "nearest" does not interpolate: a percentile is a value that occurs.
     low, high = np.percentile(sample, ROBUST_PERCENTILES, method="nearest")
     return float(low), float(high)
@@ -157,7 +227,7 @@ def dtype_fits(dtype, pixel_range):
     return largest is not None and bool((low <= 0).all() and (high >= largest).all())
 
 
-def warn_about_values(channels, pixel_range, *, bounded, robust, training):
+def warn_about_values(channels, pixel_range, *, bounded, robust, training, missing_values=None):
     """Warn when the values of X do not fit the pixel range.
 
     In training, values that are clipped by more than a rounding error give a warning. Later,
@@ -182,6 +252,9 @@ def warn_about_values(channels, pixel_range, *, bounded, robust, training):
     training : bool
         Whether X is to be trained on.
 
+    missing_values : number, default=None
+        Marks missing pixels, which do not count. None: there are none.
+
     Warns
     -----
     UserWarning
@@ -196,10 +269,13 @@ def warn_about_values(channels, pixel_range, *, bounded, robust, training):
     for c, (low, high) in enumerate(ranges):
         values = channels if len(ranges) == 1 else channels[:, c]
         span = high - low or 1.0
-        least, greatest = float(values.min()), float(values.max())
+        extremes = _extremes(values, missing_values)
+        if extremes is None:
+            continue
+        least, greatest = extremes
         outside = least < low - tolerance * span or greatest > high + tolerance * span
         if outside and robust:
-            least, greatest = _percentiles(values)
+            least, greatest = _percentiles(values, missing_values)
             outside = least < low - tolerance * span or greatest > high + tolerance * span
         where = "" if len(ranges) == 1 else f"In channel {c}, "
         if outside:
@@ -211,7 +287,7 @@ def warn_about_values(channels, pixel_range, *, bounded, robust, training):
             )
             return
         spans.append(((greatest - least) / span, least, greatest, low, high))
-    share, least, greatest, low, high = max(spans)
+    share, least, greatest, low, high = max(spans, default=(0.0,) * 5)
     if 0 < share < MIN_SPAN:
         warn(
             f"X has values from {least:g} to {greatest:g}, a small part of the pixel range "

@@ -21,6 +21,9 @@ from ._network import (
 # Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
+# How often probabilistic PCA fills the holes.
+N_FILLINGS = 5
+
 # Steps and first rate of Adam for a linear decoder of pixels that are not normal.
 N_START_STEPS, START_RATE = 400, 0.05
 
@@ -48,13 +51,15 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
     """
     generator = generator_for(seed, WEIGHTS)
     draw_weights(module, generator)
+    if module.holes:
+        module.mean_picture.copy_(mean_picture(dataset))
     if module.linear is None:
         # Clamped: a channel that is always dark or light would give an infinite bias.
         mean = channel_means(dataset).clamp(1e-3, 1 - 1e-3)
         start_at_logits(module, natural_parameter(likelihood, mean))
     else:
-        rows = coarse_rows(module.linear, dataset)
-        pca = probabilistic_pca(rows, module.n_components, seed)
+        rows, holes = coarse_rows(module, dataset)
+        pca = probabilistic_pca(rows, holes, module.n_components, seed)
         network = linear_network(*pca)
         if module.noise_logvar is None:
             network = fit_linear_decoder(network, rows, likelihood, generator)
@@ -66,22 +71,56 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
         module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
 
 
-def coarse_rows(linear, dataset):
+def coarse_rows(module, dataset):
     """At most 10,000 of the images, or fewer if they are large, as a linear path sees them.
 
     Parameters
     ----------
-    linear : LinearPath
+    module : ConvVAE
+        With a linear path.
 
     dataset : ImageDataset
 
     Returns
     -------
     rows : ndarray of shape (n, D)
+        Missing pixels have the mean pixel.
+
+    holes : ndarray of bool of shape (n, D), or None
+        Where all pixels are missing. None: nothing can be missing.
     """
+    linear = module.linear
     most = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(linear.coarse_shape)))
     sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
-    return np.concatenate([linear.coarse(sample[part]).numpy() for part in sample.passes()])
+    parts = (sample[part] for part in sample.passes())
+    if not module.holes:
+        return np.concatenate([linear.coarse(x).numpy() for x in parts]), None
+    rows, holes, mean = [], [], module.mean_picture.cpu()
+    for x in parts:
+        missing = x.isnan()
+        rows.append(linear.coarse(torch.where(missing, mean, x)).numpy())
+        holes.append(linear.coarse(missing.float()).numpy() == 1)
+    return np.concatenate(rows), np.concatenate(holes)
+
+
+def mean_picture(dataset):
+    """Mean of each observed pixel, over at most 2,048 of the images.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    Returns
+    -------
+    mean : tensor of shape (C, H, W), float32
+        A pixel that was never observed has the mean of its channel.
+    """
+    sample = dataset.subsample()
+    total, count = 0.0, 0.0
+    for x in (sample[part].double() for part in sample.passes()):
+        total, count = total + x.nansum(0), count + (~x.isnan()).sum(0)
+    channel = total.sum((1, 2), keepdim=True) / count.sum((1, 2), keepdim=True).clamp_min(1)
+    return torch.where(count > 0, total / count.clamp_min(1), channel).float()
 
 
 def class_means(module, dataset):
@@ -110,7 +149,7 @@ def class_means(module, dataset):
 
 
 def channel_means(dataset):
-    """Mean pixel of each channel, over at most 2,048 of the images.
+    """Mean of the observed pixels of each channel, over at most 2,048 of the images.
 
     Parameters
     ----------
@@ -120,18 +159,21 @@ def channel_means(dataset):
     -------
     means : tensor of shape (C,), float64
     """
-    sample = dataset.subsample()
-    return sum(sample[part].double().mean((2, 3)).sum(0) for part in sample.passes()) / len(sample)
+    return mean_picture(dataset).double().mean((1, 2))
 
 
-def probabilistic_pca(rows, n_components, seed):
+def probabilistic_pca(rows, holes, n_components, seed):
     """The maximum-likelihood solution of probabilistic PCA; Tipping & Bishop (1999).
 
-    Computed by randomised PCA.
+    Computed by randomised PCA. Holes are filled by what it expects in them, given the rest of the
+    image, and it is computed again, five times.
 
     Parameters
     ----------
     rows : ndarray of shape (n, D)
+        Filled in place where there are holes.
+
+    holes : ndarray of bool of shape (n, D), or None
 
     n_components : int
         K.
@@ -151,6 +193,19 @@ def probabilistic_pca(rows, n_components, seed):
     noise_variance : float
         Mean variance along all other axes.
     """
+    pca = _complete_pca(rows, n_components, seed)
+    if holes is None or not holes.any():
+        return pca
+    for _ in range(N_FILLINGS):
+        network = linear_network(*pca)
+        mu = F.linear(torch.from_numpy(rows) - network.mean, network.encoder)
+        filled = F.linear(mu, network.decoder, network.bias).numpy()
+        rows[holes] = filled[holes]
+        pca = _complete_pca(rows, n_components, seed)
+    return pca
+
+
+def _complete_pca(rows, n_components, seed):
     from sklearn.decomposition import PCA  # here, because its import is slow
 
     n, n_numbers = rows.shape
@@ -184,6 +239,8 @@ class LinearNetwork(NamedTuple):
     logvar : tensor of shape (q,)
 
     logit_unit : float
+
+    variances : tensor of shape (q,)
     """
 
     mean: torch.Tensor
@@ -192,6 +249,7 @@ class LinearNetwork(NamedTuple):
     bias: torch.Tensor
     logvar: torch.Tensor
     logit_unit: float
+    variances: torch.Tensor
 
 
 def linear_network(mean, axes, variances, noise_variance):
@@ -213,7 +271,7 @@ def linear_network(mean, axes, variances, noise_variance):
     gains = (variances - noise_variance).sqrt()
     encoder, decoder = (axes * (gains / variances)).T, axes * gains
     logvar = torch.log(noise_variance / variances)
-    return LinearNetwork(mean, encoder, decoder, mean, logvar, noise_variance**0.5)
+    return LinearNetwork(mean, encoder, decoder, mean, logvar, noise_variance**0.5, variances)
 
 
 @torch.enable_grad()  # the caller may have turned gradients off

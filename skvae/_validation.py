@@ -11,11 +11,14 @@ from . import _images
 from ._batches import ImageDataset
 from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
-from ._pixel_range import resolve_pixel_range, warn_about_values
+from ._pixel_range import count_observed, resolve_pixel_range, warn_about_values
+from ._warnings import warn
 
 # Pixels in [0, 1] with mean m have a variance of at most m (1 - m), which they reach if all are 0
 # or 1. Pixels above this share of it count as two-valued.
 TWO_VALUED_SHARE = 0.75
+
+NAN_ADVICE = "If NaN stands for missing pixels, set missing_values=np.nan."
 
 
 def validate_images(estimator, X, *, training=False, reset=False):
@@ -47,8 +50,12 @@ def validate_images(estimator, X, *, training=False, reset=False):
     Warns
     -----
     UserWarning
-        If X was perhaps misread, or if its values do not fit the pixel range.
+        If X was perhaps misread, if its values do not fit the pixel range, or if pixels are missing
+        that never were, or always were, in the training.
     """
+    if reset:
+        estimator._missing_values, estimator._saw_holes = estimator.missing_values, False
+    missing_values = estimator._missing_values
     rows, seen_shape = _images.flatten_images(X)
     if not reset and seen_shape not in (None, estimator.image_shape_):
         raise ValueError(
@@ -56,7 +63,15 @@ def validate_images(estimator, X, *, training=False, reset=False):
             f"on images of shape {estimator.image_shape_}."
         )
     # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
-    rows = validate_data(estimator, rows, dtype="numeric", reset=reset)
+    allow_nan = "allow-nan" if missing_values is not None and np.isnan(missing_values) else True
+    try:
+        rows = validate_data(
+            estimator, rows, dtype="numeric", reset=reset, ensure_all_finite=allow_nan
+        )
+    except ValueError as error:
+        if "contains NaN" in str(error):
+            raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
+        raise
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
     if reset:
@@ -70,10 +85,12 @@ def validate_images(estimator, X, *, training=False, reset=False):
         )
         _images.warn_if_ambiguous(image_format, shape_given=estimator.image_shape is not None)
         estimator.pixel_range_ = resolve_pixel_range(
-            estimator.pixel_range, image_format.channels(rows)
+            estimator.pixel_range, image_format.channels(rows), missing_values
         )
         estimator._robust = isinstance(estimator.pixel_range, str)
-        image_format = replace(image_format, pixel_range=estimator.pixel_range_)
+        image_format = replace(
+            image_format, pixel_range=estimator.pixel_range_, missing_values=missing_values
+        )
         estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
     image_format = image_format_of(estimator)
     warn_about_values(
@@ -82,8 +99,31 @@ def validate_images(estimator, X, *, training=False, reset=False):
         bounded=image_format.bounded,
         robust=estimator._robust,
         training=training,
+        missing_values=missing_values,
     )
+    if missing_values is not None:
+        _check_holes(estimator, rows, training)
     return rows
+
+
+def _check_holes(estimator, rows, training):
+    """Note whether `fit` saw holes, and warn about holes that the network cannot know."""
+    counts = count_observed(rows, estimator._missing_values)
+    has_holes = bool((counts < len(rows)).any())
+    if training:
+        estimator._saw_holes = has_holes or estimator._saw_holes
+        never = int((counts == 0).sum())
+        if never:
+            warn(
+                f"{never} of {len(counts)} numbers of an image are missing in all images. In "
+                "their place, the decoder will give something between the others."
+            )
+    elif has_holes and not estimator._saw_holes:
+        warn(
+            f"Pixels of X are missing, but none was in the training of this "
+            f"{type(estimator).__name__}. It did not learn what to do without them. Train it on "
+            "images with such holes."
+        )
 
 
 def _resolve_likelihood(estimator, rows, image_format):
@@ -93,11 +133,12 @@ def _resolve_likelihood(estimator, rows, image_format):
     if estimator.binarize:
         return "bernoulli"
     sample = ImageDataset(rows, image_format).subsample()
-    moments = np.zeros(2)
+    moments = np.zeros(3)
     for part in sample.passes():
         x = sample[part].numpy()
-        moments += x.sum(dtype=np.float64), np.square(x).sum(dtype=np.float64)
-    mean, mean_square = moments / (len(sample) * image_format.n_features)
+        x = x[~np.isnan(x)]
+        moments += len(x), x.sum(dtype=np.float64), np.square(x).sum(dtype=np.float64)
+    mean, mean_square = moments[1:] / max(1, moments[0])
     two_valued = mean_square - mean**2 > TWO_VALUED_SHARE * mean * (1 - mean)
     return "bernoulli" if two_valued else "gaussian"
 
@@ -119,6 +160,7 @@ def image_format_of(estimator):
         estimator.pixel_range_,
         estimator._as_rows,
         bounded=LIKELIHOODS[estimator.likelihood_].bounded,
+        missing_values=estimator._missing_values,
     )
 
 
@@ -176,6 +218,7 @@ def resolve_architecture(estimator, linear_path):
         "hidden_channels": tuple(int(n) for n in hidden_channels),
         "hidden_units": int(estimator.hidden_units),
         "linear_path": linear_path,
+        "holes": estimator._missing_values is not None,
         "n_classes": len(estimator.classes_) if is_classifier(estimator) else 0,
     }
 
