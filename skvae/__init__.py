@@ -1,18 +1,30 @@
 """Components and classes of images by variational auto-encoders, as scikit-learn estimators."""
 
+from ._chart_displays import (
+    ComponentInformationDisplay,
+    LatentSpaceDisplay,
+    TrainingCurveDisplay,
+)
 from ._classifier import ConvVAEClassifier
-from ._display import LatentSpaceDisplay, ReconstructionDisplay
 from ._load import load
 from ._persistence import InvalidFileError
+from ._read_images import read_images
+from ._reconstruction_display import ReconstructionDisplay
 from ._transformer import ConvVAETransformer
+from ._traversal_displays import LatentManifoldDisplay, LatentTraversalDisplay
 from ._version import __version__
 
 __all__ = [
+    "ComponentInformationDisplay",
     "ConvVAEClassifier",
     "ConvVAETransformer",
     "InvalidFileError",
+    "LatentManifoldDisplay",
     "LatentSpaceDisplay",
+    "LatentTraversalDisplay",
     "ReconstructionDisplay",
+    "TrainingCurveDisplay",
     "__version__",
     "load",
+    "read_images",
 ]

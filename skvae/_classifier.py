@@ -80,6 +80,11 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     Notes
     -----
+    `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
+    ``train_accuracy``, of the labelled images that the steps have seen. ``train_loss`` and
+    `loss_curve_` include `label_weight` times the former. Early stopping sets only images without
+    a label aside if there are such.
+
     KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
     determined, are in units in which each latent variable has mean 0 and variance 1 under the prior
     p(z) = sum_y pi_y p(z|y).

@@ -371,9 +371,31 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         return self._decode(z)
 
-    def score_samples(self, X):
-        """ELBO of each image: log p(x|z) - KL(q(z|x) || N(0, I)), regardless of `beta`.
+    def reconstruct(self, X):
+        """Mean image of p(x|z) for the posterior mean z = mu of each image.
 
+        The numbers are those of ``inverse_transform(transform(X))``, bit for bit. With the
+        Gaussian likelihood, values may lie outside `pixel_range_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data, as rows or in the layout of `fit`.
+
+        Returns
+        -------
+        X_mean : ndarray of the shape of X, float32
+            Images in the units and in the layout of X. A row depends on that image alone.
+        """
+        check_is_fitted(self)
+        mu, _ = _inference.encode(self.module_, self._dataset(X))
+        return self._decode(mu).reshape(np.shape(X))
+
+    def score_samples(self, X):
+        """ELBO of each image: log p(x|z) - KL(q(z|x) || p(z)), regardless of `beta`.
+
+        The prior p(z) is N(0, I); for a classifier, it is the mixture of the priors of its classes.
         The estimate uses one draw z ~ q(z|x), which depends on the pixels of the image alone.
         The same image gets the same value in every call and at every place.
 

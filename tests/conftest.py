@@ -6,6 +6,7 @@ import os
 os.environ["SCIPY_ARRAY_API"] = "1"
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -44,6 +45,20 @@ def digits():
 def small(digits):
     """A small estimator, fitted on the first 300 digits. Not to be fitted again."""
     return ConvVAETransformer(**SMALL, pixel_range=(0, 16), max_iter=15).fit(digits[0][:300])
+
+
+@pytest.fixture(scope="session")
+def many_channels():
+    """A small estimator and its training data: 20 images of shape (8, 9, 5), from -1 to 3."""
+    images = np.random.default_rng(0).uniform(-1, 3, (20, 8, 9, 5))
+    return ConvVAETransformer(**SMALL, max_iter=2).fit(images), images
+
+
+@pytest.fixture
+def close_figures():
+    """Close what a test draws."""
+    yield
+    plt.close("all")
 
 
 def fit(images, **params):

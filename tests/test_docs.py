@@ -60,18 +60,21 @@ def test_there_is_code_to_run():
 def test_python_code_runs(page, block, digits, small, tmp_path, monkeypatch):
     from sklearn.model_selection import GridSearchCV
 
-    from skvae import ConvVAETransformer
+    from skvae import ConvVAEClassifier, ConvVAETransformer
 
     # The code of the page, on small data and for few epochs.
     images, labels = digits[0][:80], digits[1][:80]
     monkeypatch.chdir(tmp_path)
     small.save("model.skvae")
-    train = ConvVAETransformer.fit
 
-    def fit(self, X, y=None):
-        return train(self.set_params(max_iter=1, hidden_channels=(4,), hidden_units=8), X, y)
+    def made_small(train):
+        def fit(self, X, y=None):
+            return train(self.set_params(max_iter=1, hidden_channels=(4,), hidden_units=8), X, y)
 
-    monkeypatch.setattr(ConvVAETransformer, "fit", fit)
+        return fit
+
+    for cls in (ConvVAEClassifier, ConvVAETransformer):
+        monkeypatch.setattr(cls, "fit", made_small(cls.fit))
     namespace = {"images": images, "held_out": images[:20], "labels": labels, "np": np}
     exec(compile(block, page.name, "exec"), namespace)
     if "search" in namespace:

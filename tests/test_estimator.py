@@ -25,7 +25,14 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skvae import ConvVAETransformer
 
 QUICK = {**SMALL, "max_iter": 2}
-ON_IMAGES = ["transform", "posterior", "score_samples", "score", "log_likelihood"]
+ON_IMAGES = [
+    "transform",
+    "reconstruct",
+    "posterior",
+    "score_samples",
+    "score",
+    "log_likelihood",
+]
 METHODS = [*ON_IMAGES, "inverse_transform", "sample"]
 
 
@@ -581,3 +588,26 @@ def test_bad_pixel_ranges(pixel_range, match, method):
 def test_pixel_ranges_of_the_wrong_type(pixel_range):
     with pytest.raises(InvalidParameterError, match=r"The 'pixel_range' parameter .* must be"):
         ConvVAETransformer(**GAUSSIAN, pixel_range=pixel_range).fit(five_channels(10))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("channel_axis", [0, -1])
+def test_reconstructions_have_the_layout_of_their_images(channel_axis, likelihood):
+    X = np.random.default_rng(0).uniform(0, 9, (30, 3, 8, 3)).astype(np.float32)
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": likelihood}, channel_axis=channel_axis)
+    expected = vae.fit(X).inverse_transform(vae.transform(X))
+    assert_array_equal(vae.reconstruct(X), expected)
+    assert_array_equal(vae.reconstruct(list(X)), expected)
+    assert_array_equal(vae.reconstruct(X.reshape(30, 72)), expected.reshape(30, 72))
+    assert vae.reconstruct(X).dtype == np.float32
+    rows = ConvVAETransformer(
+        **{**QUICK, "likelihood": likelihood}, channel_axis=channel_axis, image_shape=(3, 8, 3)
+    ).fit(X.reshape(30, 72))
+    assert_array_equal(rows.reconstruct(X), rows.reconstruct(X.reshape(30, 72)).reshape(X.shape))
+
+
+def test_reconstructions_are_arrays_whatever_the_output_of_transform(digits):
+    frame = pd.DataFrame(digits[0].reshape(400, 64)).add_prefix("pixel")
+    vae = ConvVAETransformer(**QUICK, pixel_range=(0, 16)).fit(frame)
+    expected = vae.inverse_transform(vae.transform(frame))
+    assert_array_equal(vae.set_output(transform="pandas").reconstruct(frame), expected)

@@ -14,7 +14,14 @@ SOURCE = Path(skvae.__file__).parent
 STANDARD = set(sys.stdlib_module_names) - {"pickle", "marshal", "shelve"}
 
 # What a function may import when it is called, so that `import skvae` need not.
-INSIDE = {"_display": {"matplotlib"}, "_estimator": {"pandas"}, "_start": {"sklearn"}}
+INSIDE = {
+    "_chart_displays": {"matplotlib"},
+    "_estimator": {"pandas"},
+    "_read_images": {"PIL"},
+    "_reconstruction_display": {"matplotlib"},
+    "_start": {"sklearn"},
+    "_traversal_displays": {"matplotlib"},
+}
 
 
 def house():

@@ -24,7 +24,7 @@ def many(digits):
     return np.clip(digits[0][:300] + rng.uniform(0, 1, (300, 8, 8)), 0, 16)
 
 
-@pytest.mark.parametrize("method", ["transform", "score_samples"])
+@pytest.mark.parametrize("method", ["transform", "reconstruct", "score_samples"])
 @pytest.mark.parametrize(
     "n", [1, 5, MAX_PASS_IMAGES, MAX_PASS_IMAGES + 1, 2 * MAX_PASS_IMAGES + 40]
 )

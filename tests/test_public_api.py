@@ -12,13 +12,18 @@ from skvae._estimator import BaseConvVAE
 
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
+        "ComponentInformationDisplay",
         "ConvVAEClassifier",
         "ConvVAETransformer",
         "InvalidFileError",
+        "LatentManifoldDisplay",
         "LatentSpaceDisplay",
+        "LatentTraversalDisplay",
         "ReconstructionDisplay",
+        "TrainingCurveDisplay",
         "__version__",
         "load",
+        "read_images",
     ]
     public = {name for name in vars(skvae) if not name.startswith("_")}
     assert public == {name for name in skvae.__all__ if not name.startswith("_")}
@@ -69,6 +74,7 @@ def test_methods():
         "log_likelihood",
         "partial_fit",
         "posterior",
+        "reconstruct",
         "sample",
         "save",
         "score",

@@ -1,0 +1,117 @@
+"""Mosaics: pictures side by side, and the channels of them that are drawn (NumPy)."""
+
+from numbers import Integral
+
+import numpy as np
+
+
+def pictures_of(estimator, X):
+    """Rows or images as pictures, with the channels last.
+
+    Parameters
+    ----------
+    estimator : ConvVAETransformer
+        Fitted; it knows the layout.
+
+    X : ndarray of shape (n, n_features) or (n, *image_shape_)
+
+    Returns
+    -------
+    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
+    """
+    pictures = X.reshape(len(X), *estimator.image_shape_)
+    if pictures.ndim == 4 and estimator.channel_axis_ == 0:
+        pictures = np.moveaxis(pictures, 1, -1)
+    return pictures
+
+
+def row(pictures, n_columns, *, right=1, below=1):
+    """Pictures side by side, with NaN between them and for those that are missing.
+
+    Parameters
+    ----------
+    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
+        At most `n_columns` of them.
+
+    n_columns : int
+
+    right, below : int, default=1
+        Pixels of NaN to the right of each picture, and below it.
+
+    Returns
+    -------
+    mosaic : ndarray of shape (H + below, n_columns * (W + right), C)
+    """
+    if pictures.ndim == 3:
+        pictures = pictures[..., None]
+    n, height, width, channels = pictures.shape
+    dtype = np.result_type(pictures.dtype, np.float32)
+    mosaic = np.full((height + below, n_columns, width + right, channels), np.nan, dtype)
+    mosaic[:height, :n, :width] = np.moveaxis(pictures, 0, 1)
+    return mosaic.reshape(len(mosaic), -1, channels)
+
+
+def draw(ax, mosaic, pixel_range, *, channels, cmap, **options):
+    """Draw a mosaic on axes without ticks and frame.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+
+    mosaic : ndarray of shape (height, width, C)
+
+    pixel_range : tuple of float, or array-like of shape (C, 2)
+        Values of the darkest and the lightest pixel, for all channels or for each.
+
+    channels : int, sequence of int, or None
+        One channel, drawn by `cmap`, or three, drawn as red, green and blue. None: all.
+
+    cmap : str or Colormap
+
+    **options
+        For `imshow`.
+
+    Returns
+    -------
+    image : matplotlib AxesImage
+
+    Raises
+    ------
+    ValueError
+        If `channels` are not one or three that exist, or if they are None and there is another
+        number of channels than 1, 3 or 4.
+    """
+    chosen = _chosen(mosaic.shape[-1], channels)
+    ranges = np.reshape(pixel_range, (-1, 2))
+    low, high = np.broadcast_to(ranges, (mosaic.shape[-1], 2))[chosen].T
+    mosaic = mosaic[..., chosen]
+    if len(chosen) == 1:
+        mosaic, low, high = mosaic[..., 0], low[0], high[0]
+    else:
+        span = np.where(high > low, high - low, 1)
+        # White between the pictures, as matplotlib leaves it for one channel.
+        mosaic = np.nan_to_num(np.clip((mosaic - low) / span, 0, 1), nan=1)
+        low, high = 0, 1
+    image = ax.imshow(mosaic, cmap=cmap, vmin=low, vmax=high, interpolation="nearest", **options)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def _chosen(n_channels, channels):
+    """The channels to draw, as a list."""
+    if channels is None:
+        if n_channels not in (1, 3, 4):
+            raise ValueError(
+                "Images of 1, 3 or 4 channels can be drawn as they are (grey, RGB, RGBA). Got "
+                f"{n_channels} channels. Choose one or three of them, such as channels=0."
+            )
+        return list(range(n_channels))
+    chosen = np.ravel(channels).tolist()
+    exist = all(isinstance(i, Integral) and 0 <= i < n_channels for i in chosen)
+    if len(chosen) not in (1, 3) or not exist:
+        raise ValueError(
+            f"channels must be one or three numbers from 0 to {n_channels - 1}, as the images "
+            f"have {n_channels} channels. Got {channels!r}."
+        )
+    return chosen
