@@ -200,14 +200,18 @@ def test_score_samples_sum_the_classes_out(small_classifier, held_out):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_the_elbo_is_below_the_likelihood_which_rises_with_the_draws(
-    images, labels, likelihood, small_classifier
+    digits, likelihood, small_classifier
 ):
     clf = small_classifier
     if likelihood == "gaussian":
-        clf = fit_classifier(images, labels % 2, likelihood=likelihood)
-    elbo = clf.score_samples(images[:60]).mean()
-    few, many = (clf.log_likelihood(images[:60], n).mean() for n in (8, 256))
-    assert elbo < few < many
+        clf = fit_classifier(digits[0], digits[1] % 2, likelihood=likelihood)
+    elbo = clf.score_samples(digits[0])
+    few, many = (clf.log_likelihood(digits[0], n) for n in (4, 64))
+    for low, high in ((elbo, few), (elbo, many), (few, many)):
+        rise = high - low
+        assert rise.mean() > -3 * rise.std() / 20  # in expectation; 400 images
+    if likelihood == "bernoulli":  # a posterior that is not nearly exact
+        assert elbo.mean() < few.mean() < many.mean()
 
 
 # Images of a class
@@ -549,9 +553,9 @@ def test_a_checkpoint_of_other_labels_is_refused(images, labels, tmp_path):
     other = y.copy()
     other[77] = (y[77] + 1) % 3
     for changed in (other, np.where(np.arange(120) == 3, -1, y)):
-        with pytest.raises(ValueError, match="checkpoint belongs to another fit.*data: labels was"):
+        with pytest.raises(ValueError, match=r"another fit.*data: labels was"):
             fit_classifier(images, changed, checkpoint=path, unlabeled=-1)
-    with pytest.raises(ValueError, match="checkpoint belongs to another fit.*label_weight was"):
+    with pytest.raises(ValueError, match=r"another fit.*label_weight was"):
         fit_classifier(images, y, checkpoint=path, label_weight=1.0)
     with pytest.raises(ValueError, match="checkpoint belongs to another fit"):
         ConvVAETransformer(**small_params(max_iter=3, checkpoint=path)).fit(images)
@@ -594,14 +598,16 @@ def test_images_set_aside_are_no_labelled_ones_if_labels_are_scarce(digits):
 
 
 def test_each_class_stays_in_the_training(digits):
-    # 20 classes of two images each; half of all images set aside.
+    # 20 classes of two images each; nearly half of all images set aside.
     codes = np.repeat(np.arange(20), 2)
-    train, valid = split(codes, None, digits, early_stopping=True, validation_fraction=0.5)
-    assert len(valid) == 20
+    train, valid = split(codes, None, digits, early_stopping=True, validation_fraction=0.47)
+    assert len(valid) == 19
     assert_array_equal(np.unique(train), np.arange(20))
     # As many images as classes: there is none to set aside.
-    train, valid = split(np.arange(40), None, digits, early_stopping="auto")
-    assert valid is None
+    for early_stopping in ("auto", False):
+        train, valid = split(np.arange(40), None, digits, early_stopping=early_stopping)
+        assert len(train) == 40
+        assert valid is None
     with pytest.raises(ValueError, match="Early stopping sets 4 of n_samples=40 images aside"):
         split(np.arange(40), None, digits, early_stopping=True)
     # One image lacks a label: it stays, too.
