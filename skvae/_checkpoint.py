@@ -274,9 +274,9 @@ def progress_from_file(plan, header, arrays):
             differences += [
                 f"{key}: {name} was {theirs.get(name)!r:.80}, is {ours.get(name)!r:.80}"
                 for name in sorted(ours.keys() | theirs.keys())
-                if repr(theirs.get(name)) != repr(ours.get(name))  # NaN is not NaN
+                if not _same(ours.get(name), theirs.get(name))
             ]
-        elif ours != theirs:
+        elif not _same(ours, theirs):
             differences.append(f"{key} was {theirs!r:.80}, is {ours!r:.80}")
     if differences:
         raise ValueError(
@@ -293,3 +293,8 @@ def progress_from_file(plan, header, arrays):
         "best": arrays_of(arrays, "best") or None,
         **{name: arrays_of(arrays, name) for name in names},
     }
+
+
+def _same(ours, theirs):
+    """Whether two plain values are the same; NaN, as of `unlabeled`, is the same as NaN."""
+    return ours == theirs or repr(ours) == repr(theirs)

@@ -332,7 +332,8 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         y : ndarray of shape (n_samples,)
             Values of `classes_`.
         """
-        return self.classes_[self._log_joint(X).argmax(1)]
+        log_joint = self._log_joint(X)  # before the classes: only a fitted estimator has them
+        return self.classes_[log_joint.argmax(1)]
 
     def score(self, X, y, sample_weight=None):
         """Accuracy over the images that have a label.

@@ -220,7 +220,7 @@ def _n_valid(estimator, prepared):
             n_valid = max(0, min(n_valid, n_candidates - 1))
     elif not estimator.early_stopping:
         n_valid = 0
-    if n_valid >= n_candidates:
+    if n_valid and n_valid >= n_candidates:
         raise ValueError(
             f"Early stopping sets {n_valid} of n_samples={n_images} images aside, which leaves "
             "too few to train on. Send more images, or lower validation_fraction."

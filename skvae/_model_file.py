@@ -190,9 +190,9 @@ def model_from_file(header, arrays):
 
 def _classes_to_header(state):
     """What the header says of the classes of an estimator."""
-    kind = state["classes_"].dtype.kind
+    dtype = state["classes_"].dtype
     return {
-        "dtype": kind if kind in "UO" else state["classes_"].dtype.str,
+        "dtype": dtype.kind if dtype.kind in "UO" else dtype.newbyteorder("<").str,
         "values": state["classes_"],
         "counts": state["class_counts_"],
         "priors": state["priors_"],

@@ -139,9 +139,10 @@ def class_means(module, dataset):
         0 for a class without an image.
     """
     means = torch.zeros(module.label_decoder.means.shape, dtype=torch.float32, device="cpu")
-    sample = dataset.at(dataset.y >= 0).subsample()
-    if len(sample) == 0:
+    known = np.flatnonzero(dataset.y >= 0)
+    if len(known) == 0:
         return means
+    sample = dataset.at(known).subsample()
     mu, _ = encode(module, sample)
     for label in np.unique(sample.y):
         means[label] = torch.from_numpy(mu[sample.y == label].mean(0))

@@ -36,6 +36,21 @@ def assert_same_training(vae, other):
     assert_array_equal(other.kl_per_component_, vae.kl_per_component_)
 
 
+def assert_same_classes(clf, other, X):
+    """Every public result of two classifiers on X that their classes determine is the same."""
+    for name in ("classes_", "class_counts_", "priors_", "means_", "variances_"):
+        ours, theirs = getattr(clf, name), getattr(other, name)
+        # A file keeps neither the order of bytes nor the length of the longest string.
+        kinds = [(a.dtype.kind, a.dtype.kind == "U" or a.dtype.itemsize) for a in (ours, theirs)]
+        assert kinds[0] == kinds[1], name
+        assert_array_equal(theirs, ours, err_msg=name)
+    for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        assert_array_equal(getattr(other, method)(X), getattr(clf, method)(X), err_msg=method)
+    for y in (None, clf.classes_[-1]):
+        expected = clf.sample(3, y=y, random_state=0)
+        assert_array_equal(other.sample(3, y=y, random_state=0), expected)
+
+
 class FixedSeed(np.random.RandomState):
     """A RandomState that gives one seed."""
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from skvae import ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAETransformer
 
 mpl.use("Agg")
 torch.set_num_threads(1)  # nets this small gain nothing from more
@@ -61,10 +61,26 @@ def close_figures():
     plt.close("all")
 
 
+@pytest.fixture(scope="session")
+def small_classifier(digits):
+    """A small classifier of the first 300 digits, of which a third is unlabelled: -1.
+
+    Not to be fitted again.
+    """
+    images, labels = digits[0][:300], np.where(np.arange(300) % 3, digits[1][:300], -1)
+    return fit_classifier(images, labels, unlabeled=-1, max_iter=15)
+
+
 def fit(images, **params):
     """A small estimator, fitted on images from 0 to 16; three epochs unless told otherwise."""
     params = {**SMALL, "pixel_range": (0, 16), "max_iter": 3, **params}
     return ConvVAETransformer(**params).fit(images)
+
+
+def fit_classifier(images, labels, **params):
+    """A small classifier, fitted on images from 0 to 16; three epochs unless told otherwise."""
+    params = {**SMALL, "pixel_range": (0, 16), "max_iter": 3, **params}
+    return ConvVAEClassifier(**params).fit(images, labels)
 
 
 def weights_of(vae):

@@ -17,7 +17,7 @@ ARCHITECTURE = {
 }
 SETTINGS = {
     "likelihood": "bernoulli",
-    "log_jacobian": 0.0,
+    "log_jacobian": (0.0,),
     "beta": 1.0,
     "beta_warmup": 0.0,
     "label_weight": 0.0,

@@ -9,7 +9,7 @@ from conftest import SMALL, fit
 from nets import ARCHITECTURE, SETTINGS, dataset_of, network, prepared
 from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, _batches, _fitting
+from skvae import ConvVAEClassifier, ConvVAETransformer, _batches, _fitting
 from skvae._callbacks import OneCycle, RunningStatistics, Warmup
 from skvae._elbo import LIKELIHOODS
 from skvae._inference import build_module
@@ -91,16 +91,21 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_no_number_is_read_from_the_device_within_an_epoch(digits):
+@pytest.mark.parametrize("n_labelled", [None, 0, 7, 100])
+def test_no_number_is_read_from_the_device_within_an_epoch(digits, n_labelled):
     # The tensors of "meta" have no numbers: to read one is an error. On a GPU, the processor
     # would wait for it.
-    settings = TrainSettings(**{**SETTINGS, "device": "meta", "beta_warmup": 0.5})
+    settings = {**SETTINGS, "device": "meta", "beta_warmup": 0.5, "label_weight": 2.0}
+    settings = TrainSettings(**settings)
     statistics = RunningStatistics(np.zeros((3, 3)))
     callbacks = [OneCycle(1e-3, 3, 4, None), Warmup(6, 4), statistics]
-    module = build_module(ARCHITECTURE, "bernoulli", "meta")
+    n_classes, labels = 0, None
+    if n_labelled is not None:
+        n_classes, labels = 10, np.where(np.arange(100) < n_labelled, digits[1][:100], -1)
+    module = build_module({**ARCHITECTURE, "n_classes": n_classes}, "bernoulli", "meta")
     net = build_net(module, settings, callbacks)
     net.set_params(optimizer__fused=False)  # the fused step does not know "meta"
-    dataset = dataset_of(digits[0][:100])
+    dataset = dataset_of(digits[0][:100], labels)
     net.notify("on_train_begin", X=dataset, y=None)
     net.notify("on_epoch_begin", dataset_train=dataset, dataset_valid=dataset)
     for training, step in ((True, net.train_step), (False, net.validation_step)):
@@ -113,7 +118,8 @@ def test_no_number_is_read_from_the_device_within_an_epoch(digits):
         _ = statistics.moments
 
 
-def test_no_more_numbers_are_read_in_an_epoch_of_more_batches(digits, monkeypatch):
+@pytest.mark.parametrize("n_labelled", [None, 50, 400])
+def test_no_more_numbers_are_read_in_an_epoch_of_more_batches(digits, monkeypatch, n_labelled):
     reads = []
 
     def count(name):
@@ -131,7 +137,13 @@ def test_no_more_numbers_are_read_in_an_epoch_of_more_batches(digits, monkeypatc
     for batch_size in (400, 4):
         reads.clear()
         # Weights that stand still are the best ones once.
-        fit(digits[0], batch_size=batch_size, early_stopping=True, learning_rate=1e-30)
+        params = {"batch_size": batch_size, "early_stopping": True, "learning_rate": 1e-30}
+        if n_labelled is None:
+            fit(digits[0], **params)
+        else:
+            params = {**SMALL, "pixel_range": (0, 16), "max_iter": 3, **params}
+            labels = np.where(np.arange(400) < n_labelled, digits[1], -1)
+            ConvVAEClassifier(**params, unlabeled=-1).fit(digits[0], labels)
         counts.append(sorted(reads))
     assert counts[0] == counts[1]
     assert "tolist" in counts[0]
@@ -371,3 +383,217 @@ def test_the_noise_of_a_step_in_parts(digits):
         for batch in (whole, parts)
     )
     assert 0 < (actual - expected).norm() < 0.01 * expected.norm()
+
+
+# Labels
+
+N = 60
+CODES = {
+    "all": lambda labels: labels,
+    "many": lambda labels: np.where(np.arange(N) % 3, labels, -1),
+    "few": lambda labels: np.where(np.arange(N) % 4 == 1, labels, -1),
+    "none": lambda labels: np.full(N, -1),
+}
+
+
+class Seen(Callback):
+    """All parts of batches of an epoch."""
+
+    def initialize(self):
+        self.parts, self.further = {True: [], False: []}, []
+        return self
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        self.parts[training] += list(batch[0])
+        self.further += list(batch[0].labelled)
+
+
+def together(parts):
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def classifier_net(likelihood="bernoulli", callbacks=(), **settings):
+    """A net with three classes, whose means differ and whose weights stand still."""
+    module = network(likelihood=likelihood, n_classes=3)
+    with torch.no_grad():
+        module.label_decoder.means.normal_(generator=torch.Generator().manual_seed(1))
+    settings = {**SETTINGS, "likelihood": likelihood, "learning_rate": 1e-30, **settings}
+    return build_net(module, TrainSettings(**settings), list(callbacks))
+
+
+def codes_of(digits, which):
+    return CODES[which](digits[1][:N] % 3)
+
+
+def cross_entropies(decoder, mu, y, log_weights):
+    """-log p(y|z) at z = mu by torch.distributions, where the classes have the given weights."""
+    normal = torch.distributions.Independent(
+        torch.distributions.Normal(decoder.means, torch.exp(decoder.logvar / 2)), 1
+    )
+    logits = normal.log_prob(mu[:, None]) + log_weights
+    return torch.nn.functional.cross_entropy(logits, y, ignore_index=-1, reduction="none")
+
+
+@pytest.mark.parametrize("which", CODES)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_recorded_terms_of_labels_are_means_over_labelled_images(digits, which, likelihood):
+    seen = Seen()
+    settings = {"label_weight": 3.0, "beta": 0.5}
+    net = classifier_net(likelihood, [seen], **settings)
+    codes = codes_of(digits, which)
+    dataset, decoder = dataset_of(digits[0][:N], codes), net.module_.label_decoder
+    valid = dataset_of(digits[0][N : 2 * N], digits[1][N : 2 * N] % 3)
+    net.train_split = lambda X, y=None: (X, valid)
+    net.notify("on_train_begin", X=dataset, y=None)
+    net.fit_loop(dataset, epochs=1)
+    record = net.history[0]
+    frequencies = torch.log(torch.from_numpy(np.bincount(codes[codes >= 0], minlength=3)).float())
+    if which == "none":
+        frequencies = torch.zeros(3)
+        assert "train_label_loss" not in record
+        assert "train_accuracy" not in record
+    phases = {"train": seen.parts[True], "valid": seen.parts[False]}
+    assert (len(seen.further) > 0) == (which == "few")
+    for phase, parts in phases.items():
+        part, weights = together(parts), frequencies
+        expected = 0.5 * record[f"{phase}_kl"] - record[f"{phase}_log_likelihood"]
+        if (phase, which) == ("train", "few"):
+            part, weights = together(seen.further), torch.zeros(3)
+        if (phase, which) != ("train", "none"):
+            known = part["y"] >= 0
+            with torch.no_grad():
+                mu, _ = net.module_.encode(part["x"][known])
+                losses = cross_entropies(decoder, mu, part["y"][known], weights)
+                right = decoder.log_joint(mu).argmax(1) == part["y"][known]
+            assert record[f"{phase}_label_loss"] == pytest.approx(losses.mean().item(), rel=1e-4)
+            assert record[f"{phase}_accuracy"] == pytest.approx(right.double().mean().item())
+            expected += 3.0 * record[f"{phase}_label_loss"]
+        assert record[f"{phase}_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("which", CODES)
+def test_recorded_kl_is_that_of_the_classes(digits, which):
+    seen = Seen()
+    net = classifier_net(callbacks=[seen])
+    dataset, decoder = dataset_of(digits[0][:N], codes_of(digits, which)), net.module_.label_decoder
+    net.notify("on_train_begin", X=dataset, y=None)
+    net.fit_loop(dataset, epochs=1)
+    part, normal = together(seen.parts[True]), torch.distributions.Normal
+    with torch.no_grad():
+        mu, logvar = net.module_.encode(part["x"])
+        posterior = normal(mu[:, None], torch.exp(logvar / 2)[:, None])
+        prior = normal(decoder.means, torch.exp(decoder.logvar / 2))
+        kls = torch.distributions.kl_divergence(posterior, prior).sum(2)
+    expected = [
+        -torch.logsumexp(-math.log(3) - kl, 0) if y < 0 else math.log(3) + kl[y]
+        for kl, y in zip(kls, part["y"], strict=True)
+    ]
+    assert net.history[0]["train_kl"] == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def labelled_step(parts, further=(), *, codes, **settings):
+    """Gradients, loss and sums of a step of a net with classes."""
+    net = classifier_net(**{"label_weight": 3.0, **settings})
+    net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
+    net.history.new_epoch()
+    net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
+    n_labelled = sum(int((part["y"] >= 0).sum()) for part in parts)
+    batch = _batches.Batch(sum(len(part["x"]) for part in parts), parts, n_labelled, further)
+    step = net.train_step_single((batch, None))
+    gradients = {name: p.grad.clone() for name, p in net.module_.named_parameters()}
+    return gradients, step["loss"], net.sums_[True], net.label_sums_.get(True)
+
+
+def parts_of(digits, codes, sizes):
+    """All N images in parts of these sizes."""
+    x = dataset_of(digits[0][:N])[:]
+    noise = _batches.normal_draws(N, 3, _batches.generator_for(0))
+    split = [tensor.split(sizes) for tensor in (x, noise, torch.from_numpy(codes))]
+    return [{"x": x, "noise": noise, "y": y} for x, noise, y in zip(*split, strict=True)]
+
+
+@pytest.mark.parametrize("which", CODES)
+def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which):
+    codes = codes_of(digits, which)
+    further = {True: [], False: []}
+    if which == "few":
+        known = np.resize(np.flatnonzero(codes >= 0), _batches.N_LABELLED)
+        x, y = dataset_of(digits[0][:N])[known], torch.from_numpy(codes[known])
+        further[False] = [{"x": x, "y": y}]
+        further[True] = [{"x": x[:40], "y": y[:40]}, {"x": x[40:], "y": y[40:]}]
+    whole = labelled_step(parts_of(digits, codes, [N]), further[False], codes=codes)
+    parts = labelled_step(parts_of(digits, codes, [25, 25, 10]), further[True], codes=codes)
+    scale = max(gradient.abs().max().item() for gradient in whole[0].values())
+    for name, gradient in whole[0].items():
+        torch.testing.assert_close(parts[0][name], gradient, rtol=1e-4, atol=1e-6 * scale)
+    torch.testing.assert_close(parts[1], whole[1])
+    torch.testing.assert_close(parts[2], whole[2])
+    torch.testing.assert_close(parts[3], whole[3])
+
+
+@pytest.mark.parametrize("which", ["all", "many", "few"])
+def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
+    codes = codes_of(digits, which)
+    parts = parts_of(digits, codes, [N])
+    (part,), further = parts, []
+    labelled, log_weights = part, torch.from_numpy(np.bincount(codes[codes >= 0]))
+    log_weights = log_weights.float().log()
+    if which == "few":
+        known = np.resize(np.flatnonzero(codes >= 0), _batches.N_LABELLED)
+        labelled = {"x": part["x"][known], "y": part["y"][known]}
+        further, log_weights = [labelled], torch.zeros(3)
+    gradients, loss, *_ = labelled_step(parts, further, codes=codes)
+    plain_gradients, plain_loss, *_ = labelled_step(parts, further, codes=codes, label_weight=0.0)
+    module = classifier_net().module_
+    mu, _ = module.encode(labelled["x"])
+    losses = cross_entropies(module.label_decoder, mu, labelled["y"], log_weights)
+    expected = 3.0 * losses.sum() / (labelled["y"] >= 0).sum()
+    torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
+    expected.backward()
+    scale = max(gradient.abs().max().item() for gradient in gradients.values())
+    for name, parameter in module.named_parameters():
+        actual = gradients[name] - plain_gradients[name]
+        expected = parameter.grad
+        if expected is None or name.startswith("logvar_head."):  # which it does not reach
+            expected = torch.zeros_like(actual)
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-6 * scale)
+
+
+def test_the_kl_of_an_unlabelled_image_does_not_depend_on_any_label(digits):
+    net = classifier_net()
+    codes = codes_of(digits, "many")
+    other = np.where(codes >= 0, (codes + 1) % 3, -1)
+    terms = []
+    for y in (codes, other, np.full(N, -1), None):
+        (part,) = parts_of(digits, codes if y is None else y, [N])
+        y = None if y is None else part["y"]
+        with torch.no_grad():
+            output = net.module_(part["x"], part["noise"])
+            terms.append(net.criterion_(output, part["x"], y, True)[1][codes < 0])
+    assert all(torch.equal(term, terms[0]) for term in terms)
+
+
+@pytest.mark.parametrize("which", ["all", "few"])
+def test_the_cross_entropy_goes_by_frequencies_and_not_by_the_priors(digits, which):
+    records = []
+    for priors in ([1 / 3] * 3, [0.98, 0.01, 0.01]):
+        net = classifier_net(label_weight=3.0)
+        net.module_.label_decoder.set_priors(priors)
+        dataset = dataset_of(digits[0][:N], codes_of(digits, which))
+        net.notify("on_train_begin", X=dataset, y=None)
+        net.fit_loop(dataset, epochs=1)
+        records.append(net.history[0])
+    assert records[0]["train_label_loss"] == pytest.approx(records[1]["train_label_loss"], rel=1e-5)
+    assert records[0]["train_kl"] != pytest.approx(records[1]["train_kl"], rel=1e-3)
+    # What is said of a class is said with the priors: the first one nearly always.
+    assert records[1]["train_accuracy"] == pytest.approx(
+        np.mean(codes_of(digits, "all") == 0) if which == "all" else 1 / 3, abs=0.02
+    )
+
+
+def test_frequencies_of_labelled_images():
+    net = classifier_net()
+    for counts, expected in (([6, 3, 1], [0.6, 0.3, 0.1]), ([8, 0, 1], [0.8, 0.1, 0.1])):
+        codes = np.repeat([0, 1, 2, -1], [*counts, N - sum(counts)])
+        net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
+        torch.testing.assert_close(net.log_frequencies_.exp(), torch.tensor(expected))

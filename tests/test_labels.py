@@ -1,0 +1,213 @@
+"""What y says: classes of many types, markers of missing labels, what is refused."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import DataConversionWarning
+
+from skvae._labels import UNKNOWN, check_classes, encode_labels, is_marker, resolve_priors
+
+NAN = float("nan")
+
+
+def obj(*values):
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+# y, unlabeled, classes, codes
+LABELS = {
+    "integers": ([3, 1, 3, -7], None, [-7, 1, 3], [2, 1, 2, 0]),
+    "unsigned": (np.array([3, 255, 0], np.uint8), -1, [0, 3, 255], [1, 2, 0]),
+    "integer marker": ([3, -1, 1, -1], -1, [1, 3], [1, -1, 0, -1]),
+    "marker within": ([3, 2, 1, 2], 2, [1, 3], [1, -1, 0, -1]),
+    "marker absent": ([3, 2, 3], -999, [2, 3], [1, 0, 1]),
+    "whole floats": ([2.0, 0.0, -0.0], None, [0.0, 2.0], [1, 0, 0]),
+    "floats and -1": ([2.0, -1.0, 0.0], -1, [0.0, 2.0], [1, -1, 0]),
+    "floats and NaN": ([2.0, NAN, 0.0], NAN, [0.0, 2.0], [1, -1, 0]),
+    "short floats": (np.array([2, NAN, 0], np.float16), np.float32("nan"), [0, 2], [1, -1, 0]),
+    "bool": ([True, False, True], None, [False, True], [1, 0, 1]),
+    "strings": (["b", "a", "b"], None, ["a", "b"], [1, 0, 1]),
+    "empty string": (["b", "", "a"], "", ["a", "b"], [1, -1, 0]),
+    "unknown": (["b", "unknown", "a"], "unknown", ["a", "b"], [1, -1, 0]),
+    "long strings": (["é" * 50, "z"], None, ["z", "é" * 50], [1, 0]),
+    "object strings": (obj("b", "a", ""), "", ["a", "b"], [1, 0, -1]),
+    "object and NaN": (obj("b", NAN, "a"), NAN, ["a", "b"], [1, -1, 0]),
+    "object and -1": (obj("b", -1, "a"), -1, ["a", "b"], [1, -1, 0]),
+    "series": (pd.Series([5, 4, 5], index=[2, 1, 0]), None, [4, 5], [1, 0, 1]),
+    "strings of pandas": (pd.Series(["b", None, "a"]), NAN, ["a", "b"], [1, -1, 0]),
+    "categories": (pd.Series(["b", "a"], dtype="category"), None, ["a", "b"], [1, 0]),
+    "one class": ([7, 7], None, [7], [0, 0]),
+    "one class and a marker": ([7, -1], -1, [7], [0, -1]),
+    # A marker that no value of this type can be.
+    "text for numbers": ([1, 2], "", [1, 2], [0, 1]),
+    "a number for text": (["a", "b"], -1, ["a", "b"], [0, 1]),
+    "NaN for text": (["a", "b"], NAN, ["a", "b"], [0, 1]),
+    "NaN for integers": ([1, 2], NAN, [1, 2], [0, 1]),
+}
+
+
+@pytest.mark.parametrize(("y", "unlabeled", "classes", "codes"), LABELS.values(), ids=LABELS)
+def test_classes_and_codes(y, unlabeled, classes, codes):
+    actual, actual_codes = encode_labels(y, unlabeled)
+    assert actual.tolist() == classes
+    assert actual_codes.dtype == np.int64
+    assert_array_equal(actual_codes, codes)
+    # There and back; UNKNOWN where y has the marker.
+    known = actual_codes != UNKNOWN
+    assert_array_equal(actual[actual_codes[known]], np.asarray(y)[known])
+    # The marker is seen in the same places.
+    assert_array_equal(is_marker(np.asarray(y), unlabeled), ~known)
+    # With all classes given, the same.
+    again, codes_again = encode_labels(y, unlabeled, actual)
+    assert again is actual
+    assert_array_equal(codes_again, actual_codes)
+
+
+def test_classes_keep_the_type_of_y():
+    for y in (np.array([1, 0], np.int8), np.array([1, 0], np.float32), np.array(["a", "bc"])):
+        assert encode_labels(y, None)[0].dtype == y.dtype
+    assert encode_labels([True, False], None)[0].dtype == bool
+    assert encode_labels(obj("a", "b"), None)[0].dtype == object
+
+
+def test_y_is_not_changed():
+    y = np.array([2.0, NAN, 1.0])
+    y.flags.writeable = False
+    encode_labels(y, NAN)
+    assert_array_equal(y, [2.0, NAN, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("y", "warns"),
+    [
+        ([-1, 0, 1], True),
+        ([-1.0, 0.0, 1.0], True),
+        (np.array([-1, 3, 5], np.int8), True),
+        ([-1, 1], False),
+        ([-1, 0], False),
+        ([-2, -1, 0], False),
+        ([0, 1, 2], False),
+        (["-1", "0", "1"], False),
+    ],
+    ids=str,
+)
+def test_minus_one_beside_other_numbers_warns(y, warns):
+    if warns:
+        with pytest.warns(UserWarning, match=r"-1 beside 2 other classes.*set unlabeled=-1"):
+            classes, _ = encode_labels(y, None)
+    else:
+        classes, _ = encode_labels(y, None)  # a warning would be an error
+    assert_array_equal(classes, y)
+    # Who has named a marker, or all classes, knows what -1 means.
+    encode_labels(y, "" if isinstance(y[0], str) else -999)
+    encode_labels(y, None, classes)
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled"), [([-1, -1], -1), (["", ""], ""), ([NAN] * 2, NAN)], ids=str
+)
+def test_no_label_at_all(y, unlabeled):
+    with pytest.raises(ValueError, match="No image has a label: all 2 values of y are unlabeled="):
+        encode_labels(y, unlabeled)
+    # With all classes known, labels may all be missing.
+    classes = np.array(["a", "b"]) if unlabeled == "" else np.array([0, 1])
+    assert_array_equal(encode_labels(y, unlabeled, classes)[1], [-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled", "match"),
+    [
+        ([0.5, 1.0, 2.0], None, "Unknown label type: continuous"),
+        ([0.5, -1.0, 2.0], -1, "Unknown label type: continuous"),
+        ([1.0, NAN], None, "Input y contains NaN"),
+        ([1.0, NAN, -1.0], -1, "Input y contains NaN"),
+        (obj("a", NAN), "", "Input contains NaN"),
+        # As by scikit-learn's classifiers: numbers in an array of objects.
+        (obj(3, 1), None, "Unknown label type: unknown"),
+        (obj(3, 1, NAN), NAN, "Unknown label type: unknown"),
+        ([1.0, np.inf], None, "Input y contains infinity"),
+        ([1.0, NAN, np.inf], NAN, "Input y contains infinity"),
+        ([[1, 0], [0, 1]], None, "should be a 1d array"),
+        ([[["a"]]], None, r"1d array|dim 3|3 dim"),
+        (3, None, "should be a 1d array"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(y, unlabeled, match):
+    with pytest.raises(ValueError, match=match):
+        encode_labels(y, unlabeled)
+
+
+def test_a_column_is_read_with_a_warning():
+    with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+        classes, codes = encode_labels(np.array([[2], [-1], [1]]), -1)
+    assert_array_equal(classes, [1, 2])
+    assert_array_equal(codes, [1, -1, 0])
+
+
+@pytest.mark.parametrize(("y", "bad"), [([1, 7], "7"), ([1, -1], "-1")])
+def test_a_class_that_was_not_named(y, bad):
+    with pytest.raises(ValueError, match=rf"y contains previously unseen labels: .*{bad}"):
+        encode_labels(y, None, np.array([0, 1]))
+
+
+def test_classes_are_those_that_were_named():
+    classes = check_classes([3, 1, 2, 3])
+    assert_array_equal(classes, [1, 2, 3])
+    assert check_classes(None, classes) is classes
+    assert_array_equal(check_classes([2, 1, 3], classes), classes)
+    assert_array_equal(check_classes(["b", "a"]), ["a", "b"])
+
+
+@pytest.mark.parametrize("classes", [[1, 2], [1, 2, 3, 4], [1, 2, 4]], ids=str)
+def test_classes_do_not_change(classes):
+    with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
+        check_classes(classes, np.array([1, 2, 3]))
+
+
+def test_the_first_call_names_all_classes():
+    with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
+        check_classes(None)
+
+
+def test_priors_are_frequencies_unless_given():
+    counts = np.array([6, 3, 1])
+    assert_array_equal(resolve_priors(None, counts), [0.6, 0.3, 0.1])
+    # A class that no image has yet is possible.
+    assert_array_equal(resolve_priors(None, np.array([8, 0, 1])), [0.8, 0.1, 0.1])
+    assert_array_equal(resolve_priors(None, np.array([0, 0])), [0.5, 0.5])
+    given = (0.2, 0.3, 0.5)
+    priors = resolve_priors(given, counts)
+    assert_array_equal(priors, given)
+    assert priors.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("priors", "match"),
+    [
+        ([0.5, 0.5], "one number for each of the 3 classes. Got shape (2,)"),
+        ([[0.2, 0.3, 0.5]], "one number for each of the 3 classes. Got shape (1, 3)"),
+        (1.0, "one number for each of the 3 classes. Got shape ()"),
+        ([0.5, 0.5, 0.0], "priors must be above 0 and sum to 1. Got [0.5 0.5 0. ]"),
+        ([0.5, 0.7, -0.2], "priors must be above 0 and sum to 1"),
+        ([0.5, 0.7, 0.3], "priors must be above 0 and sum to 1"),
+        ([0.5, 0.5, NAN], "priors must be above 0 and sum to 1"),
+        ([0.5, np.inf, 0.5], "priors must be above 0 and sum to 1"),
+    ],
+    ids=str,
+)
+def test_which_priors_are_refused(priors, match):
+    with pytest.raises(ValueError, match=re.escape(match)):
+        resolve_priors(priors, np.array([6, 3, 1]))
+
+
+def test_priors_that_are_no_array_of_the_estimator():
+    priors = np.array([0.5, 0.5])
+    resolved = resolve_priors(priors, np.array([1, 1]))
+    priors[:] = 0
+    assert_array_equal(resolved, [0.5, 0.5])
