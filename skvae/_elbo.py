@@ -419,6 +419,33 @@ def label_losses(class_logits, y):
     return torch.where(y < 0, 0.0, losses)
 
 
+def undecided_losses(class_logits, y, shares, log_priors):
+    """sum_y p(y|z) log(shares_y / (pi_y p(y|z))) at z = mu, where the class is not known.
+
+    `shares` is the mean of p(y|z) over such images. With it, the mean of this term is the entropy
+    of p(y|z), which is low if each image clearly belongs to one class, plus KL(shares || pi), which
+    is low if the classes are as frequent as they should be. With equal pi_y it is the information
+    that an image gives about its class, with the opposite sign, up to a number; Krause et al.,
+    "Discriminative clustering by regularized information maximization", NeurIPS 2010.
+
+    Parameters
+    ----------
+    class_logits : tensor of shape (n, n_classes)
+
+    y : tensor of shape (n,)
+
+    shares, log_priors : tensor of shape (n_classes,)
+
+    Returns
+    -------
+    losses : tensor of shape (n,)
+        In nats; 0 where the class is known.
+    """
+    log_p = torch.log_softmax(class_logits, 1)
+    losses = (log_p.exp() * (shares.log() - log_priors - log_p)).sum(1)
+    return torch.where(y < 0, losses, 0.0)
+
+
 def _chosen(class_logits, y):
     return class_logits.gather(1, y.clamp_min(0)[:, None])[:, 0]
 

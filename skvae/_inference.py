@@ -4,8 +4,18 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from ._batches import DRAWS, PixelNoise, checksum, generator_for, normal_draws, pass_size, slices
+from ._batches import (
+    DRAWS,
+    MAX_PASS_IMAGES,
+    PixelNoise,
+    checksum,
+    generator_for,
+    normal_draws,
+    pass_size,
+    slices,
+)
 from ._devices import sum_dtype, to_device
 from ._elbo import (
     LIKELIHOODS,
@@ -307,34 +317,67 @@ def weighted_choice(draws, mean, rng):
 
 
 def _weighted_draws(module, dataset, likelihood, n_draws, seed):
-    """For each image an iterator over log w and logits of its draws z ~ q(z|x), pass by pass."""
-    device = next(module.parameters()).device
+    """For each image an iterator over log w and logits of its draws z ~ q(z|x), in parts.
+
+    A pass decodes all draws of several images, or a part of the draws of one.
+    """
     n_rows = pass_size(module.image_shape)
-
-    def draws(x, mu, logvar):
-        generator = generator_for(seed, DRAWS, checksum(x.numpy()))
-        x = x.to(device)
-        # Always whole passes, so that a larger `n_draws` extends the same sequence.
-        for some in slices(n_draws, n_rows):
-            noise = normal_draws(n_rows, mu.shape[1], generator).to(device)
-            z = reparametrize(mu, logvar, noise)
-            logits = module.decode(z)
-            log_p = conditional_log_likelihood(
-                likelihood,
-                logits,
-                x.expand_as(logits),
-                noise_logvar=module.noise_logvar,
-                log_jacobian=dataset.image_format.log_jacobian,
-                holes=module.holes,
-                dtype=sum_dtype(device),
-            )
-            n = some.stop - some.start
-            yield log_weights(log_p, module.log_prior(z), noise, logvar)[:n], logits[:n]
-
-    for i, posterior in enumerate(zip(*encode(module, dataset), strict=True)):
-        yield draws(
-            dataset[i : i + 1], *(torch.from_numpy(part)[None].to(device) for part in posterior)
+    n_together = max(1, n_rows // n_draws)
+    mu, logvar = (torch.from_numpy(part) for part in encode(module, dataset))
+    for some in slices(len(dataset), n_together):
+        x = dataset[some]
+        noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], seed) for image in x])
+        parts = _decoded_draws(
+            module, dataset.image_format, likelihood, x, mu[some], logvar[some], noise
         )
+        if len(x) == 1:
+            yield parts
+            continue
+        ((weights, logits),) = parts
+        each = zip(weights.split(n_draws), logits.split(n_draws), strict=True)
+        yield from ([part] for part in each)
+
+
+def _noise_of(image, n_draws, n_components, seed):
+    """Draws from N(0, I) for an image: a larger `n_draws` extends the same sequence."""
+    generator = generator_for(seed, DRAWS, checksum(image.numpy()))
+    blocks = [
+        normal_draws(MAX_PASS_IMAGES, n_components, generator)
+        for _ in slices(n_draws, MAX_PASS_IMAGES)
+    ]
+    return torch.cat(blocks)[:n_draws]
+
+
+def _decoded_draws(module, image_format, likelihood, x, mu, logvar, noise):
+    """log w and logits of the draws of some images, one image after the other, in passes.
+
+    `noise` has the shape (n, n_draws, K).
+    """
+    device, n_draws = next(module.parameters()).device, noise.shape[1]
+    n_rows = pass_size(module.image_shape)
+    mu, logvar = (part.repeat_interleave(n_draws, 0) for part in (mu, logvar))
+    noise = noise.flatten(0, 1)
+    for some in slices(len(noise), n_rows):
+        n = some.stop - some.start
+        images = torch.arange(some.start, some.stop) // n_draws
+        # Filled up, so that the bits of a draw do not depend on their number.
+        padded = (
+            F.pad(part[some], (0, 0, 0, n_rows - n)).to(device) for part in (mu, logvar, noise)
+        )
+        part_mu, part_logvar, part_noise = padded
+        z = reparametrize(part_mu, part_logvar, part_noise)
+        logits = module.decode(z)[:n]
+        log_p = conditional_log_likelihood(
+            likelihood,
+            logits,
+            x[images].to(device),
+            noise_logvar=module.noise_logvar,
+            log_jacobian=image_format.log_jacobian,
+            holes=module.holes,
+            dtype=sum_dtype(device),
+        )
+        log_prior = module.log_prior(z[:n])
+        yield log_weights(log_p, log_prior, part_noise[:n], part_logvar[:n]), logits
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from ._elbo import (
     noise_variance,
     normal_log_density,
     squared_errors,
+    undecided_losses,
 )
 from ._history import LABEL_TERMS, PHASES
 
@@ -129,7 +130,8 @@ class VAENet(skorch.NeuralNet):
 
     The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
-    or over the 64 that it sees in addition.
+    or over the 64 that it sees in addition, and times the mean of `undecided_losses` over the
+    images without a label.
 
     Parameters
     ----------
@@ -256,6 +258,12 @@ class VAENet(skorch.NeuralNet):
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
         loss = (self.kl_weight_ * kl - log_likelihood).sum() / len(batch)
+        if training and batch.n_labelled < len(batch) and y is not None:
+            decoder = self.module_.label_decoder
+            decoder.update_shares(output[-1].detach(), y)
+            losses = undecided_losses(output[-1], y, decoder.shares, decoder.log_priors)
+            n_unknown = len(batch) - batch.n_labelled
+            loss = loss + self.settings.label_weight * losses.sum() / n_unknown
         if batch.n_labelled and not batch.labelled:
             loss = loss + self._label_loss(
                 output[-1], y, batch.n_labelled, self.log_frequencies_, training=training

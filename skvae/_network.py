@@ -130,6 +130,9 @@ MAX_LINEAR_SIDE = 128
 # Largest number of numbers in the products that `LinearPath` makes for images with holes.
 MAX_GRAM_NUMBERS = 2**24
 
+# Images over which a label decoder takes the mean of p(y|z).
+SHARES_WINDOW = 2_048
+
 # Precision of the data on a component that starts without an axis of PCA: nearly none.
 LEAST_PRECISION = math.exp(-4)
 
@@ -238,6 +241,8 @@ class LabelDecoder(nn.Module):
         self.means = nn.Parameter(torch.empty(n_classes, n_components))
         self.logvar = nn.Parameter(torch.empty(n_components))
         self.register_buffer("log_priors", torch.empty(n_classes))
+        # Running mean of p(y|z) over images without a label.
+        self.register_buffer("shares", torch.empty(n_classes))
 
     def forward(self, mu, logvar):
         """`logits_of_classes` of a posterior: (n, K) twice -> (n, n_classes)."""
@@ -247,6 +252,14 @@ class LabelDecoder(nn.Module):
     def set_priors(self, priors):
         """Set pi_y, an ndarray of shape (n_classes,)."""
         self.log_priors.copy_(torch.log(torch.tensor(priors, device="cpu")))
+
+    @torch.no_grad()
+    def update_shares(self, class_logits, y):
+        """Update the running mean of p(y|z), whose window is 2,048 images without a label."""
+        unknown = y < 0
+        p = torch.softmax(class_logits, 1)[unknown]
+        if len(p):
+            self.shares.lerp_(p.mean(0), min(1.0, len(p) / SHARES_WINDOW))
 
     def log_joint(self, z):
         """log pi_y + log p(z|y) of each class: (n, K) -> (n, n_classes)."""
@@ -532,6 +545,7 @@ def start_at_class_means(module, means):
     """
     module.label_decoder.means.copy_(means)
     module.label_decoder.logvar.zero_()
+    module.label_decoder.shares.fill_(1 / len(means))
 
 
 @torch.no_grad()
