@@ -1,5 +1,7 @@
 """Batches: every image once, noise that belongs to its image."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from skvae._batches import (
     ImageDataset,
     PixelNoise,
     ScoringBatches,
+    binary_draw,
     generator_for,
     pass_size,
 )
@@ -336,3 +339,34 @@ def test_batches_without_labels_are_as_they_were():
     for (_, (part,), _), some in zip(labelled_batches(dataset(20)), order.split(8), strict=True):
         assert torch.equal(part["x"], dataset(20)[some.numpy()])
         assert torch.equal(part["noise"], torch.randn(len(some), 3, generator=generator))
+
+
+# Holes
+
+
+def test_binary_draws_leave_holes():
+    x = torch.rand(400, 1, 3, 4, generator=torch.Generator().manual_seed(1))
+    holes = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) < 0.4
+    drawn = binary_draw(x.where(~holes, torch.nan), torch.Generator().manual_seed(0))
+    assert torch.equal(drawn.isnan(), holes)
+    seen = drawn[~holes]
+    assert set(seen.tolist()) == {0.0, 1.0}
+    p = x[~holes]
+    error = (p * (1 - p)).sum().sqrt() / len(p)
+    assert abs(seen.mean() - p.mean()) < 4 * error
+    complete = binary_draw(x, torch.Generator().manual_seed(0))
+    assert torch.equal(complete, torch.bernoulli(x, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_binarised_image_with_holes_depends_on_what_was_observed():
+    rng = np.random.default_rng(0)
+    holes, rows = rng.uniform(size=(9, 4)) < 0.5, rng.uniform(0, 255, (9, 4))
+    formats = [replace(FORMAT, missing_values=marker) for marker in (np.nan, -7)]
+    one, other = (
+        ImageDataset(np.where(holes, f.missing_values, rows), f, binarize_seed=0) for f in formats
+    )
+    drawn = one[:]
+    np.testing.assert_array_equal(drawn.isnan().flatten(1), holes)
+    np.testing.assert_array_equal(drawn, other[:])
+    order = rng.permutation(9)
+    np.testing.assert_array_equal(other[order], drawn[order])

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from skvae._elbo import (
     cautious_noise,
     conditional_log_likelihood,
     elbo_terms,
+    image_jacobian,
     kl_divergence,
     kl_with_classes,
     label_losses,
@@ -31,6 +33,7 @@ from skvae._elbo import (
     natural_parameter,
     noise_variance,
     normal_log_density,
+    squared_errors,
 )
 
 NOISE_LOGVAR = torch.tensor(-2.5, dtype=torch.float64)
@@ -170,9 +173,9 @@ def test_the_jacobian_turns_a_density_into_that_of_other_units(name, generator):
     logits, x = randn(5, 1, 2, 2, generator=generator), torch.rand(5, 1, 2, 2).double()
     plain = conditional_log_likelihood(name, logits, x, noise_logvar=NOISE_LOGVAR)
     scaled = conditional_log_likelihood(
-        name, logits, x, noise_logvar=NOISE_LOGVAR, log_jacobian=-1.5
+        name, logits, x, noise_logvar=NOISE_LOGVAR, log_jacobian=(-1.5,)
     )
-    torch.testing.assert_close(scaled, plain - 1.5 * LIKELIHOODS[name].continuous)
+    torch.testing.assert_close(scaled, plain - 4 * 1.5 * LIKELIHOODS[name].continuous)
 
 
 def test_log_weights_are_log_ratios_of_densities(generator):
@@ -217,7 +220,7 @@ def test_the_normal_density_is_that_of_torch_and_that_of_a_mean_the_mean(varianc
 def test_cautious_noise_is_the_larger_of_two_variances(given, generator):
     mean, x = randn(6, 1, 3, 4, generator=generator), randn(6, 1, 3, 4, generator=generator)
     logits = mean.requires_grad_()
-    noise = cautious_noise(torch.tensor(given, dtype=torch.float64), logits, x)
+    noise = cautious_noise(torch.tensor(given, dtype=torch.float64), logits, x, False)
     assert noise.shape == ()
     assert not noise.requires_grad
     error = (x - mean).detach().numpy()
@@ -233,7 +236,7 @@ def test_cautious_noise_is_the_larger_of_two_variances(given, generator):
 
 def test_an_exact_reconstruction_is_as_noisy_as_the_floor_says():
     x = torch.full((2, 1, 3, 3), 0.25)
-    noise = cautious_noise(torch.tensor(-math.inf), x, x)
+    noise = cautious_noise(torch.tensor(-math.inf), x, x, False)
     assert noise_variance(noise).item() == pytest.approx(MIN_NOISE_VARIANCE)
     log_p = conditional_log_likelihood("gaussian", x, x, noise_logvar=noise)
     expected = 9 * Normal(0.0, MIN_NOISE_VARIANCE**0.5).log_prob(torch.tensor(0.0))
@@ -370,3 +373,106 @@ def test_sums_over_classes_in_the_precision_asked_for(generator):
     assert [term.dtype for term in terms] == [torch.float64] * 2
     terms = elbo_terms("bernoulli", x, x, mu, logvar, None, class_logits)
     assert [term.dtype for term in terms] == [torch.float32] * 2
+
+
+# Holes
+
+
+def holes_of(x, generator):
+    """x with NaN in holes: none in the first image, all of the second, about half of the others."""
+    missing = torch.rand(x.shape, generator=generator) < 0.5
+    missing[0], missing[1] = False, True
+    return x.where(~missing, torch.nan)
+
+
+def distribution_of(name, logits):
+    std = noise_variance(NOISE_LOGVAR).sqrt()
+    return {
+        "bernoulli": lambda: Bernoulli(logits=logits),
+        "continuous_bernoulli": lambda: ContinuousBernoulli(logits=logits),
+        "gaussian": lambda: Normal(logits, std),
+    }[name]()
+
+
+@pytest.mark.parametrize("log_jacobian", [(0.0,), (-1.5,), (-1.5, 0.25)])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_likelihood_of_an_image_with_holes_is_that_of_what_was_observed(
+    name, log_jacobian, generator
+):
+    logits = 3 * randn(6, 2, 3, 4, generator=generator)
+    x = holes_of(torch.rand(logits.shape, generator=generator).round().double(), generator)
+    actual = conditional_log_likelihood(
+        name, logits, x, noise_logvar=NOISE_LOGVAR, log_jacobian=log_jacobian, holes=True
+    )
+    for i in range(6):
+        expected = torch.zeros((), dtype=torch.float64)
+        for c in range(2):
+            seen = ~x[i, c].isnan()
+            log_p = distribution_of(name, logits[i, c][seen]).log_prob(x[i, c][seen])
+            expected += log_p.sum()
+            if LIKELIHOODS[name].continuous:
+                expected += seen.sum() * log_jacobian[c % len(log_jacobian)]
+        torch.testing.assert_close(actual[i], expected)
+    assert actual[1] == 0
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_complete_images_are_images_that_may_have_holes(name, generator):
+    logits, x = randn(5, 3, 4, 4, generator=generator), torch.rand(5, 3, 4, 4).double()
+    jacobians = (-1.5, 0.25, 3.0)
+    given = {"noise_logvar": NOISE_LOGVAR, "log_jacobian": jacobians}
+    terms = [
+        conditional_log_likelihood(name, logits, x, **given, holes=holes) for holes in (False, True)
+    ]
+    # The same numbers in the same order; only the Jacobian is added up in another one.
+    torch.testing.assert_close(*terms, rtol=1e-14, atol=1e-13)
+    for part, other in zip(*(squared_errors(x, logits, h) for h in (False, True)), strict=True):
+        assert torch.equal(part, other)
+    noises = [cautious_noise(torch.tensor(-9.0), logits, x, holes) for holes in (False, True)]
+    assert torch.equal(*noises)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e18])
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_holes_have_no_gradient(name, scale, generator):
+    logits = scale * randn(6, 2, 3, 4, generator=generator).float()
+    x = holes_of(torch.rand(6, 2, 3, 4, generator=generator), generator)
+    logits.requires_grad_()
+    log_p, kl = elbo_terms(name, x, logits, *torch.zeros(2, 6, 3), NOISE_LOGVAR.float(), holes=True)
+    log_p.sum().backward()
+    assert (logits.grad[x.isnan()] == 0).all()
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[~x.isnan()] != 0).any()
+    assert (kl == 0).all()
+    # What stands in the holes is nothing that the likelihood sees.
+    other = torch.where(x.isnan(), -logits.detach(), logits.detach())
+    assert torch.equal(
+        conditional_log_likelihood(name, other, x, noise_logvar=NOISE_LOGVAR.float(), holes=True),
+        log_p.detach(),
+    )
+
+
+def test_squared_errors_are_those_of_what_was_observed(generator):
+    logits = randn(6, 2, 3, 4, generator=generator)
+    x = holes_of(randn(6, 2, 3, 4, generator=generator), generator)
+    error, n_observed = squared_errors(x, logits, holes=True)
+    squares = np.square((x - logits).numpy())
+    np.testing.assert_allclose(error, np.nansum(squares, (1, 2, 3)), rtol=1e-12)
+    np.testing.assert_array_equal(n_observed, np.isfinite(squares).sum((1, 2, 3)))
+    assert (n_observed[0], n_observed[1]) == (24, 0)
+    # The mean over the pixels of the batch, not over its images.
+    noise = cautious_noise(torch.tensor(-100.0).double(), logits, x, holes=True)
+    assert noise.exp().item() == pytest.approx(np.nanmean(squares))
+    given = torch.tensor(-2.0).double()
+    assert cautious_noise(given, logits[1:2], x[1:2], holes=True) == given  # nothing was observed
+
+
+def test_the_jacobian_of_an_image_counts_what_was_observed(generator):
+    x = holes_of(randn(6, 3, 3, 4, generator=generator), generator)
+    observed = ~x.isnan()
+    each = np.array([-1.5, 0.25, 3.0])
+    counts = observed.sum((2, 3)).numpy()
+    np.testing.assert_allclose(image_jacobian(x, tuple(each), observed), counts @ each, rtol=1e-12)
+    np.testing.assert_allclose(image_jacobian(x, (0.3,), observed), 0.3 * counts.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(image_jacobian(x, tuple(each)), [12 * each.sum()] * 6, rtol=1e-12)
+    np.testing.assert_allclose(image_jacobian(x, (0.3,)), [36 * 0.3] * 6, rtol=1e-12)

@@ -29,6 +29,7 @@ ARCHITECTURE = {
     "hidden_units": 7,
     "linear_path": True,
     "n_classes": 4,
+    "holes": True,
 }
 HEADER = {
     "kind": "model",
@@ -132,6 +133,8 @@ def test_weight_shapes_are_those_of_the_network(likelihood):
         ({"architecture": {**ARCHITECTURE, "n_classes": False}}, "invalid n_classes"),
         ({"architecture": {**ARCHITECTURE, "n_classes": 0.0}}, "invalid n_classes"),
         ({"architecture": {**ARCHITECTURE, "n_classes": None}}, "invalid n_classes"),
+        ({"architecture": {**ARCHITECTURE, "holes": 1}}, "invalid holes"),
+        ({"architecture": {**ARCHITECTURE, "holes": None}}, "invalid holes"),
     ],
     ids=str,
 )

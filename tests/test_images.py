@@ -62,7 +62,8 @@ def test_log_jacobian_is_that_of_the_scaling(pixel_range):
     rows = np.array([[pixel_range[0]] * 6, [pixel_range[1]] * 6])
     dark, light = image_format.to_unit(rows)
     slope = (light - dark).ravel() / (rows[1] - rows[0]) if np.ptp(rows) else np.ones(6)
-    np.testing.assert_allclose(image_format.log_jacobian, np.log(slope).sum(), atol=1e-12)
+    assert len(image_format.log_jacobian) == 1
+    np.testing.assert_allclose(6 * image_format.log_jacobian[0], np.log(slope).sum(), atol=1e-12)
 
 
 def test_large_offsets_keep_their_digits():
@@ -142,7 +143,7 @@ def test_channels_have_ranges_of_their_own(channel_axis, as_rows):
     np.testing.assert_allclose(x, np.moveaxis(unit, -1, 1), atol=1e-6)
     back = image_format.from_unit(x)
     np.testing.assert_allclose(back.reshape(X.shape), X, rtol=1e-5, atol=1e-4)
-    expected = -30 * np.log(np.ptp(ranges, axis=1)).sum()
+    expected = -np.log(np.ptp(ranges, axis=1))  # of one number of each channel
     np.testing.assert_allclose(image_format.log_jacobian, expected)
     channels = image_format.channels(X.reshape(4, -1))
     expected = np.moveaxis(X, channel_axis, 1) if channel_axis == -1 else X
@@ -154,3 +155,45 @@ def test_values_near_the_limit_of_float32_are_clipped(bounded, least, greatest):
     image_format = ImageFormat((1, 2), -1, (-0.13, 0.13), True, bounded)
     rows = np.array([[3.4028235e38, -3.4028235e38]], np.float32)
     np.testing.assert_allclose(image_format.to_unit(rows), [[[[greatest, least]]]])
+
+
+# Holes
+
+
+@pytest.mark.parametrize("channel_axis", [-1, 0])
+@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize(
+    ("dtype", "marker"),
+    [(float, np.nan), (np.float32, np.nan), (np.float32, -1), (np.uint8, 255), (np.int16, -1)],
+)
+def test_holes_are_nan_and_the_rest_is_as_without(channel_axis, bounded, dtype, marker):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 100, (5, 4, 5, 4)).astype(dtype)
+    holes = rng.uniform(size=X.shape) < 0.5
+    marked = np.where(holes, np.array(marker, dtype), X)
+    ranges = (0.0, 255.0) if dtype is np.uint8 else np.array([[0, 50.0], [0, 100], [9, 90], [1, 2]])
+    parts = (X.shape[1:], channel_axis, ranges, True, bounded)
+    unit = ImageFormat(*parts, missing_values=marker).to_unit(marked.reshape(5, -1))
+    plain = ImageFormat(*parts).to_unit(X.reshape(5, -1))
+    holes = np.moveaxis(holes, -1, 1) if channel_axis == -1 else holes
+    np.testing.assert_array_equal(np.isnan(unit), holes)
+    np.testing.assert_array_equal(unit[~holes], plain[~holes])
+    # All holes have the same bits, because the noise of an image comes from its bits.
+    assert set(unit[holes].view(np.uint32)) == {np.float32(np.nan).view(np.uint32)}
+    assert unit.flags.c_contiguous
+    assert unit.dtype == np.float32
+
+
+def test_nans_of_any_bits_are_the_same_hole():
+    bits = np.array([0x7FC00000, 0x7FC00001, 0xFFC00000, 0x7F800001], np.uint32)
+    rows = bits.view(np.float32)[None]
+    unit = ImageFormat((2, 2), -1, (0.0, 1.0), True, missing_values=np.nan).to_unit(rows)
+    assert set(unit.view(np.uint32).ravel()) == {0x7FC00000}
+
+
+def test_a_marker_far_outside_does_not_disturb_and_input_is_kept():
+    rows = np.array([[3.4e38, 1.0, 0.5, 3.4e38]], np.float32)
+    rows.flags.writeable = False
+    image_format = ImageFormat((2, 2), -1, (0.0, 1.0), True, missing_values=np.float32(3.4e38))
+    expected = np.float32([np.nan, 1, 0.5, np.nan])
+    np.testing.assert_array_equal(image_format.to_unit(rows).ravel(), expected)

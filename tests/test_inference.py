@@ -190,6 +190,8 @@ def test_bad_number_of_draws(small, digits, n_draws):
 class ProbabilisticPCA(torch.nn.Module):
     """A linear decoder with Gaussian noise, and its exact posterior; Tipping & Bishop (1999)."""
 
+    holes = False
+
     def __init__(self, pca, image_shape):
         super().__init__()
         noise = pca.noise_variance_

@@ -39,6 +39,9 @@ LIES = {
     "annealed": 0,
     "estimator": "PCA",
     "robust": None,
+    "missing_values": "nan",
+    "saw_holes": 1,
+    "architecture.holes": True,
     "seed": -1,
     "architecture": {},
     "architecture.n_components": 4,
@@ -57,6 +60,13 @@ MORE_LIES = [
     ("architecture.hidden_channels", []),
     ("n_epochs", True),
     ("seed", KeyError),
+    ("saw_holes", KeyError),
+    ("missing_values", KeyError),
+    ("missing_values", True),
+    ("missing_values", [-1]),
+    ("missing_values", -1),  # the network has no mask
+    ("architecture.holes", KeyError),
+    ("architecture.holes", 0),
     ("weights", KeyError),
     ("likelihood", "gaussian"),  # whose noise is not among the weights
     ("binarize under gaussian", True),

@@ -46,7 +46,7 @@ def test_settings_are_those_of_the_estimator(small):
         "n_epochs": 4,
         "n_iter_no_change": 3,
         "first_epoch": 5,
-        "log_jacobian": pytest.approx(-64 * math.log(16)),
+        "log_jacobian": pytest.approx((-math.log(16),)),
         "seed": small._seed,
     }
     assert settings == TrainSettings(**expected)
@@ -199,7 +199,7 @@ def test_the_noise_is_the_larger_error_of_the_images_set_aside_and_of_the_others
 def test_which_noise_is_measured(train_error, valid_error, expected):
     net = build_net(network(likelihood="gaussian"), TrainSettings(**NORMAL))
     net.sums_ = {
-        training: (n, torch.tensor([0.0, 0.0, n * error]))
+        training: (n, torch.tensor([0.0, 0.0, 64 * n * error, 64 * n, -3.0 * n]))
         for training, n, error in ((True, 90, train_error), (False, 10, valid_error))
     }
     log_likelihood = net._measure_noise()
@@ -208,7 +208,7 @@ def test_which_noise_is_measured(train_error, valid_error, expected):
     assert log_likelihood == pytest.approx(64 * density - 3.0, rel=1e-5)
 
 
-NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": -3.0}
+NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": (-3.0 / 64,)}
 
 
 def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal
 from torch.distributions import Normal as NormalDistribution
 
+from skvae import _network
 from skvae._network import (
     LEAST_PRECISION,
     ConvVAE,
@@ -184,9 +185,10 @@ def test_reordered_components_are_the_same_model():
 # The linear path, and the start at probabilistic PCA
 
 
-def linear_path(image_shape, n_components=3, seed=0):
+def linear_path(image_shape, n_components=3, seed=0, holes=False):
     """A linear path whose matrices and gates are random."""
-    path, generator = LinearPath(image_shape, n_components), torch.Generator().manual_seed(seed)
+    path = LinearPath(image_shape, n_components, holes)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in path.state_dict().values():
             tensor.normal_(generator=generator)
@@ -495,3 +497,171 @@ def test_classes_start_at_given_means_and_variance_1():
     start_at_class_means(module, means)
     assert torch.equal(module.label_decoder.means.detach(), means)
     assert (module.label_decoder.logvar == 0).all()
+
+
+# Holes
+
+
+def linear_with_holes(image_shape, n_components, n_axes, seed=0):
+    """A network that starts at a linear one, and that network: W, m and s^2 in float64.
+
+    Components beyond `n_axes` are those of the prior.
+    """
+    rng, n_numbers = np.random.default_rng(seed), math.prod(image_shape)
+    axes = np.linalg.qr(rng.standard_normal((n_numbers, n_axes)))[0]
+    variances, noise = np.sort(rng.uniform(0.2, 3, n_axes))[::-1].copy(), 0.05
+    mean = rng.uniform(size=n_numbers)
+    tensors = (torch.from_numpy(part).float() for part in (mean, axes, variances))
+    module = ConvVAE(image_shape, n_components, (4,), 8, linear_path=True, holes=True, normal=True)
+    draw_weights(module, torch.Generator().manual_seed(seed))
+    start_at_linear(module, *linear_network(*tensors, noise))
+    with torch.no_grad():
+        module.mean_picture.copy_(torch.from_numpy(rng.uniform(size=image_shape)))
+    weights = np.zeros((n_numbers, n_components))
+    weights[:, :n_axes] = axes * np.sqrt(variances - noise)
+    return module, weights, mean, noise
+
+
+def conditional_means(weights, mean, noise, rows):
+    """E[z|observed x] of probabilistic PCA, row by row; NaN is missing."""
+    expected = np.zeros((len(rows), weights.shape[1]))
+    for i, row in enumerate(rows):
+        seen = ~np.isnan(row)
+        W = weights[seen]
+        M = W.T @ W + noise * np.eye(W.shape[1])
+        expected[i] = np.linalg.solve(M, W.T @ (row[seen] - mean[seen]))
+    return expected
+
+
+def images_with_holes(image_shape, seed=0):
+    """Images with no, all, a single, half and nearly all pixels missing."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(size=(6, *image_shape)).astype(np.float32)
+    for image, share in zip(x[3:], (0.5, 0.5, 0.9), strict=True):
+        image[rng.uniform(size=image_shape) < share] = np.nan
+    x[1] = np.nan
+    x[2].flat[0] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "n_components", "n_axes"),
+    [
+        ((1, 4, 5), 3, 3),
+        ((1, 4, 5), 1, 1),
+        ((3, 4, 3), 4, 4),
+        ((3, 4, 3), 5, 2),
+        ((1, 1, 9), 8, 8),
+        ((1, 1, 1), 2, 0),
+    ],
+)
+def test_the_linear_path_gives_the_posterior_mean_of_what_was_observed(
+    image_shape, n_components, n_axes
+):
+    module, weights, mean, noise = linear_with_holes(image_shape, n_components, n_axes)
+    x = images_with_holes(image_shape)
+    with torch.no_grad():
+        mu, logvar = module.encode(torch.from_numpy(x))
+    expected = conditional_means(weights, mean, noise, x.reshape(6, -1).astype(np.float64))
+    # The matrices are float32; where little was observed, their rounding is divided by s^2.
+    np.testing.assert_allclose(mu, expected, rtol=1e-4, atol=1e-4)
+    assert (mu[1] == 0).all()  # the mean of the prior
+    assert logvar.isfinite().all()
+    assert (mu[:, n_axes:] == 0).all()
+
+
+@pytest.mark.parametrize("image_shape", LINEAR_SHAPES, ids=str)
+def test_without_holes_the_linear_path_is_the_same(image_shape):
+    path = linear_path(image_shape, holes=True)
+    plain = linear_path(image_shape)
+    weights = path.state_dict()
+    weights.pop("variances")
+    plain.load_state_dict(weights)
+    x = torch.rand(3, *image_shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.equal(path.encode(x, torch.ones_like(x)), plain.encode(x))
+        assert torch.equal(path.encode(x), plain.encode(x))
+
+
+@pytest.mark.parametrize("image_shape", [(1, 1, 300), (2, 130, 257)], ids=str)
+def test_blocks_of_large_pictures_are_missing_where_all_their_pixels_are(image_shape):
+    # A picture of the blocks is the same to the path as a picture of pixels that are as large.
+    blocks = LINEAR_SHAPES[image_shape]
+    path = linear_path(image_shape, holes=True)
+    with torch.no_grad():
+        for name in ("encoder", "variances"):  # so that the matrix is that of a posterior
+            getattr(path, name).mul_(0.01)
+        path.variances.abs_()
+    small = LinearPath(path.coarse_shape, 3, True)
+    small.load_state_dict(path.state_dict())
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(4, *path.coarse_shape, generator=generator)
+    seen = (torch.rand(coarse.shape, generator=generator) < 0.5).float()
+    _, height, width = image_shape
+
+    def large(x):
+        x = x.repeat_interleave(blocks[0], 2).repeat_interleave(blocks[1], 3)
+        return x[..., :height, :width]
+
+    with torch.no_grad():
+        mu = path.encode(large(coarse), large(seen))
+        torch.testing.assert_close(mu, small.encode(coarse, seen), rtol=1e-4, atol=1e-4)
+
+
+def test_the_posterior_of_many_images_in_parts(monkeypatch):
+    module, *_ = linear_with_holes((3, 4, 3), 4, 4)
+    x = torch.from_numpy(np.concatenate([images_with_holes((3, 4, 3), seed) for seed in range(3)]))
+    with torch.no_grad():
+        together = module.encode(x)
+        for numbers in (1, 3 * 144, 5 * 144 + 1):
+            monkeypatch.setattr(_network, "MAX_GRAM_NUMBERS", numbers)
+            torch.testing.assert_close(module.encode(x), together)
+
+
+def test_the_convolutions_see_deviations_and_which_pixels_there_are():
+    module = ConvVAE((2, 6, 5), 3, (4,), 8, holes=True)
+    draw_weights(module, torch.Generator().manual_seed(0))
+    seen = []
+    module.encoder.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    with torch.no_grad():
+        module.mean_picture.copy_(torch.rand(2, 6, 5))
+        x = torch.from_numpy(images_with_holes((2, 6, 5)))
+        mu, logvar = module.encode(x)
+    observed = ~x.isnan()
+    expected = torch.cat([(x - module.mean_picture).nan_to_num(), observed.float()], 1)
+    torch.testing.assert_close(seen[0][..., :6, :5], expected, rtol=0, atol=0)
+    assert mu.isfinite().all()
+    assert logvar.isfinite().all()
+    assert module.decode(mu).shape == x.shape
+    # That all pixels of a picture are the mean ones is not that they are missing.
+    with torch.no_grad():
+        mean, missing = module.mean_picture[None], torch.full((1, 2, 6, 5), torch.nan)
+        assert not torch.equal(module.encode(mean)[0], module.encode(missing)[0])
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_every_parameter_gets_a_finite_gradient_from_images_with_holes(linear):
+    if linear:
+        module, *_ = linear_with_holes((2, 6, 5), 3, 2)
+        for layer in (module.mu_head, module.decoder[-2]):  # which start at 0
+            nn.init.uniform_(layer.weight, -0.1, 0.1)
+    else:
+        module = ConvVAE((2, 6, 5), 3, (4,), 8, holes=True)
+        draw_weights(module, torch.Generator().manual_seed(0))
+        module.mean_picture.fill_(0.5)
+    x = torch.from_numpy(images_with_holes((2, 6, 5)))
+    logits, mu, logvar, *_ = module(x, torch.randn(6, 3))
+    (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_reordered_components_are_the_same_model_of_images_with_holes():
+    module, *_ = linear_with_holes((1, 4, 5), 4, 3)
+    with torch.no_grad():
+        module.linear.encoder_gate.uniform_(0.5, 1.5)
+    x, order = torch.from_numpy(images_with_holes((1, 4, 5))), torch.tensor([2, 0, 3, 1])
+    mu, logvar = module.encode(x)
+    reorder_components(module.state_dict(), order)
+    torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from skvae._pixel_range import dtype_fits, fits_float32, resolve_pixel_range, warn_about_values
+from skvae import _pixel_range
+from skvae._pixel_range import (
+    count_observed,
+    dtype_fits,
+    fits_float32,
+    is_hole,
+    resolve_pixel_range,
+    warn_about_values,
+)
 
 
 def channels(*values, dtype=float):
@@ -71,8 +79,15 @@ def test_which_dtypes_fit():
     assert not dtype_fits(np.dtype(float), (-1e9, 1e9))
 
 
-def warn(X, pixel_range, *, bounded=True, robust=False, training=False):
-    warn_about_values(X, pixel_range, bounded=bounded, robust=robust, training=training)
+def warn(X, pixel_range, *, bounded=True, robust=False, training=False, missing_values=None):
+    warn_about_values(
+        X,
+        pixel_range,
+        bounded=bounded,
+        robust=robust,
+        training=training,
+        missing_values=missing_values,
+    )
 
 
 def test_the_warning_names_both_ranges():
@@ -100,3 +115,119 @@ def test_the_channel_is_named():
         warn(channels([0, 1], [0, 9]), np.array([[0, 1.0], [0, 1]]))
     # One flat channel is no sign of other units.
     warn(channels([0, 1], [0, 0.001]), np.array([[0, 1.0], [0, 1]]))
+
+
+# Holes
+
+# Values of a dtype, and the marker of missing ones.
+MARKERS = [
+    (float, np.nan),
+    (np.float32, np.nan),
+    (np.float32, -1),
+    (float, -1.0),
+    (np.uint8, 255),
+    (np.int16, -1),
+    (np.int16, -32768),
+]
+
+
+def with_holes(dtype, marker, shape=(40, 3, 7)):
+    """Values from 3 to 90 with holes, and where they were observed."""
+    rng = np.random.default_rng(0)
+    X, observed = rng.integers(3, 90, shape).astype(dtype), rng.uniform(size=shape) < 0.6
+    X[~observed] = marker
+    return X, observed
+
+
+@pytest.fixture(params=[1, 50, 2**24])
+def blocks(request, monkeypatch):
+    """Arrays are looked at in blocks of this many values."""
+    monkeypatch.setattr(_pixel_range, "BLOCK_VALUES", request.param)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize(("dtype", "marker"), MARKERS)
+def test_the_range_is_that_of_the_observed_values(dtype, marker):
+    X, observed = with_holes(dtype, marker)
+    each = [(X[:, c][observed[:, c]].min(), X[:, c][observed[:, c]].max()) for c in range(3)]
+    expected = (0, 255) if dtype is np.uint8 else each
+    np.testing.assert_array_equal(resolve_pixel_range(None, X, marker), expected)
+    one = X[:, :1]
+    expected = (0, 255) if dtype is np.uint8 else each[0]
+    ranges = resolve_pixel_range(None, one, marker)
+    assert ranges == expected
+    assert all(type(bound) is float for bound in ranges)
+    given = [[0, 1], [2, 3], [4, 5]]
+    np.testing.assert_array_equal(resolve_pixel_range(given, X, marker), given)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize(("dtype", "marker"), MARKERS)
+def test_the_robust_range_is_that_of_the_observed_values(dtype, marker):
+    X, observed = with_holes(dtype, marker, (900, 2, 7))
+    X[5, :, 3], observed[5, :, 3] = 120, True  # a hot pixel
+    ranges = resolve_pixel_range("robust", X, marker)
+    parts = [X] if dtype is np.uint8 else [X[:, c] for c in range(2)]
+    seen = [observed] if dtype is np.uint8 else [observed[:, c] for c in range(2)]
+    for bounds, part, there in zip(np.reshape(ranges, (-1, 2)), parts, seen, strict=True):
+        expected = np.percentile(part[there], (0.1, 99.9), method="nearest")
+        np.testing.assert_array_equal(bounds, expected)
+        assert bounds[1] < 120
+
+
+def test_the_robust_range_of_few_observed_values(monkeypatch):
+    # Of every fourth image, from which the percentiles are computed, nothing was observed.
+    monkeypatch.setattr(_pixel_range, "N_PERCENTILE_VALUES", 10)
+    X = np.full((8, 1, 5), np.nan)
+    X[1], X[6] = 3, 9
+    assert resolve_pixel_range("robust", X, np.nan) == (3, 9)
+
+
+@pytest.mark.parametrize("mode", [None, "robust"])
+@pytest.mark.parametrize(("dtype", "marker"), [(float, np.nan), (np.int16, -1)])
+def test_a_channel_without_an_observed_value_has_no_range(mode, dtype, marker):
+    X, _ = with_holes(dtype, marker)
+    X[:, 1] = marker
+    with pytest.raises(ValueError, match=r"values of channel 1 are missing \(missing_values="):
+        resolve_pixel_range(mode, X, marker)
+    with pytest.raises(ValueError, match=rf"All values are missing \(missing_values={marker}\)"):
+        resolve_pixel_range(mode, X[:, 1:2], marker)
+    given = [[0, 1]] * 3
+    np.testing.assert_array_equal(resolve_pixel_range(given, X, marker), given)
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize(("dtype", "marker"), MARKERS)
+def test_observed_values_are_counted(dtype, marker):
+    X, observed = with_holes(dtype, marker, (40, 7))
+    np.testing.assert_array_equal(is_hole(X, marker), ~observed)
+    np.testing.assert_array_equal(count_observed(X, marker), observed.sum(0))
+    np.testing.assert_array_equal(count_observed(X, None), [40] * 7)
+    np.testing.assert_array_equal(count_observed(X[:1], marker), observed[0])
+
+
+def test_blocks_are_small(monkeypatch):
+    X, sizes = np.zeros((1000, 3)), []
+    monkeypatch.setattr(_pixel_range, "BLOCK_VALUES", 30)
+
+    def counted(values, missing_values):
+        sizes.append(values.size)
+        return is_hole(values, missing_values)
+
+    monkeypatch.setattr(_pixel_range, "is_hole", counted)
+    count_observed(X, np.nan)
+    resolve_pixel_range(None, X[:, None], np.nan)
+    assert set(sizes) == {30}
+
+
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("marker", [-1e6, 1e6, np.nan])
+@pytest.mark.parametrize("robust", [False, True])
+def test_markers_are_no_values_outside(marker, robust):
+    X = channels([0, 3, marker], [1, marker, 2])
+    ranges = np.array([[0.0, 3], [1, 2]])
+    for training in (False, True):
+        warn(X, ranges, training=training, robust=robust, missing_values=marker)
+        warn(np.full_like(X, marker), ranges, training=training, missing_values=marker)
+    with pytest.warns(UserWarning, match=r"In channel 1, X has values from 1 to 9, outside"):
+        warn(channels([0, 3, marker], [1, marker, 9]), ranges, missing_values=marker)

@@ -37,6 +37,7 @@ def test_parameters_and_defaults():
         "image_shape": None,
         "channel_axis": -1,
         "pixel_range": None,
+        "missing_values": None,
         "hidden_channels": None,
         "hidden_units": 256,
         "likelihood": "auto",
@@ -58,7 +59,7 @@ def test_parameters_and_defaults():
         "verbose": 0,
     }
     kinds = [parameter.kind for parameter in parameters.values()]
-    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 22
+    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 23
 
 
 def test_methods():
@@ -70,6 +71,7 @@ def test_methods():
     }
     assert methods == {
         "fit",
+        "impute",
         "inverse_transform",
         "log_likelihood",
         "partial_fit",

@@ -125,8 +125,9 @@ def test_the_order_of_the_images_counts_for_rounding_at_most(pictures):
 def pca_of(rows, shape, n_components=2, seed=0):
     """Mean, axes, variances and noise variance of rows from 0 to 255, as float64 arrays."""
     module, image_format = unset(shape, "gaussian", n_components)
-    rows = coarse_rows(module.linear, ImageDataset(rows, image_format))
-    *tensors, noise = probabilistic_pca(rows, n_components, seed)
+    rows, holes = coarse_rows(module, ImageDataset(rows, image_format))
+    assert holes is None
+    *tensors, noise = probabilistic_pca(rows, holes, n_components, seed)
     assert [tensor.dtype for tensor in tensors] == [torch.float32] * 3
     return *(tensor.double().numpy() for tensor in tensors), noise
 
@@ -257,7 +258,7 @@ def test_a_fitted_linear_decoder_explains_more_than_the_mean_picture(likelihood)
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 30))
     rows = (1 / (1 + np.exp(-2 * factors))).astype(np.float32)
-    network = linear_network(*probabilistic_pca(rows, 2, 0))
+    network = linear_network(*probabilistic_pca(rows, None, 2, 0))
     fitted = fit_linear_decoder(network, rows, likelihood, torch.Generator().manual_seed(0))
     z = (rows - fitted.mean.numpy()) @ fitted.encoder.numpy().T
     logits = torch.from_numpy(z @ fitted.decoder.numpy().T + fitted.bias.numpy())
