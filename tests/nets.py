@@ -56,4 +56,5 @@ def network(seed=0, likelihood="bernoulli", n_classes=0):
             weight.uniform_(-0.1, 0.1, generator=generator)
         if n_classes:
             module.label_decoder.set_priors([1 / n_classes] * n_classes)
+            module.label_decoder.shares.fill_(1 / n_classes)
     return module

@@ -215,6 +215,9 @@ class ProbabilisticPCA(torch.nn.Module):
         z = mu + torch.exp(logvar / 2) * noise
         return self.decode(z), mu, logvar, self.noise_logvar
 
+    def log_prior(self, z):
+        return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+
 
 @pytest.fixture(scope="module")
 def linear():
