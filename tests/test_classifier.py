@@ -317,6 +317,17 @@ def test_a_class_with_one_image_and_one_image_with_a_label(images, labels):
     assert_array_equal(clf.class_counts_, [1])
 
 
+@pytest.mark.parametrize("early_stopping", ["auto", False])
+def test_as_many_classes_as_images(images, early_stopping):
+    y = np.array([*range(15), *[-1] * 15])
+    clf = fit_classifier(images[:15], y[:15], early_stopping=early_stopping)
+    assert_array_equal(clf.classes_, np.arange(15))
+    # And some images without a label, which may be set aside.
+    clf = fit_classifier(images[:30], y, unlabeled=-1, early_stopping=early_stopping)
+    assert_array_equal(clf.class_counts_, np.ones(15))
+    assert ("valid_loss" in clf.history_) == (early_stopping == "auto")
+
+
 @pytest.mark.parametrize("unlabeled", [None, -1])
 def test_minus_one_without_a_marker_is_told(images, labels, unlabeled):
     y = np.where(np.arange(120) < 60, labels, -1)
