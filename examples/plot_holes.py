@@ -12,8 +12,7 @@ In other pictures, the lower half is missing. There, a mean of all that may have
 blurred. ``impute(X, sample=True)`` draws one possibility, and another one with another seed.
 
 ``python examples/plot_holes.py`` takes 10,000 images of MNIST; ``--data openml`` or ``--data
-FOLDER``
-(its IDX files) takes all 60,000.
+FOLDER`` (its IDX files) takes all 60,000.
 """
 
 import argparse
