@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _fitting, _inference
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
-from ._labels import is_marker
+from ._labels import known_labels
 
 
 @with_sections_of(BaseConvVAE)
@@ -370,11 +370,11 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         """
         y_pred, y = self.predict(X), column_or_1d(y)
         check_consistent_length(y_pred, y, sample_weight)
-        known = ~is_marker(y, self.unlabeled)
+        labels, known = known_labels(y, self.unlabeled)
         if not known.any():
             raise ValueError(f"No image has a label: all of y is unlabeled={self.unlabeled!r}.")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return float(accuracy_score(y[known], y_pred[known], sample_weight=weight))
+        return float(accuracy_score(labels, y_pred[known], sample_weight=weight))
 
     def sample(self, n_samples=1, y=None, random_state=None):
         """Mean images of p(x|z) for new draws of z: of one class, or of all.
@@ -409,7 +409,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         if y is None:
             codes = rng.choice(n_classes, n_samples, p=self.priors_ / self.priors_.sum())
         else:
-            codes = np.flatnonzero(self.classes_ == y)
+            codes = np.flatnonzero(self.classes_ == y) if np.ndim(y) == 0 else []
             if len(codes) == 0:
                 raise ValueError(f"y={y!r} is not one of the classes {self.classes_}.")
         noise = rng.standard_normal((n_samples, self.n_components_))
