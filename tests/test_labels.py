@@ -76,7 +76,7 @@ def test_classes_and_codes(y, unlabeled, classes, codes):
         (obj(3, 1), None, np.array([1, 3])),
         (obj(3, "", 1), "", np.array([1, 3])),
         (obj(True, NAN, False), NAN, np.array([False, True])),
-        (obj(np.int8(2), "no", np.int8(1)), "no", np.array([1, 2])),
+        (obj(np.int8(2), "no", np.int8(1)), "no", np.array([1, 2], np.int8)),
     ],
 )
 def test_objects_that_are_numbers_or_bools_become_such(y, unlabeled, classes):
@@ -145,7 +145,6 @@ def test_no_label_at_all(y, unlabeled):
         ([1.0, NAN], None, "Input y contains NaN"),
         ([1.0, NAN, -1.0], -1, "Input y contains NaN"),
         (obj("a", NAN), "", "Input contains NaN"),
-        # As by scikit-learn's classifiers: numbers in an array of objects.
         ([1.0, np.inf], None, "Input y contains infinity"),
         ([1.0, NAN, np.inf], NAN, "Input y contains infinity"),
         ([[1, 0], [0, 1]], None, "should be a 1d array"),
