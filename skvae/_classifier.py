@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _fitting, _inference
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
-from ._labels import is_marker
+from ._labels import known_labels
 
 
 @with_sections_of(BaseConvVAE)
@@ -35,23 +35,27 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         -log p(x|z) + beta * KL(q(z|x) || p(z|y)) - beta * log pi_y    if the class is known,
         -log p(x|z) - beta * log sum_y pi_y exp(-KL(q(z|x) || p(z|y)))    if it is not,
 
-    plus `label_weight` times the mean of -log p(y|z = mu) over labelled images. The second line is
-    a bound of -log p(x) in which the class is summed out, as in [6]_.
+    plus `label_weight` times the loss of the labels. The second line is a bound of -log p(x) in
+    which the class is summed out, as in [6]_. The loss of the labels is the mean of
+    -log p(y|z = mu) over labelled images. For the others it is the entropy of p(y|z = mu), so that
+    each image clearly belongs to one class, plus KL(shares || pi), so that the classes are as
+    frequent among them as pi says; see [7]_.
 
     Parameters
     ----------
     {Parameters}
 
-    label_weight : float, default=50.0
-        Weight of -log p(y|z) in the loss. If fewer than half of the images are labelled, each
-        step sees 64 labelled images in addition, as many of each class.
+    label_weight : float, default=30.0
+        Weight of the loss of the labels. If fewer than half of the images are labelled, each step
+        sees 64 labelled images in addition, as many of each class.
 
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. None: every
         value is a class.
 
     priors : array-like of shape (n_classes,), default=None
-        Probability pi_y of each class. None: the frequencies of the labels.
+        Probability pi_y of each class. None: the frequencies of the labels. Give them if the
+        images without a label have other frequencies.
 
     Attributes
     ----------
@@ -82,7 +86,8 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
     -----
     `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
     ``train_accuracy``, of the labelled images that the steps have seen. ``train_loss`` and
-    `loss_curve_` include `label_weight` times the former. Early stopping sets only images without
+    `loss_curve_` include `label_weight` times the former, but nothing of the labels of images
+    without one. Early stopping sets only images without
     a label aside if there are such.
 
     KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
@@ -108,6 +113,9 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     .. [6] D. P. Kingma, D. J. Rezende, S. Mohamed and M. Welling, "Semi-supervised learning with
        deep generative models", NeurIPS 2014. https://arxiv.org/abs/1406.5298
+
+    .. [7] A. Krause, P. Perona and R. Gomes, "Discriminative clustering by regularized information
+       maximization", NeurIPS 2010.
 
     Examples
     --------
@@ -159,7 +167,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         checkpoint=None,
         random_state=None,
         verbose=0,
-        label_weight=50.0,
+        label_weight=30.0,
         unlabeled=None,
         priors=None,
     ):
@@ -362,11 +370,11 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         """
         y_pred, y = self.predict(X), column_or_1d(y)
         check_consistent_length(y_pred, y, sample_weight)
-        known = ~is_marker(y, self.unlabeled)
+        labels, known = known_labels(y, self.unlabeled)
         if not known.any():
             raise ValueError(f"No image has a label: all of y is unlabeled={self.unlabeled!r}.")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-        return float(accuracy_score(y[known], y_pred[known], sample_weight=weight))
+        return float(accuracy_score(labels, y_pred[known], sample_weight=weight))
 
     def sample(self, n_samples=1, y=None, random_state=None):
         """Mean images of p(x|z) for new draws of z: of one class, or of all.
@@ -401,7 +409,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         if y is None:
             codes = rng.choice(n_classes, n_samples, p=self.priors_ / self.priors_.sum())
         else:
-            codes = np.flatnonzero(self.classes_ == y)
+            codes = np.flatnonzero(self.classes_ == y) if np.ndim(y) == 0 else []
             if len(codes) == 0:
                 raise ValueError(f"y={y!r} is not one of the classes {self.classes_}.")
         noise = rng.standard_normal((n_samples, self.n_components_))

@@ -244,16 +244,17 @@ def _split(estimator, prepared, n_valid):
 def _may_be_set_aside(prepared):
     """Positions of the images that may be set aside for validation.
 
-    Labels are scarce if some are missing: then only images without one. Otherwise all images but
-    the first of each class, so that the training sees each class.
+    If fewer than half of the images have a label, labels are scarce: then only the others.
+    Otherwise all images but the first of each class, so that the training sees each class.
     """
     everything, labels = np.arange(len(prepared.rows)), prepared.labels
     if labels is None:
         return everything
-    if (labels == UNKNOWN).any():
-        return np.flatnonzero(labels == UNKNOWN)
-    _, firsts = np.unique(labels, return_index=True)
-    return np.setdiff1d(everything, firsts)
+    labelled = np.flatnonzero(labels != UNKNOWN)
+    if 2 * len(labelled) < len(labels):
+        return np.setdiff1d(everything, labelled)
+    _, firsts = np.unique(labels[labelled], return_index=True)
+    return np.setdiff1d(everything, labelled[firsts])
 
 
 def _as_trained(estimator, dataset):

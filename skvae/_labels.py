@@ -46,17 +46,15 @@ def encode_labels(y, unlabeled, classes=None):
     UserWarning
         If -1 seems to mark images without a label, but `unlabeled` is None.
     """
-    y = column_or_1d(y, warn=True)
-    known = ~is_marker(y, unlabeled)
-    codes = np.full(len(y), UNKNOWN)
-    labels = y[known]
+    labels, known = known_labels(column_or_1d(y, warn=True), unlabeled)
+    codes = np.full(len(known), UNKNOWN)
     if len(labels):
         assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
     if classes is None:
         if len(labels) == 0:
             raise ValueError(
-                f"No image has a label: all {len(y)} values of y are unlabeled={unlabeled!r}."
+                f"No image has a label: all {len(known)} values of y are unlabeled={unlabeled!r}."
             )
         classes = LabelEncoder().fit(labels).classes_
         if unlabeled is None:
@@ -67,25 +65,35 @@ def encode_labels(y, unlabeled, classes=None):
     return classes, codes
 
 
-def is_marker(y, unlabeled):
-    """Where y holds the value that marks images without a label.
+def known_labels(y, unlabeled):
+    """The labels in y, without the value that marks images without one.
 
     Parameters
     ----------
     y : ndarray of shape (n,)
 
     unlabeled : scalar or None
-        None: no value does.
+        None: every value is a label.
 
     Returns
     -------
-    marked : ndarray of bool of shape (n,)
+    labels : ndarray of shape (n_labelled,)
+        An array of objects, which y is if its marker is of another type than its labels, becomes
+        one of numbers or bools if all labels are such.
+
+    known : ndarray of bool of shape (n,)
+        Where y has a label.
     """
     if unlabeled is None:
-        return np.zeros(len(y), dtype=bool)
-    if isinstance(unlabeled, Real) and np.isnan(unlabeled):
-        return np.asarray(y != y, dtype=bool)  # NaN is the only value that differs from itself
-    return np.asarray(y == unlabeled, dtype=bool)
+        known = np.ones(len(y), dtype=bool)
+    elif isinstance(unlabeled, Real) and np.isnan(unlabeled):
+        known = np.asarray(y == y, dtype=bool)  # NaN is the only value that differs from itself
+    else:
+        known = np.asarray(y != unlabeled, dtype=bool)
+    labels = y[known]
+    if labels.dtype == object and all(isinstance(label, (Real, np.bool_)) for label in labels):
+        labels = np.array(labels.tolist())
+    return labels, known
 
 
 def _warn_about_minus_one(classes):

@@ -211,6 +211,7 @@ def _check_classes(classes, n_classes):
     kind = type(values[0])
     require(kind in CLASS_TYPES[dtype] and all(type(value) is kind for value in values), "classes")
     require(all(low < high for low, high in pairwise(values)), "classes")
+    require(kind is not float or all(map(math.isfinite, values)), "classes")
     if kind in (int, float) and dtype != "O":
         limits = np.finfo(dtype) if kind is float else np.iinfo(dtype)
         require(limits.min <= values[0] and values[-1] <= limits.max, "classes")

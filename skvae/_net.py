@@ -258,17 +258,27 @@ class VAENet(skorch.NeuralNet):
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
         loss = (self.kl_weight_ * kl - log_likelihood).sum() / len(batch)
-        if training and batch.n_labelled < len(batch) and y is not None:
-            decoder = self.module_.label_decoder
-            decoder.update_shares(output[-1].detach(), y)
-            losses = undecided_losses(output[-1], y, decoder.shares, decoder.log_priors)
-            n_unknown = len(batch) - batch.n_labelled
-            loss = loss + self.settings.label_weight * losses.sum() / n_unknown
-        if batch.n_labelled and not batch.labelled:
-            loss = loss + self._label_loss(
-                output[-1], y, batch.n_labelled, self.log_frequencies_, training=training
-            )
+        if y is not None:
+            loss = loss + self._loss_of_classes(output[-1], y, batch, training=training)
         return loss, sums[2:4].to(kl.dtype), [output[1].detach(), output[2].detach()]
+
+    def _loss_of_classes(self, class_logits, y, batch, *, training):
+        """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
+
+        The same loss of the validation images has no part for unknown classes.
+        """
+        loss, n_unknown = 0.0, len(batch) - batch.n_labelled
+        if training and n_unknown:
+            decoder = self.module_.label_decoder
+            decoder.update_shares(class_logits.detach(), y)
+            losses = undecided_losses(class_logits, y, decoder.shares, decoder.log_priors)
+            loss = self.settings.label_weight * losses.sum() / n_unknown
+        if batch.n_labelled and not batch.labelled:
+            frequencies = self.log_frequencies_
+            loss = loss + self._label_loss(
+                class_logits, y, batch.n_labelled, frequencies, training=training
+            )
+        return loss
 
     def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
         """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`.

@@ -7,12 +7,13 @@ would bring along its device and a pickle of torch. The network is built anew on
 from dataclasses import replace
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
 
 from . import _inference, _net, _persistence
 from ._devices import resolve_device
 from ._fitting import settings_of
-from ._headers import lists_to_tuples
+from ._headers import lists_to_tuples, require
 from ._model_file import model_from_file, model_specs, model_to_file
 from ._network import as_arrays, set_weights
 from ._version import __version__
@@ -115,7 +116,9 @@ def load(path, classes, device):
 
     def expected(header):
         specs = model_specs(header)
-        classes[header["estimator"]](**lists_to_tuples(header["params"]))._validate_params()
+        estimator = classes[header["estimator"]](**lists_to_tuples(header["params"]))
+        estimator._validate_params()
+        require(is_classifier(estimator) == (header["classes"] is not None), "classes")
         return specs
 
     header, arrays = _persistence.read(path, expected)

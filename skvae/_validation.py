@@ -55,43 +55,15 @@ def validate_images(estimator, X, *, training=False, reset=False):
     """
     if reset:
         estimator._missing_values, estimator._saw_holes = estimator.missing_values, False
-    missing_values = estimator._missing_values
     rows, seen_shape = _images.flatten_images(X)
     if not reset and seen_shape not in (None, estimator.image_shape_):
         raise ValueError(
             f"X holds images of shape {seen_shape}, but {type(estimator).__name__} was fitted "
             f"on images of shape {estimator.image_shape_}."
         )
-    # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
-    allow_nan = "allow-nan" if missing_values is not None and np.isnan(missing_values) else True
-    try:
-        rows = validate_data(
-            estimator, rows, dtype="numeric", reset=reset, ensure_all_finite=allow_nan
-        )
-    except ValueError as error:
-        if "contains NaN" in str(error):
-            raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
-        raise
-    if rows.dtype.kind not in "biuf":
-        raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
+    rows = _real_numbers(estimator, rows, reset)
     if reset:
-        estimator.image_shape_ = _images.resolve_shape(
-            estimator.image_shape, estimator.channel_axis, rows.shape[1], seen_shape
-        )
-        estimator.channel_axis_ = int(estimator.channel_axis)
-        estimator._as_rows = seen_shape is None
-        image_format = _images.ImageFormat(
-            estimator.image_shape_, estimator.channel_axis_, (0.0, 1.0), estimator._as_rows
-        )
-        _images.warn_if_ambiguous(image_format, shape_given=estimator.image_shape is not None)
-        estimator.pixel_range_ = resolve_pixel_range(
-            estimator.pixel_range, image_format.channels(rows), missing_values
-        )
-        estimator._robust = isinstance(estimator.pixel_range, str)
-        image_format = replace(
-            image_format, pixel_range=estimator.pixel_range_, missing_values=missing_values
-        )
-        estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
+        _learn_format(estimator, rows, seen_shape)
     image_format = image_format_of(estimator)
     warn_about_values(
         image_format.channels(rows),
@@ -99,11 +71,56 @@ def validate_images(estimator, X, *, training=False, reset=False):
         bounded=image_format.bounded,
         robust=estimator._robust,
         training=training,
-        missing_values=missing_values,
+        missing_values=image_format.missing_values,
     )
-    if missing_values is not None:
+    if image_format.missing_values is not None:
         _check_holes(estimator, rows, training)
     return rows
+
+
+def _real_numbers(estimator, rows, reset):
+    """The rows as an array of real numbers, as scikit-learn checks them."""
+    missing_values = estimator._missing_values
+    allow_nan = missing_values is not None and np.isnan(missing_values)
+    try:
+        # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
+        rows = validate_data(
+            estimator,
+            rows,
+            dtype="numeric",
+            reset=reset,
+            ensure_all_finite="allow-nan" if allow_nan else True,
+        )
+    except ValueError as error:
+        if "contains NaN" in str(error):
+            raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
+        raise
+    if rows.dtype.kind not in "biuf":
+        raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
+    return rows
+
+
+def _learn_format(estimator, rows, seen_shape):
+    """Set the attributes that say how rows hold images, and the family of the pixels."""
+    estimator.image_shape_ = _images.resolve_shape(
+        estimator.image_shape, estimator.channel_axis, rows.shape[1], seen_shape
+    )
+    estimator.channel_axis_ = int(estimator.channel_axis)
+    estimator._as_rows = seen_shape is None
+    image_format = _images.ImageFormat(
+        estimator.image_shape_,
+        estimator.channel_axis_,
+        (0.0, 1.0),
+        estimator._as_rows,
+        missing_values=estimator._missing_values,
+    )
+    _images.warn_if_ambiguous(image_format, shape_given=estimator.image_shape is not None)
+    estimator.pixel_range_ = resolve_pixel_range(
+        estimator.pixel_range, image_format.channels(rows), image_format.missing_values
+    )
+    estimator._robust = isinstance(estimator.pixel_range, str)
+    image_format = replace(image_format, pixel_range=estimator.pixel_range_)
+    estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
 
 
 def _check_holes(estimator, rows, training):

@@ -348,6 +348,17 @@ def test_a_batch_larger_than_the_window_is_all_that_counts():
     assert_allclose(statistics.moments, moments_of(*y_pred), rtol=1e-5, atol=1e-6)
 
 
+def test_statistics_with_classes_are_in_units_of_the_prior():
+    net, rng = SimpleNamespace(module_=network(n_classes=4)), np.random.default_rng(3)
+    mu, logvar = batch(100, rng)
+    statistics = RunningStatistics(None)
+    statistics.on_batch_end(net, training=True, y_pred=[mu, logvar])
+    mean, variance = (part.detach() for part in net.module_.label_decoder.moments())
+    expected = moments_of((mu - mean) / variance.sqrt(), logvar - variance.log())
+    assert_allclose(statistics.moments, expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(statistics.moments, moments_of(mu, logvar))
+
+
 # The caller's
 
 

@@ -317,6 +317,17 @@ def test_a_class_with_one_image_and_one_image_with_a_label(images, labels):
     assert_array_equal(clf.class_counts_, [1])
 
 
+@pytest.mark.parametrize("early_stopping", ["auto", False])
+def test_as_many_classes_as_images(images, early_stopping):
+    y = np.array([*range(15), *[-1] * 15])
+    clf = fit_classifier(images[:15], y[:15], early_stopping=early_stopping)
+    assert_array_equal(clf.classes_, np.arange(15))
+    # And some images without a label, which may be set aside.
+    clf = fit_classifier(images[:30], y, unlabeled=-1, early_stopping=early_stopping)
+    assert_array_equal(clf.class_counts_, np.ones(15))
+    assert ("valid_loss" in clf.history_) == (early_stopping == "auto")
+
+
 @pytest.mark.parametrize("unlabeled", [None, -1])
 def test_minus_one_without_a_marker_is_told(images, labels, unlabeled):
     y = np.where(np.arange(120) < 60, labels, -1)
@@ -576,43 +587,41 @@ def test_the_same_seed_is_the_same_training(images, labels, scarce):
     )
 
 
-def split(codes, n_valid, digits, likelihood="bernoulli", **params):
+def split(clf, codes, digits, **params):
     """Labels to train on, and of the images set aside, in a fit on as many digits."""
-    vae = ConvVAEClassifier(**{**small_params(), **params})
-    vae._seed, vae.likelihood_ = 0, likelihood
-    vae.image_shape_, vae.channel_axis_, vae.pixel_range_ = (8, 8), -1, (0.0, 16.0)
-    vae._as_rows = True
+    clf = pickle.loads(pickle.dumps(clf)).set_params(**params)
     fit = prepared(np.resize(digits[0], (len(codes), 64)), codes)
-    n_valid = _fitting._n_valid(vae, fit) if n_valid is None else n_valid
-    train, valid = _fitting._split(vae, fit, n_valid)
+    train, valid = _fitting._split(clf, fit, _fitting._n_valid(clf, fit))
     return train.y, None if valid is None else valid.y
 
 
-def test_images_set_aside_are_no_labelled_ones_if_labels_are_scarce(digits):
+def test_images_set_aside_are_no_labelled_ones_if_labels_are_scarce(small_classifier, digits):
     codes = np.where(np.arange(400) % 10 == 0, digits[1], -1)
     for early_stopping in (True, "auto"):
-        train, valid = split(codes, None, digits, early_stopping=early_stopping)
+        train, valid = split(small_classifier, codes, digits, early_stopping=early_stopping)
         assert len(valid) == 40
         assert (valid == -1).all()
         assert_array_equal(np.bincount(train + 1)[1:], np.bincount(codes + 1)[1:])
 
 
-def test_each_class_stays_in_the_training(digits):
+def test_each_class_stays_in_the_training(small_classifier, digits):
     # 20 classes of two images each; nearly half of all images set aside.
     codes = np.repeat(np.arange(20), 2)
-    train, valid = split(codes, None, digits, early_stopping=True, validation_fraction=0.47)
+    train, valid = split(
+        small_classifier, codes, digits, early_stopping=True, validation_fraction=0.47
+    )
     assert len(valid) == 19
     assert_array_equal(np.unique(train), np.arange(20))
     # As many images as classes: there is none to set aside.
     for early_stopping in ("auto", False):
-        train, valid = split(np.arange(40), None, digits, early_stopping=early_stopping)
+        train, valid = split(small_classifier, np.arange(40), digits, early_stopping=early_stopping)
         assert len(train) == 40
         assert valid is None
     with pytest.raises(ValueError, match="Early stopping sets 4 of n_samples=40 images aside"):
-        split(np.arange(40), None, digits, early_stopping=True)
+        split(small_classifier, np.arange(40), digits, early_stopping=True)
     # One image lacks a label: it stays, too.
     codes = np.where(np.arange(40) == 7, -1, 0)
-    assert split(codes, None, digits, early_stopping="auto")[1] is None
+    assert split(small_classifier, codes, digits, early_stopping="auto")[1] is None
 
 
 def test_images_set_aside_have_their_labels_and_losses(images, labels):
@@ -742,6 +751,14 @@ def test_parameters_are_those_of_the_transformer_and_three_more():
         {name: p.default for name, p in inspect.signature(cls).parameters.items()}
         for cls in (ConvVAEClassifier, ConvVAETransformer)
     )
-    more = {"label_weight": 50.0, "unlabeled": None, "priors": None}
-    assert ours == theirs | more
+    weight = ConvVAEClassifier().label_weight
+    assert weight > 0
+    assert ours == theirs | {"label_weight": weight, "unlabeled": None, "priors": None}
     assert ConvVAEClassifier._parameter_constraints.keys() == ours.keys()
+
+
+def test_settings_hold_the_weight_of_labels(small_classifier):
+    settings = _fitting.settings_of(small_classifier, "cpu")
+    assert settings.label_weight == ConvVAEClassifier().label_weight
+    clf = pickle.loads(pickle.dumps(small_classifier)).set_params(label_weight=np.float32(2))
+    assert repr(_fitting.settings_of(clf, "cpu").label_weight) == "2.0"

@@ -142,3 +142,13 @@ def test_what_no_file_has(change, match):
     check_header(HEADER, "model")
     with pytest.raises(ValueError, match=match):
         check_header({**HEADER, **change}, "model")
+
+
+def test_columns_of_labels_need_classes():
+    columns = ["train_loss", "train_label_loss", "train_accuracy", "valid_accuracy", "duration"]
+    header = {**HEADER, "history": columns}
+    check_header(header, "model")
+    header["architecture"] = {**ARCHITECTURE, "n_classes": 0}
+    with pytest.raises(ValueError, match="invalid history"):
+        check_header(header, "model")
+    check_header({**header, "history": ["train_loss", "duration"]}, "model")

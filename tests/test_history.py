@@ -2,7 +2,14 @@
 
 import math
 
-from skvae._history import extend, n_epochs_of, rows_of
+from skvae._history import (
+    LABEL_COLUMNS,
+    TRAIN_COLUMNS,
+    VALID_COLUMNS,
+    extend,
+    n_epochs_of,
+    rows_of,
+)
 
 ROWS = [
     {"train_loss": 3.0, "duration": 0.1},
@@ -43,3 +50,10 @@ def test_rows_are_appended_in_place():
     extend(history, ROWS[1:])
     assert all(history[name] is column for name, column in columns.items())
     assert rows_of(history) == ROWS
+
+
+def test_names_of_the_columns():
+    assert TRAIN_COLUMNS == ["train_loss", "train_log_likelihood", "train_kl"]
+    assert VALID_COLUMNS == ["valid_loss", "valid_log_likelihood", "valid_kl"]
+    labels = ["train_label_loss", "train_accuracy", "valid_label_loss", "valid_accuracy"]
+    assert labels == LABEL_COLUMNS

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from nets import dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer, _batches
 from skvae._batches import MAX_PASS_IMAGES, ImageDataset, PixelNoise
 from skvae._images import ImageFormat
-from skvae._inference import elbo, marginal_log_likelihood
+from skvae._inference import component_moments, elbo, label_log_joint, marginal_log_likelihood
 
 
 @pytest.fixture(scope="module")
@@ -399,3 +400,36 @@ def test_memory_for_large_pictures_is_bounded():
     small, default = map(float, done.stdout.split())
     assert small < 600
     assert default < 1_500
+
+
+# Classes
+
+
+def test_the_joint_of_labels_is_that_of_the_posterior_mean(digits):
+    module, dataset = network(n_classes=4), dataset_of(digits[0][:150])
+    log_joint = label_log_joint(module, dataset)
+    assert log_joint.shape == (150, 4)
+    assert log_joint.dtype == np.float32
+    decoder = module.label_decoder
+    with torch.no_grad():
+        mu, _ = module.encode(dataset[:])
+        normal = torch.distributions.Normal(decoder.means, torch.exp(decoder.logvar / 2))
+        expected = normal.log_prob(mu[:, None]).sum(2) + decoder.log_priors
+    assert_allclose(log_joint, expected, rtol=1e-5)
+    # The labels of the images do not matter, and neither do the other images.
+    labelled = dataset_of(digits[0][:150], np.arange(150) % 4)
+    assert_array_equal(label_log_joint(module, labelled), log_joint)
+    assert_array_equal(label_log_joint(module, dataset.at(slice(70, 75))), log_joint[70:75])
+
+
+def test_moments_with_classes_are_in_units_of_the_prior(digits):
+    module, dataset = network(n_classes=4), dataset_of(digits[0][:150])
+    mean, variance = (part.detach().double() for part in module.label_decoder.moments())
+    with torch.no_grad():
+        mu, logvar = (part.double() for part in module.encode(dataset[:]))
+    normal = torch.distributions.Normal
+    prior = normal(mean, variance.sqrt())
+    kl = torch.distributions.kl_divergence(normal(mu, torch.exp(logvar / 2)), prior)
+    standard = (mu - mean) / variance.sqrt()
+    expected = torch.stack([kl, standard, standard.square()]).mean(1)
+    assert_allclose(component_moments(module, dataset), expected, rtol=1e-4, atol=1e-6)

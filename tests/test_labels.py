@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 
-from skvae._labels import UNKNOWN, check_classes, encode_labels, is_marker, resolve_priors
+from skvae._labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve_priors
 
 NAN = float("nan")
 
@@ -61,11 +61,29 @@ def test_classes_and_codes(y, unlabeled, classes, codes):
     known = actual_codes != UNKNOWN
     assert_array_equal(actual[actual_codes[known]], np.asarray(y)[known])
     # The marker is seen in the same places.
-    assert_array_equal(is_marker(np.asarray(y), unlabeled), ~known)
+    labels, where = known_labels(np.asarray(y), unlabeled)
+    assert_array_equal(where, known)
+    assert_array_equal(labels, np.asarray(y)[known])
     # With all classes given, the same.
     again, codes_again = encode_labels(y, unlabeled, actual)
     assert again is actual
     assert_array_equal(codes_again, actual_codes)
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled", "classes"),
+    [
+        (obj(3, 1), None, np.array([1, 3])),
+        (obj(3, "", 1), "", np.array([1, 3])),
+        (obj(True, NAN, False), NAN, np.array([False, True])),
+        (obj(np.int8(2), "no", np.int8(1)), "no", np.array([1, 2], np.int8)),
+    ],
+)
+def test_objects_that_are_numbers_or_bools_become_such(y, unlabeled, classes):
+    actual, codes = encode_labels(y, unlabeled)
+    assert actual.dtype == classes.dtype
+    assert_array_equal(actual, classes)
+    assert (codes != UNKNOWN).sum() == len(classes)
 
 
 def test_classes_keep_the_type_of_y():
@@ -127,9 +145,6 @@ def test_no_label_at_all(y, unlabeled):
         ([1.0, NAN], None, "Input y contains NaN"),
         ([1.0, NAN, -1.0], -1, "Input y contains NaN"),
         (obj("a", NAN), "", "Input contains NaN"),
-        # As by scikit-learn's classifiers: numbers in an array of objects.
-        (obj(3, 1), None, "Unknown label type: unknown"),
-        (obj(3, 1, NAN), NAN, "Unknown label type: unknown"),
         ([1.0, np.inf], None, "Input y contains infinity"),
         ([1.0, NAN, np.inf], NAN, "Input y contains infinity"),
         ([[1, 0], [0, 1]], None, "should be a 1d array"),

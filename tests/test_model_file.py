@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from conftest import fit_classifier
+from mutate import mutants, resealed
 
 import skvae
 from skvae import InvalidFileError, _headers, _model_file, _persistence
@@ -126,3 +128,190 @@ def test_header_and_arrays_tell_each_other(small):
         # The machine that loads has its own device and scikit-learn.
         if "_" in (name[0], name[-1]) and name not in ("device_", "_sklearn_version"):
             np.testing.assert_equal(state[name], value)
+
+
+# Classes
+
+
+@pytest.fixture(scope="module")
+def three(digits):
+    """Classifiers of three classes with labels of several types, and their names."""
+    images, labels = digits[0][:60], digits[1][:60] % 3
+    names = {
+        "<i8": np.array([0, 1, 2]),
+        "|i1": np.array([-5, 0, 7], np.int8),
+        "<f8": np.array([0.0, 1.0, 2.0]),
+        "<f2": np.array([0, 1, 2], np.float16),
+        "U": np.array(["a", "b", "long"]),
+        "O": np.array(["a", "b", "long"], object),
+        "|b1": np.array([False, True]),
+    }
+    return {k: fit_classifier(images, v[labels % len(v)], max_iter=1) for k, v in names.items()}
+
+
+@pytest.mark.parametrize("dtype", ["<i8", "|i1", "<f8", "<f2", "U", "O", "|b1"])
+def test_classes_come_back(three, dtype):
+    clf = three[dtype]
+    header, arrays = _model_file.model_to_file("Name", clf.get_params(), clf.__getstate__())
+    assert header["classes"]["dtype"] == dtype
+    assert header["architecture"]["n_classes"] == len(clf.classes_)
+    _model_file.model_specs(header)
+    _, state = _model_file.model_from_file(header, arrays)
+    for name in ("classes_", "class_counts_", "priors_"):
+        np.testing.assert_equal(state[name], getattr(clf, name))
+        if dtype != "U":
+            assert state[name].dtype == getattr(clf, name).dtype
+    assert {type(value) for value in state["classes_"].tolist()} == {
+        type(value) for value in clf.classes_.tolist()
+    }
+
+
+NAN, INF = float("nan"), float("inf")
+FALSE_CLASSES = [
+    ("<i8", {"dtype": "<i4 "}),
+    ("<i8", {"dtype": ">i8"}),
+    ("<i8", {"dtype": "M8[s]"}),
+    ("<i8", {"dtype": "V8"}),
+    ("<i8", {"dtype": "<f8"}),
+    ("<i8", {"dtype": "|b1"}),
+    ("<i8", {"dtype": "U"}),
+    ("<i8", {"dtype": None}),
+    ("<i8", {"dtype": ["<i8"]}),
+    ("<i8", {"dtype": "S"}),
+    ("<i8", {"values": [0, 2, 1]}),
+    ("<i8", {"values": [0, 1, 1]}),
+    ("<i8", {"values": [0, 1]}),
+    ("<i8", {"values": [0, 1, 2, 3]}),
+    ("<i8", {"values": []}),
+    ("<i8", {"values": {"0": 1}}),
+    ("<i8", {"values": "abc"}),
+    ("<i8", {"values": [0, 1, 2**63]}),
+    ("<i8", {"values": [0, 1, 10**400]}),
+    ("<i8", {"values": [0, 1, 2.0]}),
+    ("<i8", {"values": [False, 1, 2]}),
+    ("<i8", {"values": [0, 1, None]}),
+    ("<i8", {"values": [0, 1, [2]]}),
+    ("<i8", {"values": [[0], [1], [2]]}),
+    ("|i1", {"values": [-5, 0, 128]}),
+    ("|i1", {"values": [-129, 0, 7]}),
+    ("<f8", {"values": [0.0, 1.0, NAN]}),
+    ("<f8", {"values": [NAN, 1.0, 2.0]}),
+    ("<f8", {"values": [0.0, 1.0, INF]}),
+    ("<f8", {"values": [0, 1, 2]}),
+    ("<f8", {"values": [0.0, 0.0, 1.0]}),
+    ("<f2", {"values": [0.0, 1.0, 1e6]}),
+    ("<f2", {"values": [0.0, 0.1, 1.0]}),
+    ("U", {"values": ["a", "c", "b"]}),
+    ("U", {"values": ["a", "a", "b"]}),
+    ("U", {"values": ["a", "b", "b\0"]}),
+    ("U", {"values": ["a", "b", 3]}),
+    ("U", {"dtype": "U4"}),
+    ("O", {"values": ["a", "b", 3]}),
+    ("O", {"values": [None, None, None]}),
+    ("O", {"values": [1.0, 2.0, NAN]}),
+    ("O", {"values": [["a"], ["b"], ["c"]]}),
+    ("|b1", {"values": [True, False]}),
+    ("|b1", {"values": [False, False]}),
+    ("|b1", {"values": [0, 1]}),
+    ("<i8", {"counts": [1, 2]}),
+    ("<i8", {"counts": [1, 2, 3, 4]}),
+    ("<i8", {"counts": [1, 2, -1]}),
+    ("<i8", {"counts": [1, 2, 3.0]}),
+    ("<i8", {"counts": [1, 2, True]}),
+    ("<i8", {"counts": [1, 2, 2**53]}),
+    ("<i8", {"counts": [1, 2, 10**400]}),
+    ("<i8", {"counts": None}),
+    ("<i8", {"priors": [0.5, 0.5]}),
+    ("<i8", {"priors": [0.5, 0.5, 0.0]}),
+    ("<i8", {"priors": [0.5, 0.5, -0.5]}),
+    ("<i8", {"priors": [0.5, 0.5, NAN]}),
+    ("<i8", {"priors": [0.5, 0.5, INF]}),
+    ("<i8", {"priors": [0.5, 0.5, 1]}),
+    ("<i8", {"priors": [0.5, 0.5, 1.5]}),
+    ("<i8", {"priors": [0.5, 0.5, "0.5"]}),
+    ("<i8", {"priors": {}}),
+    ("<i8", {"priors": KeyError}),
+    ("<i8", {"values": KeyError}),
+    ("<i8", {"counts": KeyError}),
+    ("<i8", {"dtype": KeyError}),
+]
+
+
+def assert_refused(header, arrays, path):
+    _persistence.write(path, header, arrays)
+    with pytest.raises(InvalidFileError, match=path.name):
+        skvae.load(path)
+
+
+@pytest.mark.parametrize(("dtype", "change"), FALSE_CLASSES, ids=lambda value: f"{value!s:.40}")
+def test_false_classes_are_refused(three, tmp_path, dtype, change):
+    three[dtype].save(tmp_path / "model")
+    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    for name, value in change.items():
+        set_value(f"classes.{name}", value)(header)
+    assert_refused(header, arrays, tmp_path / "lie")
+
+
+@pytest.mark.parametrize("one", [NAN, INF, -INF])
+@pytest.mark.parametrize("dtype", ["<f8", "<f2", "O"])
+def test_a_single_class_is_a_number_too(digits, tmp_path, dtype, one):
+    clf = fit_classifier(digits[0][:30], np.zeros(30), max_iter=1)
+    clf.save(tmp_path / "model")
+    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header["classes"] |= {"values": [one], "dtype": dtype}
+    assert_refused(header, arrays, tmp_path / "lie")
+
+
+FALSE_HEADERS = {
+    "no classes": ("classes", None),
+    "classes missing": ("classes", KeyError),
+    "classes of another type": ("classes", []),
+    "more classes": ("architecture.n_classes", 4),
+    "classes without a number": ("architecture.n_classes", 0),
+    "weight": ("params.label_weight", -1.0),
+    "weight of another type": ("params.label_weight", "50"),
+    "priors of another type": ("params.priors", 3),
+    "another estimator": ("estimator", "ConvVAETransformer"),
+}
+
+
+@pytest.mark.parametrize(("path", "value"), FALSE_HEADERS.values(), ids=FALSE_HEADERS)
+def test_false_headers_of_a_classifier(three, tmp_path, path, value):
+    three["<i8"].save(tmp_path / "model")
+    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    set_value(path, value)(header)
+    assert_refused(header, arrays, tmp_path / "lie")
+
+
+def test_an_estimator_has_classes_if_it_is_a_classifier(three, small, tmp_path):
+    more = ("label_weight", "unlabeled", "priors")
+    # A transformer with classes.
+    three["<i8"].save(tmp_path / "model")
+    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header["estimator"] = "ConvVAETransformer"
+    header["params"] = {k: v for k, v in header["params"].items() if k not in more}
+    assert_refused(header, arrays, tmp_path / "lie")
+    # A classifier without.
+    small.save(tmp_path / "model")
+    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header["estimator"] = "ConvVAEClassifier"
+    header["params"] |= {"label_weight": 50.0, "unlabeled": None, "priors": None}
+    assert_refused(header, arrays, tmp_path / "lie")
+
+
+@pytest.mark.parametrize("make", [mutants, resealed])
+@pytest.mark.parametrize("dtype", ["<f8", "U"])
+def test_mutants_of_a_classifier_are_refused_or_work(three, digits, tmp_path, make, dtype):
+    three[dtype].save(tmp_path / "model")
+    data, path = (tmp_path / "model").read_bytes(), tmp_path / "mutant"
+    n_refused = 0
+    for mutant in make(data, 150, seed=1):
+        path.write_bytes(mutant)
+        try:
+            clf = skvae.load(path)
+        except InvalidFileError:
+            n_refused += 1
+            continue
+        assert clf.predict(digits[0][:2]).shape == (2,)
+        assert clf.sample(1, y=clf.classes_[-1], random_state=0).shape == (1, 8, 8)
+    assert n_refused > 75

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from inspect import Parameter, signature
 
 import skvae
-from skvae import ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._estimator import BaseConvVAE
 
 
@@ -62,14 +62,19 @@ def test_parameters_and_defaults():
     assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 23
 
 
-def test_methods():
-    methods = {
+def methods_of(cls):
+    """Public methods, but for those by which scikit-learn routes metadata."""
+    return {
         name
-        for cls in (ConvVAETransformer, BaseConvVAE)
+        for cls in (cls, BaseConvVAE)
         for name, member in vars(cls).items()
         if callable(member) and not name.startswith("_")
+        if not (name.startswith("set_") and name.endswith("_request"))
     }
-    assert methods == {
+
+
+def test_methods():
+    assert methods_of(ConvVAETransformer) == {
         "fit",
         "impute",
         "inverse_transform",
@@ -82,7 +87,9 @@ def test_methods():
         "score",
         "score_samples",
         "transform",
-    } | {name for name in methods if name.startswith("set_") and name.endswith("_request")}
+    }
+    more = {"decision_function", "predict", "predict_log_proba", "predict_proba"}
+    assert methods_of(ConvVAEClassifier) == methods_of(ConvVAETransformer) | more
 
 
 def test_import_adds_no_package_to_those_it_stands_on():

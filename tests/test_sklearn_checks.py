@@ -5,10 +5,11 @@ import unittest
 import pytest
 import sklearn
 import sklearn.utils.estimator_checks as checks
+from sklearn.base import is_classifier
 from sklearn.utils import get_tags
 from sklearn.utils.fixes import parse_version
 
-from skvae import ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAETransformer
 
 ESTIMATORS = [
     ConvVAETransformer(),
@@ -18,6 +19,11 @@ ESTIMATORS = [
     ConvVAETransformer(likelihood="gaussian", max_iter=5),
     ConvVAETransformer(likelihood="continuous_bernoulli"),
     ConvVAETransformer(binarize=True, beta_warmup=0.5, max_iter=5),
+    ConvVAEClassifier(),
+    ConvVAEClassifier(early_stopping=True, image_shape=(1, -1), max_iter=20),
+    ConvVAEClassifier(unlabeled=-999, likelihood="gaussian", max_iter=20),
+    ConvVAEClassifier(unlabeled="unknown", likelihood="continuous_bernoulli", max_iter=20),
+    ConvVAEClassifier(early_stopping=False, beta_warmup=0.5, max_iter=20),
 ]
 
 # Importable, but not among those that `check_estimator` runs.
@@ -68,7 +74,7 @@ def test_no_check_is_marked(request):
 def test_the_number_of_checks(estimator):
     ran = [check for _, check in checks.estimator_checks_generator(estimator)]
     if parse_version(sklearn.__version__) >= parse_version("1.9"):
-        assert len(ran) >= 47
+        assert len(ran) >= (61 if is_classifier(estimator) else 47)
     names = {getattr(check, "func", check).__name__ for check in ran}
     assert {
         "check_transformer_general",
@@ -80,15 +86,31 @@ def test_the_number_of_checks(estimator):
         "check_readonly_memmap_input",
         "check_positive_only_tag_during_fit",
     } <= names
+    classifiers = {
+        "check_classifiers_train",
+        "check_classifiers_classes",
+        "check_classifiers_one_label",
+        "check_classifiers_regression_target",
+        "check_classifiers_one_label_sample_weights",
+        "check_supervised_y_no_nan",
+        "check_supervised_y_2d",
+        "check_requires_y_none",
+    }
+    assert names & classifiers == (classifiers if is_classifier(estimator) else set())
 
 
-def test_no_tag_that_would_leave_checks_out():
-    tags = get_tags(ConvVAETransformer())
+@pytest.mark.parametrize("estimator", [ConvVAETransformer(), ConvVAEClassifier()], ids=str)
+def test_no_tag_that_would_leave_checks_out(estimator):
+    tags = get_tags(estimator)
     assert not tags.no_validation
     assert not tags.non_deterministic
     assert not tags._skip_test
     assert not tags.input_tags.positive_only
     assert tags.transformer_tags.preserves_dtype == ["float32"]
+    assert tags.target_tags.required == is_classifier(estimator)
+    if is_classifier(estimator):
+        assert tags.classifier_tags.multi_class
+        assert not tags.classifier_tags.poor_score
 
 
 def test_checks_can_fail():

@@ -11,6 +11,7 @@ from skvae._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
 from skvae._images import ImageFormat
 from skvae._inference import build_module
 from skvae._start import (
+    class_means,
     coarse_rows,
     fit_linear_decoder,
     linear_network,
@@ -19,7 +20,7 @@ from skvae._start import (
 )
 
 
-def unset(shape, likelihood="bernoulli", n_components=2):
+def unset(shape, likelihood="bernoulli", n_components=2, n_classes=0):
     """A network without weights, and how rows of images from 0 to 255 are read."""
     image_format = ImageFormat(shape, -1, (0.0, 255.0), True, LIKELIHOODS[likelihood].bounded)
     architecture = {
@@ -28,6 +29,7 @@ def unset(shape, likelihood="bernoulli", n_components=2):
         "hidden_channels": (4,),
         "hidden_units": 8,
         "linear_path": LIKELIHOODS[likelihood].normal,
+        "n_classes": n_classes,
     }
     return build_module(architecture, likelihood, "cpu"), image_format
 
@@ -268,3 +270,50 @@ def test_a_fitted_linear_decoder_explains_more_than_the_mean_picture(likelihood)
     assert (fitted.logvar < 0).all()
     assert fitted.logit_unit == 1
     torch.testing.assert_close(fitted.encoder, network.encoder)
+
+
+# Classes
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("n_images", [300, 5_000])
+def test_classes_start_at_the_means_of_their_images(pictures, likelihood, n_images):
+    rows = np.resize(pictures, (n_images, 60))
+    # Of 5 classes, the fourth has no image; most images have no label.
+    codes = np.where(np.arange(n_images) % 2, -1, np.resize([0, 1, 4, 4, 2, -1, 0], n_images))
+    module, image_format = unset((4, 5, 3), likelihood, n_classes=5)
+    dataset = ImageDataset(rows, image_format, labels=codes)
+    set_first_weights(module, dataset, None, likelihood, 0)
+    with torch.no_grad():
+        mu, _ = module.encode(dataset[:])
+        means = class_means(module, dataset)
+    assert (module.label_decoder.logvar == 0).all()
+    torch.testing.assert_close(module.label_decoder.means.detach(), means)
+    known = np.flatnonzero(codes >= 0)
+    some = known[:: -(-len(known) // 2_048)]
+    for label in range(5):
+        of_class = some[codes[some] == label]
+        expected = mu[of_class].double().mean(0) if len(of_class) else torch.zeros(2).double()
+        torch.testing.assert_close(means[label].double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_any_label_classes_start_at_0(pictures):
+    module, image_format = unset((4, 5, 3), n_classes=3)
+    dataset = ImageDataset(pictures, image_format, labels=np.full(300, -1))
+    set_first_weights(module, dataset, None, "bernoulli", 0)
+    assert (module.label_decoder.means == 0).all()
+    assert (module.label_decoder.logvar == 0).all()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_labels_change_no_other_weight(pictures, likelihood):
+    plain = start(pictures, (4, 5, 3), likelihood).state_dict()
+    module, image_format = unset((4, 5, 3), likelihood, n_classes=2)
+    dataset = ImageDataset(pictures, image_format, labels=np.arange(300) % 2)
+    set_first_weights(module, dataset, None, likelihood, 0)
+    weights = module.state_dict()
+    assert weights.keys() - plain.keys() == {
+        f"label_decoder.{name}" for name in ("means", "logvar", "log_priors")
+    }
+    for name, weight in plain.items():
+        assert torch.equal(weights[name], weight), name
