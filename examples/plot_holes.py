@@ -16,6 +16,7 @@ FOLDER`` (its IDX files) takes all 60,000.
 """
 
 import argparse
+import warnings
 from pathlib import Path
 from time import perf_counter
 
@@ -23,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _datasets import load
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -74,7 +76,7 @@ imputers = {
     "SimpleImputer": SimpleImputer(keep_empty_features=True),
     "KNNImputer": KNNImputer(n_neighbors=10, keep_empty_features=True),
     "IterativeImputer": IterativeImputer(
-        n_nearest_features=20, max_iter=2, tol=1.0, keep_empty_features=True, random_state=0
+        n_nearest_features=20, max_iter=2, keep_empty_features=True, random_state=0
     ),
     "ConvVAETransformer": FunctionTransformer(
         lambda X: vae.impute(X.reshape(-1, *shape), n_draws=16).reshape(len(X), -1)
@@ -83,6 +85,7 @@ imputers = {
 rows, rows_test = train[: args.n_train].reshape(args.n_train, -1), test.reshape(len(test), -1)
 targets = digits.train_labels[: args.n_train]
 holes = np.isnan(rows_test)
+warnings.simplefilter("ignore", ConvergenceWarning)  # two rounds of IterativeImputer must do here
 table, filled = {}, {}
 for name, imputer in imputers.items():
     start = perf_counter()
