@@ -15,7 +15,18 @@ from sklearn.decomposition import PCA
 from skvae import ConvVAETransformer, _batches
 from skvae._batches import MAX_PASS_IMAGES, ImageDataset, PixelNoise
 from skvae._images import ImageFormat
-from skvae._inference import component_moments, elbo, label_log_joint, marginal_log_likelihood
+from skvae._inference import (
+    component_moments,
+    elbo,
+    impute,
+    label_log_joint,
+    marginal_log_likelihood,
+    squared_error,
+    weighted_choice,
+    weighted_mean,
+)
+from skvae._network import ConvVAE, draw_weights, start_at_linear
+from skvae._start import linear_network
 
 
 @pytest.fixture(scope="module")
@@ -433,3 +444,165 @@ def test_moments_with_classes_are_in_units_of_the_prior(digits):
     standard = (mu - mean) / variance.sqrt()
     expected = torch.stack([kl, standard, standard.square()]).mean(1)
     assert_allclose(component_moments(module, dataset), expected, rtol=1e-4, atol=1e-6)
+
+
+# Holes
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    """An untrained network that is N(m, W W^T + s^2 I), and m and the covariance in float64."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((12, 2)))[0]
+    variances, noise, mean = np.array([0.5, 0.3]), 0.1, rng.uniform(size=12)
+    module = ConvVAE((3, 2, 2), 2, (4,), 8, linear_path=True, holes=True, normal=True)
+    draw_weights(module, torch.Generator().manual_seed(0))
+    tensors = (torch.from_numpy(part).float() for part in (mean, axes, variances))
+    start_at_linear(module, *linear_network(*tensors, noise))
+    with torch.no_grad():
+        module.mean_picture.fill_(0.5)
+        module.noise_logvar.fill_(np.log(noise))
+        module.logvar_head.weight.zero_()  # q(z|x) has the variance that complete images have
+    covariance = axes @ np.diag(variances - noise) @ axes.T + noise * np.eye(12)
+    return module, mean, covariance
+
+
+def gaussian_images(mean, covariance, n=6):
+    """Rows drawn from the normal, with no, one, all, and several numbers missing."""
+    rng = np.random.default_rng(1)
+    rows = rng.multivariate_normal(mean, covariance, n)
+    holes = rng.uniform(size=rows.shape) < 0.3
+    holes[0], holes[1], holes[2] = False, np.arange(12) == 4, True
+    return np.where(holes, np.nan, rows), holes
+
+
+GAUSSIAN_FORMAT = ImageFormat((3, 2, 2), 0, (0.0, 1.0), True, bounded=False, missing_values=np.nan)
+
+
+def test_imputed_pixels_are_the_conditional_mean_of_a_normal(gaussian):
+    module, mean, covariance = gaussian
+    rows, holes = gaussian_images(mean, covariance)
+    rows = rows.clip(-0.5, 1.5)  # which such images are to a network
+    dataset = ImageDataset(rows, GAUSSIAN_FORMAT)
+    runs = np.stack([impute(module, dataset, "gaussian", 2_000, seed) for seed in range(20)])
+    error = runs.std(0, ddof=1) / len(runs) ** 0.5
+    for i, (row, missing) in enumerate(zip(rows, holes, strict=True)):
+        seen = ~missing
+        part = np.linalg.solve(covariance[np.ix_(seen, seen)], row[seen] - mean[seen])
+        expected = mean[missing] + covariance[np.ix_(missing, seen)] @ part
+        filled = runs.mean(0)[i, missing]
+        assert (np.abs(filled - expected) <= 5 * error[i, missing] + 1e-6).all(), i
+    assert np.median(error[holes]) < 0.01  # it could hide little; the pixels vary by about 0.3
+
+
+def test_draws_for_holes_have_the_conditional_distribution_of_the_signal(gaussian):
+    # E[x|z] for z from p(z|x): a normal, whose covariance is that of x less the noise.
+    module, mean, covariance = gaussian
+    rows, holes = gaussian_images(mean, covariance)
+    row, seen = rows[3].clip(-0.5, 1.5), ~holes[3]
+    dataset, rng = ImageDataset(np.tile(row, (400, 1)), GAUSSIAN_FORMAT), np.random.RandomState(0)
+    # Equal images have equal draws of z, so the seed has to change.
+    draws = np.concatenate(
+        [impute(module, dataset.at(slice(0, 1)), "gaussian", 100, s, rng) for s in range(400)]
+    )
+    signal = covariance - 0.1 * np.eye(12)
+    gain = signal[:, seen] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+    expected = mean + gain @ (row[seen] - mean[seen])
+    deviation = np.sqrt(np.diag(signal - gain @ signal[seen]))
+    assert (np.abs(draws.mean(0) - expected) < 5 * deviation / 20).all()
+    # The standard error of a standard deviation is 1 / sqrt(2 n) of it; 100 draws are a little few.
+    assert_allclose(draws.std(0), deviation, rtol=0.2)
+
+
+def test_log_likelihoods_with_holes_are_those_of_the_observed_pixels(gaussian):
+    module, mean, covariance = gaussian
+    rows, holes = gaussian_images(mean, covariance, 40)
+    rows = rows.clip(-0.5, 1.5)
+    dataset = ImageDataset(rows, GAUSSIAN_FORMAT)
+    expected = []
+    for row, missing in zip(rows, holes, strict=True):
+        seen = ~missing
+        normal = torch.distributions.MultivariateNormal(
+            torch.from_numpy(mean[seen]), torch.from_numpy(covariance[np.ix_(seen, seen)])
+        )
+        expected.append(normal.log_prob(torch.from_numpy(row[seen])).item() if seen.any() else 0.0)
+    runs = [marginal_log_likelihood(module, dataset, "gaussian", 500, seed) for seed in range(10)]
+    error = np.std(runs, 0, ddof=1) / 10**0.5
+    # The log of a mean is a little low, by half its variance.
+    bias = np.var(runs, 0, ddof=1) / 2
+    assert_array_equal(np.abs(np.mean(runs, 0) - expected) <= 6 * error + bias + 1e-4, True)
+    bound = np.mean(
+        [elbo(module, dataset, "gaussian", PixelNoise(2, seed)) for seed in range(50)], 0
+    )
+    assert bound.mean() < np.mean(expected)
+    assert bound.mean() > np.mean(expected) - 0.5
+
+
+def test_squared_errors_are_means_over_observed_pixels(gaussian):
+    module, mean, covariance = gaussian
+    rows, _ = gaussian_images(mean, covariance, 300)
+    dataset = ImageDataset(rows.clip(-0.5, 1.5), GAUSSIAN_FORMAT)
+    x, noise = dataset[:], PixelNoise(2, seed=3)
+    with torch.no_grad():
+        logits = module(x, noise(x))[0]
+    expected = np.nanmean(np.square((x - logits).double().numpy()))
+    assert squared_error(module, dataset, 3) == pytest.approx(expected, rel=1e-5)
+    nothing = ImageDataset(np.full((3, 12), np.nan), GAUSSIAN_FORMAT)
+    assert squared_error(module, nothing, 3) == 0
+
+
+def test_imputed_rows_do_not_depend_on_the_others(gaussian):
+    module, mean, covariance = gaussian
+    rows, _ = gaussian_images(mean, covariance, 150)
+    dataset, order = ImageDataset(rows, GAUSSIAN_FORMAT), np.random.default_rng(0).permutation(150)
+    for n_draws in (1, 3, 130):
+        together = impute(module, dataset, "gaussian", n_draws, 0)
+        assert together.shape == (150, 12)
+        assert_array_equal(
+            impute(module, dataset.at(order), "gaussian", n_draws, 0), together[order]
+        )
+        for i in (0, 77):
+            alone = impute(module, dataset.at(slice(i, i + 1)), "gaussian", n_draws, 0)
+            assert_array_equal(alone, together[i : i + 1])
+
+
+def parts_of(weights, images, sizes):
+    places = np.cumsum(sizes)[:-1]
+    return zip(
+        (torch.from_numpy(part) for part in np.split(weights, places)),
+        (torch.from_numpy(part) for part in np.split(images, places)),
+        strict=True,
+    )
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 50.0, 1e4])
+@pytest.mark.parametrize("shift", [0.0, -1e4, 1e4])
+@pytest.mark.parametrize("sizes", [(300,), (1, 299), (100, 100, 100), (128, 128, 44)])
+def test_the_weighted_mean_is_that_of_the_softmax(scale, shift, sizes):
+    rng = np.random.default_rng(0)
+    weights = shift + scale * rng.standard_normal(300)
+    logits = rng.standard_normal((300, 2, 3, 4)).astype(np.float32)
+    shares = np.exp(weights - weights.max())
+    expected = np.tensordot(shares / shares.sum(), 1 / (1 + np.exp(-logits.astype(float))), 1)
+    image = weighted_mean(parts_of(weights, logits, sizes), torch.sigmoid)
+    assert image.dtype == torch.float32
+    assert_allclose(image, expected, rtol=1e-5)
+    order = np.argsort(weights)  # each part has a larger weight than all before it
+    image = weighted_mean(parts_of(weights[order], logits[order], sizes), torch.sigmoid)
+    assert_allclose(image, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1e4, 1e4])
+@pytest.mark.parametrize("sizes", [(6,), (2, 4), (1, 1, 1, 1, 1, 1)])
+def test_draws_are_chosen_in_proportion_to_their_weights(shift, sizes):
+    weights = shift + np.array([0.0, -1.0, 1.5, -9.0, 0.5, -800.0])
+    images = np.arange(6, dtype=np.float32)[:, None, None, None]
+    rng = np.random.RandomState(0)
+    chosen = [
+        int(weighted_choice(parts_of(weights, images, sizes), lambda x: x, rng))
+        for _ in range(3_000)
+    ]
+    frequencies = np.bincount(chosen, minlength=6) / 3_000
+    p = np.exp(weights - weights.max())
+    p /= p.sum()
+    assert (np.abs(frequencies - p) <= 4 * np.sqrt(p * (1 - p) / 3_000)).all()

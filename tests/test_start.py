@@ -1,5 +1,7 @@
 """The first weights: from the seed, and from the mean or the principal axes of the images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,12 @@ from skvae._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
 from skvae._images import ImageFormat
 from skvae._inference import build_module
 from skvae._start import (
+    channel_means,
     class_means,
     coarse_rows,
     fit_linear_decoder,
     linear_network,
+    mean_picture,
     probabilistic_pca,
     set_first_weights,
 )
@@ -313,7 +317,138 @@ def test_labels_change_no_other_weight(pictures, likelihood):
     set_first_weights(module, dataset, None, likelihood, 0)
     weights = module.state_dict()
     assert weights.keys() - plain.keys() == {
-        f"label_decoder.{name}" for name in ("means", "logvar", "log_priors")
+        f"label_decoder.{name}" for name in ("means", "logvar", "log_priors", "shares")
     }
     for name, weight in plain.items():
         assert torch.equal(weights[name], weight), name
+
+
+# Holes
+
+
+def with_holes(rows, share=0.3, seed=1):
+    """Rows with NaN in a share of their numbers."""
+    return np.where(np.random.default_rng(seed).uniform(size=rows.shape) < share, np.nan, rows)
+
+
+def unset_with_holes(shape, likelihood="gaussian", n_components=2, linear_path=True):
+    """A network without weights, and how rows of images from 0 to 255 with holes are read."""
+    plain, image_format = unset(shape, likelihood, n_components)
+    image_format = replace(image_format, missing_values=np.nan)
+    architecture = {
+        "image_shape": plain.image_shape,
+        "n_components": n_components,
+        "hidden_channels": (4,),
+        "hidden_units": 8,
+        "linear_path": linear_path,
+        "holes": True,
+    }
+    return build_module(architecture, likelihood, "cpu"), image_format
+
+
+def test_the_mean_picture_is_that_of_what_was_observed(pictures):
+    rows = with_holes(pictures.astype(float))
+    rows[:, 7] = np.nan  # a pixel of the second channel
+    _, image_format = unset_with_holes((4, 5, 3))
+    dataset = ImageDataset(rows, image_format)
+    mean = mean_picture(dataset)
+    assert mean.dtype == torch.float32
+    x = dataset[:].double().numpy()
+    seen = ~np.isnan(x)
+    expected = np.nansum(x, 0) / seen.sum(0).clip(1)
+    expected[1, 0, 2] = x[:, 1][seen[:, 1]].mean()
+    np.testing.assert_allclose(mean, expected, rtol=1e-6)
+    np.testing.assert_allclose(channel_means(dataset), expected.mean((1, 2)), rtol=1e-6)
+
+
+def test_nothing_at_all_was_observed():
+    _, image_format = unset_with_holes((4, 5))
+    dataset = ImageDataset(np.full((3, 20), np.nan), image_format)
+    assert (mean_picture(dataset) == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (4, 150)])
+def test_rows_for_the_analysis_have_the_mean_pixel_in_holes(shape):
+    module, image_format = unset_with_holes(shape)
+    rows = with_holes(low_rank(50, int(np.prod(shape))), 0.6)
+    dataset = ImageDataset(rows, image_format)
+    module.mean_picture.copy_(mean_picture(dataset))
+    filled, holes = coarse_rows(module, dataset)
+    assert filled.dtype == np.float32
+    assert holes.dtype == bool
+    x = dataset[:]
+    missing = x.isnan()
+    expected = torch.where(missing, module.mean_picture, x)
+    if shape == (4, 150):  # means of two pixels; a hole is where both are missing
+        missing = missing.unflatten(3, (-1, 2)).all(4)
+        expected = expected.unflatten(3, (-1, 2)).mean(4)
+    np.testing.assert_allclose(filled, expected.flatten(1), rtol=1e-6)
+    np.testing.assert_array_equal(holes, missing.flatten(1))
+
+
+def test_without_holes_the_analysis_is_the_same():
+    rows = (low_rank(300, 40) / 255).astype(np.float32)
+    expected = probabilistic_pca(rows, None, 3, 0)
+    actual = probabilistic_pca(rows.copy(), np.zeros(rows.shape, bool), 3, 0)
+    for part, other in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
+def test_the_axes_of_images_with_holes_are_nearly_those_of_the_complete_ones():
+    rows = (low_rank(600, 40) / 255).astype(np.float32)
+    complete = probabilistic_pca(rows, None, 3, 0)
+    expected_mean, expected_axes, expected = (part.numpy() for part in complete[:3])
+    marked = with_holes(rows)
+    holes = np.isnan(marked)
+    filled = np.where(holes, np.nanmean(marked, 0), marked).astype(np.float32)
+    plain = probabilistic_pca(filled.copy(), None, 3, 0)
+    observed = filled[~holes]
+    mean, axes, variances, noise = probabilistic_pca(filled, holes, 3, 0)
+    np.testing.assert_array_equal(filled[~holes], observed)
+    # With the mean in the holes, the images seem to vary less along the axes, and by more noise.
+    errors = [np.abs(some.numpy() - expected) for some in (variances, plain[2])]
+    assert (errors[0] < 0.5 * errors[1]).all()
+    assert noise < plain[3]
+    cosines = np.linalg.svd(expected_axes.T @ axes.numpy())[1]
+    assert (cosines > 0.995).all()
+    spread = rows.std(0) / len(rows) ** 0.5  # standard error of the mean of the complete images
+    assert (np.abs(mean.numpy() - expected_mean) < 5 * spread).all()
+    # And what it expects in the holes is nearer to what was there than the mean is.
+    errors = [np.square(some - rows)[holes].mean() for some in (filled, expected_mean)]
+    assert errors[0] < 0.3 * errors[1]
+
+
+@pytest.mark.parametrize("linear_path", [False, True])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_first_weights_of_images_with_holes_are_finite(pictures, likelihood, linear_path):
+    linear_path = linear_path or LIKELIHOODS[likelihood].normal
+    complete = pictures.astype(float)
+    some = with_holes(complete)
+    some[:, 7] = np.nan
+    some[9] = np.nan
+    one = np.full((1, 60), np.nan)
+    one[0, :3] = 3
+    for rows in (complete, some, one, np.repeat(one, 9, 0)):
+        module, image_format = unset_with_holes((4, 5, 3), likelihood, 2, linear_path)
+        dataset = ImageDataset(rows, image_format)
+        set_first_weights(module, dataset, None, likelihood, 0)
+        assert all(weight.isfinite().all() for weight in module.state_dict().values())
+        torch.testing.assert_close(module.mean_picture, mean_picture(dataset))
+
+
+def test_complete_images_start_at_the_same_pca_whether_or_not_holes_may_come(pictures):
+    plain = start(pictures, (4, 5, 3), "gaussian")
+    module, image_format = unset_with_holes((4, 5, 3))
+    set_first_weights(module, ImageDataset(pictures, image_format), None, "gaussian", 0)
+    for name in ("mean", "bias", "encoder", "decoder", "encoder_gate", "decoder_gate"):
+        assert torch.equal(getattr(module.linear, name), getattr(plain.linear, name)), name
+
+
+def test_logits_start_at_the_mean_of_the_observed_pixels_of_each_channel(pictures):
+    rows = with_holes(pictures.astype(float), 0.5)
+    module, image_format = unset_with_holes((4, 5, 3), "bernoulli", linear_path=False)
+    dataset = ImageDataset(rows, image_format)
+    set_first_weights(module, dataset, None, "bernoulli", 0)
+    mean = torch.sigmoid(module.decoder[-2].bias.reshape(3, -1)).detach().numpy()
+    expected = channel_means(dataset).numpy()
+    np.testing.assert_allclose(mean, np.repeat(expected[:, None], mean.shape[1], 1), rtol=1e-5)
