@@ -11,6 +11,7 @@ from sklearn.utils.fixes import parse_version
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
 
+QUICK = {"hidden_channels": (8,), "hidden_units": 32, "max_iter": 20}
 ESTIMATORS = [
     ConvVAETransformer(),
     ConvVAETransformer(image_shape=(1, -1), max_iter=3),
@@ -20,10 +21,14 @@ ESTIMATORS = [
     ConvVAETransformer(likelihood="continuous_bernoulli"),
     ConvVAETransformer(binarize=True, beta_warmup=0.5, max_iter=5),
     ConvVAEClassifier(),
-    ConvVAEClassifier(early_stopping=True, image_shape=(1, -1), max_iter=20),
-    ConvVAEClassifier(unlabeled=-999, likelihood="gaussian", max_iter=20),
-    ConvVAEClassifier(unlabeled="unknown", likelihood="continuous_bernoulli", max_iter=20),
-    ConvVAEClassifier(early_stopping=False, beta_warmup=0.5, max_iter=20),
+    ConvVAEClassifier(**QUICK, unlabeled=-999, early_stopping=True, image_shape=(1, -1)),
+    ConvVAEClassifier(
+        **QUICK,
+        unlabeled="unknown",
+        likelihood="continuous_bernoulli",
+        early_stopping=False,
+        beta_warmup=0.5,
+    ),
 ]
 
 # Importable, but not among those that `check_estimator` runs.
