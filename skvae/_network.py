@@ -256,10 +256,11 @@ class LabelDecoder(nn.Module):
     @torch.no_grad()
     def update_shares(self, class_logits, y):
         """Update the running mean of p(y|z), whose window is 2,048 images without a label."""
-        unknown = y < 0
-        p = torch.softmax(class_logits, 1)[unknown]
-        if len(p):
-            self.shares.lerp_(p.mean(0), min(1.0, len(p) / SHARES_WINDOW))
+        # Without a look at how many there are, for which the processor would wait for a GPU.
+        unknown = (y < 0).to(class_logits.dtype)
+        n_unknown = unknown.sum()
+        mean = unknown @ torch.softmax(class_logits, 1) / n_unknown.clamp_min(1)
+        self.shares.lerp_(mean, (n_unknown / SHARES_WINDOW).clamp_max(1))
 
     def log_joint(self, z):
         """log pi_y + log p(z|y) of each class: (n, K) -> (n, n_classes)."""
