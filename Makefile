@@ -46,6 +46,8 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
 	$(BENCH)/field.py $(BENCH_DATA) $(if $(CLOTHES),--clothes $(CLOTHES))
 	$(BENCH)/likelihood.py $(BENCH_DATA)
+	$(BENCH)/labels.py $(BENCH_DATA)
+	$(BENCH)/holes.py $(BENCH_DATA) --complete
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
 soak: $(READY) ## Test reliability at length (about half an hour)

@@ -111,6 +111,7 @@ for name, row in errors.iterrows():
     axes[0].plot(row.index, row * 100, marker="o", lw=3 if ours else 1.2, label=name)
 axes[0].set(xscale="log", yscale="log", xlabel="labels", ylabel="test error, %")
 axes[0].set_xticks(args.labels, args.labels)
+axes[0].set_xticks([], minor=True)
 axes[0].yaxis.set_major_formatter("{x:g}")
 axes[0].yaxis.set_minor_formatter("{x:g}")
 axes[0].grid(alpha=0.3, which="both")
@@ -124,7 +125,8 @@ LatentSpaceDisplay(points=latents[:, best], y=digits.test_labels).plot(axes[1])
 axes[1].set_title("Test images in two of ten components")
 
 rows = [np.hstack(list(clf.sample(10, y=label, random_state=0))) for label in range(10)]
-axes[2].imshow(np.vstack(rows), cmap="gray")
+low, high = clf.pixel_range_
+axes[2].imshow(np.vstack(rows), cmap="gray", vmin=low, vmax=high)
 axes[2].set_axis_off()
 axes[2].set_title("Digits that nobody wrote: ten of each class")
 fig.savefig(args.out / "few_labels.png", dpi=120)

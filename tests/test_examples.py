@@ -91,6 +91,44 @@ def test_the_number_of_components(tmp_path):
     assert_picture(tmp_path / "pictures" / "n_components.png")
 
 
+def table_of(out, names):
+    """The numbers of the rows of a printed table that begin with the names."""
+    rows = {}
+    for name in names:
+        cells = re.search(rf"^{re.escape(name)} (.*)$", out, re.M).group(1).split()
+        rows[name] = [float(cell.rstrip("%")) for cell in cells]
+    return rows
+
+
+def test_few_labels(tmp_path):
+    args = ("--data", "digits", "--labels", "50", "200", "--max-iter", "20")
+    out = run("plot_few_labels.py", *args, cwd=tmp_path).stdout
+    names = ["logistic regression on PCA", "LabelSpreading", "ConvVAEClassifier"]
+    errors = table_of(out, names)
+    for few, many in errors.values():
+        assert 0 < many < few < 50
+    assert errors["ConvVAEClassifier"][1] < errors["logistic regression on PCA"][1]
+    assert_picture(tmp_path / "pictures" / "few_labels.png")
+
+
+def test_wrong_labels(tmp_path):
+    out = run("plot_wrong_labels.py", "--max-iter", "8", cwd=tmp_path).stdout
+    share = number(r"least probable labels, ([\d.]+)% are", out)
+    assert share > 60  # 5 % by chance
+    assert number(r"ROC AUC of the probability of the label: ([\d.]+)", out) > 0.9
+    assert_picture(tmp_path / "pictures" / "wrong_labels.png")
+
+
+def test_holes(tmp_path):
+    args = ("--data", "digits", "--max-iter", "20", "--n-test", "100")
+    out = run("plot_holes.py", *args, cwd=tmp_path).stdout
+    table = table_of(out, ["SimpleImputer", "KNNImputer", "ConvVAETransformer"])
+    errors = {name: row[0] for name, row in table.items()}
+    assert errors["ConvVAETransformer"] < errors["KNNImputer"] < errors["SimpleImputer"]
+    for name in ("holes", "halves"):
+        assert_picture(tmp_path / "pictures" / f"{name}.png")
+
+
 @pytest.fixture
 def datasets(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
