@@ -623,9 +623,19 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
     gradients, loss, *_ = labelled_step(parts, further, codes=codes)
     plain_gradients, plain_loss, *_ = labelled_step(parts, further, codes=codes, label_weight=0.0)
     module = classifier_net().module_
+    decoder = module.label_decoder
     mu, _ = module.encode(labelled["x"])
-    losses = cross_entropies(module.label_decoder, mu, labelled["y"], log_weights)
+    losses = cross_entropies(decoder, mu, labelled["y"], log_weights)
     expected = 3.0 * losses.sum() / (labelled["y"] >= 0).sum()
+    if (codes < 0).any():
+        mu, _ = module.encode(part["x"][part["y"] < 0])
+        each = torch.arange(3)[:, None].expand(3, len(mu))
+        log_p = torch.stack([-cross_entropies(decoder, mu, y, torch.zeros(3)) for y in each], 1)
+        # The frequencies start as equal ones, and follow the mean over 2,048 images.
+        shares = torch.lerp(torch.full((3,), 1 / 3), log_p.exp().mean(0), len(mu) / 2_048)
+        shares = shares.detach()
+        terms = log_p.exp() * (shares.log() + math.log(3) - log_p)
+        expected = expected + 3.0 * terms.sum(1).mean()
     torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.backward()
     scale = max(gradient.abs().max().item() for gradient in gradients.values())
