@@ -23,7 +23,7 @@ ESTIMATORS = [
     ConvVAETransformer(binarize=True, beta_warmup=0.5, max_iter=5),
     ConvVAETransformer(missing_values=np.nan, likelihood="gaussian", max_iter=5),
     ConvVAEClassifier(),
-    ConvVAEClassifier(**QUICK, missing_values=np.nan),
+    ConvVAEClassifier(missing_values=np.nan, max_iter=60),
     ConvVAEClassifier(**QUICK, unlabeled=-999, early_stopping=True, image_shape=(1, -1)),
     ConvVAEClassifier(
         **QUICK,
