@@ -23,7 +23,7 @@ GAUSSIAN = {"likelihood": "gaussian"}
 
 
 def punch(images, marker=np.nan, dtype=np.float64, share=0.4, seed=1):
-    """Images in which a share of the pixels, all of the sixth, and none of the first are missing."""
+    """Images of which a share of the pixels is missing; all of the sixth, none of the first."""
     holes = np.random.default_rng(seed).uniform(size=images.shape) < share
     holes[0], holes[5] = False, True
     X = images.astype(dtype)
