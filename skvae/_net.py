@@ -300,10 +300,9 @@ class VAENet(skorch.NeuralNet):
         """Set the noise to a running mean of the squared error; used without images set aside."""
         noise_logvar = self.module_.noise_logvar
         if noise_logvar is not None:
+            share = NOISE_UPDATE_SHARE * (n_observed > 0)  # nothing observed tells nothing
             error = error / n_observed.clamp_min(1)
-            noise_logvar.copy_(
-                torch.lerp(noise_variance(noise_logvar), error, NOISE_UPDATE_SHARE).log()
-            )
+            noise_logvar.copy_(torch.lerp(noise_variance(noise_logvar), error, share).log())
 
     @torch.no_grad()
     def _measure_noise(self):
@@ -315,7 +314,9 @@ class VAENet(skorch.NeuralNet):
         Returns the mean log-likelihood of the validation images.
         """
         n_images, (_, _, _, n_observed, log_jacobian) = self.sums_[False]
-        errors = {key: (sums[2] / sums[3]).item() for key, (_, sums) in self.sums_.items()}
+        errors = {
+            key: (sums[2] / sums[3].clamp_min(1)).item() for key, (_, sums) in self.sums_.items()
+        }
         noise_logvar = self.module_.noise_logvar
         noise_logvar.fill_(math.log(max(*errors.values(), MIN_NOISE_VARIANCE)))
         error = torch.tensor(errors[False], dtype=torch.float64, device="cpu")

@@ -241,7 +241,7 @@ def resolve_architecture(estimator, linear_path):
 
 
 def check_same_model(estimator, architecture):
-    """Refuse to continue the training of a network of other sizes or another family.
+    """Refuse to continue the training of a network of other sizes, family or marker of holes.
 
     Parameters
     ----------
@@ -266,4 +266,11 @@ def check_same_model(estimator, architecture):
             f"The network was fitted as {fitted}, but the parameters now ask for {asked}. "
             "Training continues from the fitted network: set the parameters back, or call fit "
             "with warm_start=False."
+        )
+    fitted, asked = markers = estimator._missing_values, estimator.missing_values
+    if fitted != asked and (None in markers or not np.isnan(markers).all()):
+        raise ValueError(
+            f"The network was fitted with missing_values={fitted}, but the parameter now is "
+            f"{asked}. Training continues from the fitted network: set the parameter back, or call "
+            "fit with warm_start=False."
         )

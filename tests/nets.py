@@ -45,10 +45,11 @@ def prepared(images, labels=None):
     return PreparedFit(images.reshape(len(images), -1), labels, ARCHITECTURE, "cpu", False)
 
 
-def network(seed=0, likelihood="bernoulli", n_classes=0):
+def network(seed=0, likelihood="bernoulli", n_classes=0, holes=False):
     """A network with weights drawn at random, and classes that are equally probable."""
     linear_path = LIKELIHOODS[likelihood].normal
     architecture = {**ARCHITECTURE, "linear_path": linear_path, "n_classes": n_classes}
+    architecture["holes"] = holes
     module = build_module(architecture, likelihood, "cpu")
     generator = torch.Generator("cpu").manual_seed(seed)
     with torch.no_grad():

@@ -23,7 +23,7 @@ GAUSSIAN = {"likelihood": "gaussian"}
 
 
 def punch(images, marker=np.nan, dtype=np.float64, share=0.4, seed=1):
-    """Images of which a share of the pixels is missing; all of the sixth, none of the first."""
+    """Images of which a share of the pixels is missing; of the first none, of the sixth all."""
     holes = np.random.default_rng(seed).uniform(size=images.shape) < share
     holes[0], holes[5] = False, True
     X = images.astype(dtype)
@@ -106,25 +106,23 @@ def test_an_image_without_any_observed_pixel(vae, holed):
     kl = 0.5 * np.sum(mean**2 + std**2 - 1 - 2 * np.log(std))
     assert_allclose(vae.score_samples(nothing), -kl, rtol=1e-4, atol=1e-6)  # float32 against 64
     assert kl > 0
-    # p(x) of nothing is 1.
-    assert abs(vae.log_likelihood(nothing, 3_000)[0]) < 0.2
+    # p(x) of nothing is 1. Weighted draws from a narrower q(z|x) seldom show all of it.
+    assert -kl < vae.log_likelihood(nothing, 3_000)[0] < 0.2
     rng = np.random.default_rng(0)
     prior = vae.inverse_transform(rng.standard_normal((2_000, 3))).mean(0)
-    # Means over 2,000 draws of pixels from 0 to 16, weighted in one of them.
-    assert_allclose(vae.impute(nothing, 2_000)[0], prior, atol=0.5)
+    error = np.square(vae.impute(nothing, 3_000)[0] - prior).mean() ** 0.5
+    spread = np.nanvar(holed, 0).mean() ** 0.5
+    assert error < 0.3 * spread
 
 
-def test_values_behind_the_marker_never_matter(digits):
-    rng = np.random.default_rng(0)
+def test_the_number_that_marks_holes_does_not_matter(digits):
     complete = digits[0][:60].astype(float)
-    holes = holes_in(punch(complete))
-    one, other = (np.where(holes, -1, some) for some in (complete, rng.uniform(size=holes.shape)))
-    assert_array_equal(one, other)  # so that it could only be the marker
-    results = []
-    for marker in (-1, -1e30, 77.0):
+    holes, results = holes_in(punch(complete)), []
+    for marker in (-1, -1e30, 77.0, -np.finfo(float).max):
         X = np.where(holes, marker, complete)
         vae = fit(X, missing_values=marker, max_iter=2, **GAUSSIAN)
-        results.append([weights_of(vae), *(getattr(vae, method)(X[:9]) for method in METHODS[:-1])])
+        methods = [getattr(vae, method)(X[:9]) for method in METHODS]
+        results.append([weights_of(vae), *methods])
         assert_array_equal(vae.impute(X)[~holes], complete[~holes])
     for result in results[1:]:
         for part, expected in zip(result, results[0], strict=True):
@@ -150,10 +148,7 @@ def test_the_kind_of_marker_does_not_matter(digits, params):
         X = punch(images, marker, dtype)
         vae = fit(X, missing_values=marker, max_iter=2, **params)
         results.append([weights_of(vae), vae.transform(X), vae.score_samples(X)])
-        if np.dtype(dtype).kind == "f":  # others are rounded
-            assert_allclose(
-                vae.impute(X[:9]), results[0][-1] if len(results[0]) > 3 else vae.impute(X[:9])
-            )
+        results[-1].append(np.rint(vae.impute(X[:9])).clip(0))  # as integers without a sign are
     for result in results[1:]:
         for part, expected in zip(result, results[0], strict=True):
             assert_array_equal(part, expected)
@@ -447,20 +442,6 @@ def test_every_way_of_training_takes_holes(holed, params):
     assert np.isfinite(one.impute(X[:9])).all()
 
 
-def test_the_loss_of_validation_images_is_that_of_what_was_observed(holed):
-    seen = []
-
-    class Watch(skvae._callbacks.Callback if hasattr(skvae, "_callbacks") else object):
-        pass
-
-    vae = fit(holed[:100], missing_values=np.nan, early_stopping=True, max_iter=4, **GAUSSIAN)
-    valid = vae.history_["valid_log_likelihood"].to_numpy()
-    train = vae.history_["train_log_likelihood"].to_numpy()
-    # About 38 of 64 pixels were observed: the sums are over as many in both sets.
-    assert np.abs(valid - train).max() < 0.25 * np.abs(train).max() + 10
-    assert seen == []
-
-
 def test_training_that_goes_on(holed):
     X = holed[:60]
     params = {"missing_values": np.nan, **GAUSSIAN}
@@ -471,8 +452,14 @@ def test_training_that_goes_on(holed):
     vae.partial_fit(holed[60:90])
     assert vae.n_iter_ == 5
     assert np.isfinite(vae.loss_curve_).all()
-    with pytest.raises(ValueError, match="holes.*The network was fitted|The network was fitted"):
-        vae.set_params(missing_values=None).fit(np.nan_to_num(X))
+    for marker in (None, 0):
+        vae.set_params(missing_values=marker)
+        for method in (vae.fit, vae.partial_fit):
+            with pytest.raises(
+                ValueError, match=rf"fitted with missing_values=nan, .* is {marker}\."
+            ):
+                method(np.nan_to_num(X))
+    vae.set_params(missing_values=np.float32(np.nan)).fit(X)
 
 
 @pytest.mark.parametrize("marker", [np.nan, -1, 255.0])
@@ -486,11 +473,11 @@ def test_a_resumed_fit_ends_as_if_it_had_never_stopped(digits, tmp_path, marker)
 
 
 def test_a_checkpoint_of_another_marker_is_another_fit(digits, tmp_path):
-    X = punch(digits[0][:60], -1)
+    X = punch(digits[0][:100], -1)
     with pytest.raises(RuntimeError, match="crash"):
         fit(X, missing_values=-1, checkpoint=tmp_path / "c", callbacks=[Crash(2)])
     with pytest.raises(ValueError, match="missing_values was -1, is nan"):
-        fit(punch(digits[0][:60]), missing_values=np.nan, checkpoint=tmp_path / "c")
+        fit(punch(digits[0][:100]), missing_values=np.nan, checkpoint=tmp_path / "c")
 
 
 @pytest.mark.parametrize(
@@ -554,7 +541,7 @@ def test_a_classifier_of_images_with_holes(digits, holed, unlabeled):
     )
     assert np.isfinite(clf.predict_proba(holed)).all()
     assert clf.score(holed, digits[1][:300]) > 0.5
-    # Nothing is known of the sixth image but how frequent the classes are, and rows are independent.
+    # The sixth image has no pixel.
     order = np.random.default_rng(0).permutation(300)
     for method in ("predict", "predict_log_proba", "decision_function"):
         together = getattr(clf, method)(holed)

@@ -322,9 +322,9 @@ def test_partial_fit_pulls_no_weight(digits, likelihood):
 # Steps in parts
 
 
-def first_step(parts, likelihood, noise_logvar, *, set_aside=True):
+def first_step(parts, likelihood, noise_logvar, *, set_aside=True, holes=False):
     """Gradients, result, sums and noise of a step of a net, for a batch of these parts."""
-    module = network(likelihood=likelihood)
+    module = network(likelihood=likelihood, holes=holes)
     if likelihood == "gaussian":
         module.noise_logvar.fill_(noise_logvar)
     net = build_net(module, TrainSettings(**{**SETTINGS, "likelihood": likelihood}))
@@ -383,6 +383,84 @@ def test_the_noise_of_a_step_in_parts(digits):
         for batch in (whole, parts)
     )
     assert 0 < (actual - expected).norm() < 0.01 * expected.norm()
+
+
+# Holes
+
+
+def punch(images):
+    """Images in which 40 % of the pixels, and all of the first image, are missing."""
+    X = np.where(np.random.default_rng(0).uniform(size=images.shape) < 0.4, np.nan, images)
+    X[0] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
+def test_a_step_in_parts_with_holes_is_that_of_the_whole_batch(digits, likelihood):
+    x = torch.from_numpy(punch(digits[0][:60]) / 16).float()[:, None]
+    noise = _batches.normal_draws(60, 3, _batches.generator_for(0))
+    whole, parts = (
+        [{"x": x[i : i + size], "noise": noise[i : i + size]} for i in range(0, 60, size)]
+        for size in (60, 20)
+    )
+    params = {"likelihood": likelihood, "noise_logvar": 1.0, "set_aside": False, "holes": True}
+    expected, step, sums, noise_logvar = first_step(whole, **params)
+    gradients, other, other_sums, other_logvar = first_step(parts, **params)
+    scale = max(gradient.abs().max().item() for gradient in expected)
+    assert scale > 0
+    for gradient, other_gradient in zip(expected, gradients, strict=True):
+        torch.testing.assert_close(other_gradient, gradient, rtol=1e-4, atol=1e-6 * scale)
+    torch.testing.assert_close(other["loss"], step["loss"])
+    torch.testing.assert_close(other_sums, sums)
+    torch.testing.assert_close(other_logvar, noise_logvar)
+    if likelihood == "gaussian":
+        assert sums[1][3] == (~x.isnan()).sum()
+
+
+@pytest.mark.parametrize("random_state", [0, 1])
+def test_with_holes_the_noise_is_that_of_the_observed_pixels(digits, random_state):
+    note, X = Errors(), punch(digits[0])
+    params = {"likelihood": "gaussian", "early_stopping": True, "random_state": random_state}
+    vae = fit(X, max_iter=1, callbacks=[note], missing_values=np.nan, **params)
+    train_errors, valid_errors = note.of(True), note.of(False)
+    noise = 16**2 * max(np.nanmean(train_errors), np.nanmean(valid_errors))
+    assert vae.noise_variance_ == pytest.approx(noise, rel=1e-5)
+    normal = torch.distributions.Normal(0.0, noise**0.5, validate_args=False)
+    densities = normal.log_prob(torch.from_numpy(16 * np.sqrt(valid_errors)))
+    expected = densities.nansum(1).mean().item()
+    assert vae.history_["valid_log_likelihood"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_with_holes_the_noise_follows_what_was_observed_of_the_batches(digits):
+    errors, noises, X = Errors(), [], punch(digits[0])
+    X[40:] = np.nan  # some batches have nothing
+
+    class Noises(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            noises.append(net.module_.noise_logvar.exp().item())
+
+    params = {"likelihood": "gaussian", "missing_values": np.nan, "batch_size": 8}
+    vae = fit(X, max_iter=1, callbacks=[errors, Noises()], **params)
+    noises.append(vae.noise_variance_ / 16**2)
+    batches = errors.seen[True, 1]
+    assert len(noises) == len(batches) + 1
+    assert any(np.isnan(batch).all() for batch in batches)
+    for before, batch, after in zip(noises[:-1], batches, noises[1:], strict=True):
+        expected = before
+        if not np.isnan(batch).all():
+            error = np.nanmean(batch)
+            expected = (1 - NOISE_UPDATE_SHARE) * before + NOISE_UPDATE_SHARE * error
+        assert after == pytest.approx(expected, rel=1e-4)
+
+
+def test_nothing_of_the_images_set_aside_was_observed(digits):
+    X = digits[0][:40].astype(float)
+    X[4:] = np.nan  # of the other four all, so that no pixel has never been observed
+    params = {"likelihood": "gaussian", "early_stopping": True, "missing_values": np.nan}
+    for seed in range(3):
+        vae = fit(X, random_state=seed, **params)
+        assert np.isfinite(vae.history_.to_numpy()).all()
+        assert np.isfinite(vae.noise_variance_)
 
 
 # Labels
@@ -545,9 +623,19 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
     gradients, loss, *_ = labelled_step(parts, further, codes=codes)
     plain_gradients, plain_loss, *_ = labelled_step(parts, further, codes=codes, label_weight=0.0)
     module = classifier_net().module_
+    decoder = module.label_decoder
     mu, _ = module.encode(labelled["x"])
-    losses = cross_entropies(module.label_decoder, mu, labelled["y"], log_weights)
+    losses = cross_entropies(decoder, mu, labelled["y"], log_weights)
     expected = 3.0 * losses.sum() / (labelled["y"] >= 0).sum()
+    if (codes < 0).any():
+        mu, _ = module.encode(part["x"][part["y"] < 0])
+        each = torch.arange(3)[:, None].expand(3, len(mu))
+        log_p = torch.stack([-cross_entropies(decoder, mu, y, torch.zeros(3)) for y in each], 1)
+        # The frequencies start as equal ones, and follow the mean over 2,048 images.
+        shares = torch.lerp(torch.full((3,), 1 / 3), log_p.exp().mean(0), len(mu) / 2_048)
+        shares = shares.detach()
+        terms = log_p.exp() * (shares.log() + math.log(3) - log_p)
+        expected = expected + 3.0 * terms.sum(1).mean()
     torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.backward()
     scale = max(gradient.abs().max().item() for gradient in gradients.values())
