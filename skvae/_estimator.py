@@ -668,8 +668,8 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.three_d_array = True
-        missing_values = self.missing_values
-        tags.input_tags.allow_nan = isinstance(missing_values, Real) and np.isnan(missing_values)
+        marker = self.missing_values
+        tags.input_tags.allow_nan = isinstance(marker, Real) and bool(np.isnan(marker))
         return tags
 
     def __getstate__(self):

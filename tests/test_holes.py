@@ -524,7 +524,7 @@ def test_a_failed_fit_leaves_the_marker(holed):
 @pytest.mark.parametrize("cls", [ConvVAETransformer, ConvVAEClassifier])
 def test_the_tag_follows_the_parameter(cls):
     for marker, allowed in ((np.nan, True), (np.float32(np.nan), True), (None, False), (-1, False)):
-        assert bool(get_tags(cls(missing_values=marker)).input_tags.allow_nan) is allowed
+        assert get_tags(cls(missing_values=marker)).input_tags.allow_nan is allowed
     assert not get_tags(cls(missing_values="nan")).input_tags.allow_nan
 
 
