@@ -45,9 +45,10 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
     ----------
     {Parameters}
 
-    label_weight : float, default=30.0
-        Weight of the loss of the labels. If fewer than half of the images are labelled, each step
-        sees 64 labelled images in addition, as many of each class.
+    label_weight : float, default=None
+        Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
+        None: 30 if fewer than half of the images are labelled, else 100. In the first case, each
+        step also sees 64 labelled images in addition, as many of each class.
 
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. None: every
@@ -135,7 +136,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     _parameter_constraints: dict = {
         **BaseConvVAE._parameter_constraints,
-        "label_weight": [Interval(Real, 0, None, closed="left")],
+        "label_weight": [Interval(Real, 0, None, closed="left"), None],
         "unlabeled": "no_validation",  # any label
         "priors": ["array-like", None],
     }
@@ -167,7 +168,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         checkpoint=None,
         random_state=None,
         verbose=0,
-        label_weight=30.0,
+        label_weight=None,
         unlabeled=None,
         priors=None,
     ):

@@ -320,7 +320,7 @@ def log_standard_normal(z):
     log_density : tensor of shape (...)
         In nats.
     """
-    return normal_log_density(z.square(), torch.ones((), device=z.device)).sum(-1)
+    return normal_log_density(z.square(), z.new_ones(())).sum(-1)
 
 
 def log_joint_of_classes(z, means, class_logvar, log_priors):

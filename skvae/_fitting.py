@@ -35,6 +35,9 @@ ANNEALED_RATE = 0.1
 # overfit, and the most to set aside.
 AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 30_000, 2_048
 
+# Default weights of the labels: if fewer than half of the images are labelled, and if more are.
+FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
+
 # With fewer images than this, the network has a linear path in every family.
 LINEAR_PATH_MANY = 10_000
 
@@ -204,6 +207,7 @@ def _prepare_labels(estimator, rows, y, continuing, all_images, classes):
     if continuing and not all_images:
         counts = counts + estimator.class_counts_
     estimator.class_counts_ = counts
+    estimator._few_labels = bool(2 * np.sum(labels != UNKNOWN) < len(labels))
     estimator.priors_ = resolve_priors(estimator.priors, counts)
     return labels
 
@@ -327,7 +331,7 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
         log_jacobian=image_format_of(estimator).log_jacobian,
         beta=float(estimator.beta),
         beta_warmup=float(estimator.beta_warmup),
-        label_weight=float(getattr(estimator, "label_weight", 0.0)),
+        label_weight=_label_weight(estimator),
         learning_rate=rate * float(estimator.learning_rate),
         weight_decay=weight_decay,
         tol=float(estimator.tol),
@@ -342,6 +346,15 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
         name=type(estimator).__name__,
         callbacks=tuple(estimator.callbacks or ()),
     )
+
+
+def _label_weight(estimator):
+    """The parameter or its default; 0 if the estimator has no classes."""
+    weight = getattr(estimator, "label_weight", 0.0)
+    if weight is None:
+        few_labels = getattr(estimator, "_few_labels", False)  # not known of a loaded estimator
+        weight = FEW_LABELS_WEIGHT if few_labels else MANY_LABELS_WEIGHT
+    return float(weight)
 
 
 def _module(estimator, prepared, dataset, valid):

@@ -359,7 +359,7 @@ def _decoded_draws(module, image_format, likelihood, x, mu, logvar, noise):
     noise = noise.flatten(0, 1)
     for some in slices(len(noise), n_rows):
         n = some.stop - some.start
-        images = torch.arange(some.start, some.stop) // n_draws
+        images = np.arange(some.start, some.stop) // n_draws
         # Filled up, so that the bits of a draw do not depend on their number.
         padded = (
             F.pad(part[some], (0, 0, 0, n_rows - n)).to(device) for part in (mu, logvar, noise)

@@ -214,7 +214,7 @@ class VAENet(skorch.NeuralNet):
         Returns the loss, and as ``y_pred`` the posterior of the batch: mu and log sigma^2.
         """
         batch, _ = batch
-        loss, errors, posteriors = 0.0, 0.0, []
+        loss, errors, posteriors, self.unknown_ = 0.0, 0.0, [], 0.0
         for part in batch:
             part_loss, part_errors, posterior = self._loss(part, batch, training=True)
             part_loss.backward()
@@ -226,6 +226,9 @@ class VAENet(skorch.NeuralNet):
             part_loss = self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True)
             part_loss.backward()
             loss = loss + part_loss.detach()
+        n_unknown = len(batch) - batch.n_labelled
+        if n_unknown and self.module_.label_decoder is not None:
+            self.module_.label_decoder.update_shares(self.unknown_, n_unknown)
         if self.train_split is None:
             self._update_noise(*errors)
         posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
@@ -270,7 +273,8 @@ class VAENet(skorch.NeuralNet):
         loss, n_unknown = 0.0, len(batch) - batch.n_labelled
         if training and n_unknown:
             decoder = self.module_.label_decoder
-            decoder.update_shares(class_logits.detach(), y)
+            p = torch.softmax(class_logits.detach(), 1)
+            self.unknown_ = self.unknown_ + (y < 0).to(p.dtype) @ p
             losses = undecided_losses(class_logits, y, decoder.shares, decoder.log_priors)
             loss = self.settings.label_weight * losses.sum() / n_unknown
         if batch.n_labelled and not batch.labelled:

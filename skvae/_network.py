@@ -254,13 +254,9 @@ class LabelDecoder(nn.Module):
         self.log_priors.copy_(torch.log(torch.tensor(priors, device="cpu")))
 
     @torch.no_grad()
-    def update_shares(self, class_logits, y):
-        """Update the running mean of p(y|z), whose window is 2,048 images without a label."""
-        # Without a look at how many there are, for which the processor would wait for a GPU.
-        unknown = (y < 0).to(class_logits.dtype)
-        n_unknown = unknown.sum()
-        mean = unknown @ torch.softmax(class_logits, 1) / n_unknown.clamp_min(1)
-        self.shares.lerp_(mean, (n_unknown / SHARES_WINDOW).clamp_max(1))
+    def update_shares(self, total, n_images):
+        """Update the running mean of p(y|z) by its sum over some images without a label."""
+        self.shares.lerp_(total / n_images, min(1.0, n_images / SHARES_WINDOW))
 
     def log_joint(self, z):
         """log pi_y + log p(z|y) of each class: (n, K) -> (n, n_classes)."""

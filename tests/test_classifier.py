@@ -619,9 +619,11 @@ def test_each_class_stays_in_the_training(small_classifier, digits):
         assert valid is None
     with pytest.raises(ValueError, match="Early stopping sets 4 of n_samples=40 images aside"):
         split(small_classifier, np.arange(40), digits, early_stopping=True)
-    # One image lacks a label: it stays, too.
-    codes = np.where(np.arange(40) == 7, -1, 0)
-    assert split(small_classifier, codes, digits, early_stopping="auto")[1] is None
+    # One image lacks a label: labels are not scarce.
+    codes = np.where(np.arange(40) == 7, -1, np.arange(40) % 2)
+    train, valid = split(small_classifier, codes, digits, early_stopping="auto")
+    assert len(valid) == 4
+    assert set(train) >= {0, 1}
 
 
 def test_images_set_aside_have_their_labels_and_losses(images, labels):
@@ -751,14 +753,21 @@ def test_parameters_are_those_of_the_transformer_and_three_more():
         {name: p.default for name, p in inspect.signature(cls).parameters.items()}
         for cls in (ConvVAEClassifier, ConvVAETransformer)
     )
-    weight = ConvVAEClassifier().label_weight
-    assert weight > 0
-    assert ours == theirs | {"label_weight": weight, "unlabeled": None, "priors": None}
+    assert ours == theirs | {"label_weight": None, "unlabeled": None, "priors": None}
     assert ConvVAEClassifier._parameter_constraints.keys() == ours.keys()
 
 
 def test_settings_hold_the_weight_of_labels(small_classifier):
-    settings = _fitting.settings_of(small_classifier, "cpu")
-    assert settings.label_weight == ConvVAEClassifier().label_weight
+    # By default it depends on whether labels are scarce; all images have one here.
+    assert _fitting.settings_of(small_classifier, "cpu").label_weight == 100.0
     clf = pickle.loads(pickle.dumps(small_classifier)).set_params(label_weight=np.float32(2))
     assert repr(_fitting.settings_of(clf, "cpu").label_weight) == "2.0"
+    clf.set_params(label_weight=None)
+    assert _fitting.settings_of(clf, "cpu").label_weight == 100.0
+
+
+@pytest.mark.parametrize(("n_labelled", "weight"), [(30, 100.0), (20, 100.0), (19, 30.0)])
+def test_the_default_weight_of_labels(digits, n_labelled, weight):
+    labels = np.where(np.arange(40) < n_labelled, digits[1][:40] % 2, -1)
+    clf = fit_classifier(digits[0][:40], labels, unlabeled=-1, max_iter=1)
+    assert clf.net_.settings.label_weight == weight

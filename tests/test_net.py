@@ -609,6 +609,22 @@ def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which):
     torch.testing.assert_close(parts[3], whole[3])
 
 
+def test_frequencies_of_unknown_classes_follow_the_steps(digits):
+    codes = codes_of(digits, "many")
+    (part,) = parts_of(digits, codes, [N])
+    net = classifier_net()
+    decoder, unknown = net.module_.label_decoder, part["y"] < 0
+    logits = decoder(*net.module_.encode(part["x"][unknown]))
+    mean = torch.softmax(logits, 1).mean(0).detach()
+    net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
+    net.history.new_epoch()
+    net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
+    batch = _batches.Batch(N, [part], int((~unknown).sum()))
+    net.train_step_single((batch, None))
+    expected = torch.lerp(torch.full((3,), 1 / 3), mean, int(unknown.sum()) / 2_048)
+    torch.testing.assert_close(decoder.shares, expected)
+
+
 @pytest.mark.parametrize("which", ["all", "many", "few"])
 def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
     codes = codes_of(digits, which)
@@ -631,10 +647,8 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         mu, _ = module.encode(part["x"][part["y"] < 0])
         each = torch.arange(3)[:, None].expand(3, len(mu))
         log_p = torch.stack([-cross_entropies(decoder, mu, y, torch.zeros(3)) for y in each], 1)
-        # The frequencies start as equal ones, and follow the mean over 2,048 images.
-        shares = torch.lerp(torch.full((3,), 1 / 3), log_p.exp().mean(0), len(mu) / 2_048)
-        shares = shares.detach()
-        terms = log_p.exp() * (shares.log() + math.log(3) - log_p)
+        # The frequencies are those of the steps before, and start as equal ones.
+        terms = -log_p.exp() * log_p
         expected = expected + 3.0 * terms.sum(1).mean()
     torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.backward()
