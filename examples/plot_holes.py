@@ -96,7 +96,7 @@ for name, imputer in imputers.items():
     filled[name] = linear[0].transform(rows_test)
     error = (filled[name] - X_test.reshape(len(X_test), -1))[holes]
     table[name] = {
-        "error": f"{np.sqrt(np.mean(error**2)) / high:.3f}",
+        "error": f"{np.sqrt(np.mean(error**2)) / high:.4f}",
         "accuracy": f"{accuracy:.1%}",
         "seconds": f"{perf_counter() - start:.0f}",
     }

@@ -262,10 +262,12 @@ def conditional_log_likelihood(
     else:
         observed = None
         total = family.log_density(logits, x, noise_logvar).flatten(1).sum(1, dtype=dtype)
-    return total + image_jacobian(x, log_jacobian, observed) if family.continuous else total
+    if not family.continuous:
+        return total
+    return total + image_jacobian(x, log_jacobian, observed, dtype=total.dtype)
 
 
-def image_jacobian(x, log_jacobian, observed=None):
+def image_jacobian(x, log_jacobian, observed=None, *, dtype=None):
     """`log_jacobian`, summed over the observed numbers of each image.
 
     Parameters
@@ -278,15 +280,19 @@ def image_jacobian(x, log_jacobian, observed=None):
     observed : tensor of bool of the shape of x, default=None
         None: all numbers were observed.
 
+    dtype : torch.dtype, default=None
+        Precision of the sum; None: that of x.
+
     Returns
     -------
     log_jacobian : tensor of shape (n,)
     """
+    dtype = x.dtype if dtype is None else dtype
     if observed is None:
         whole = math.prod(x.shape[1:]) * sum(log_jacobian) / len(log_jacobian)
-        return torch.full((len(x),), whole, dtype=x.dtype, device=x.device)
-    each = torch.tensor(log_jacobian, dtype=x.dtype, device="cpu").to(x.device)
-    return observed.sum((2, 3), dtype=x.dtype) @ each.expand(x.shape[1])
+        return torch.full((len(x),), whole, dtype=dtype, device=x.device)
+    each = torch.tensor(log_jacobian, dtype=dtype, device="cpu").to(x.device)
+    return observed.sum((2, 3), dtype=dtype) @ each.expand(x.shape[1])
 
 
 def kl_divergence(mu, logvar):

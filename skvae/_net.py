@@ -255,7 +255,9 @@ class VAENet(skorch.NeuralNet):
         if self.module_.noise_logvar is not None:
             holes, log_jacobian = self.module_.holes, self.settings.log_jacobian
             terms += squared_errors(x, output[0].detach(), holes)
-            terms.append(image_jacobian(x, log_jacobian, ~x.isnan() if holes else None))
+            terms.append(
+                image_jacobian(x, log_jacobian, ~x.isnan() if holes else None, dtype=dtype)
+            )
         # Sums over images, not means of batch means: the last batch may be short.
         sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
         n, before = self.sums_.get(training, (0, 0.0))
