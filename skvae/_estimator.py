@@ -19,7 +19,7 @@ from ._batches import ImageDataset
 from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
-from ._pixel_range import is_hole
+from ._pixel_range import is_hole, whole_numbers
 from ._validation import image_format_of, validate_images
 
 # A component is active if the variance of its posterior mean over images is above this;
@@ -512,8 +512,8 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         X_filled : ndarray of the shape of X
-            Observed values are those of X, to the bit. The dtype is that of X, or float64 if X is
-            no array of numbers. Integers are rounded.
+            Observed values are those of X, to the bit. The dtype is that of ``np.asarray(X)``.
+            Integers are rounded, and next to the marker where they would be equal to it.
 
         Raises
         ------
@@ -554,14 +554,11 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             decoded = _inference.impute(
                 self.module_, dataset.at(some), self.likelihood_, int(n_draws), self._seed, rng
             ).reshape(len(some), -1)
-            if filled.dtype.kind in "biu":
-                info = np.iinfo(filled.dtype) if filled.dtype.kind != "b" else None
-                decoded = np.rint(decoded)
-                if info is not None:
-                    decoded = decoded.clip(info.min, info.max)
-            filled[holes] = decoded[holes[some]].astype(filled.dtype)
-        shape = np.shape(X)
-        return filled.reshape(shape)
+            values = decoded[holes[some]]
+            if filled.dtype.kind in "iu":
+                values = whole_numbers(values, filled.dtype, self._missing_values)
+            filled[holes] = values
+        return filled.reshape(np.shape(X))
 
     def save(self, path):
         """Write the fitted estimator to a file, without pickle; `skvae.load` reads it.

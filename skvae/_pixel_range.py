@@ -48,6 +48,30 @@ def is_hole(values, missing_values):
     return np.isnan(values) if math.isnan(missing_values) else values == missing_values
 
 
+def whole_numbers(values, dtype, marker):
+    """Values as integers of a dtype, none of which is the marker of missing values.
+
+    Parameters
+    ----------
+    values : ndarray of float
+
+    dtype : numpy dtype
+        Of integers.
+
+    marker : number
+
+    Returns
+    -------
+    integers : ndarray of `dtype`
+    """
+    limits = np.iinfo(dtype)
+    integers = np.rint(values).clip(limits.min, limits.max).astype(dtype)
+    same = integers == marker
+    if same.any():
+        integers[same] = marker - 1 if marker > limits.min else marker + 1
+    return integers
+
+
 def _blocks(values):
     """The rows of an array, in blocks that memory can hold."""
     n_rows = max(1, BLOCK_VALUES * len(values) // max(1, values.size))

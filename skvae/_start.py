@@ -150,7 +150,7 @@ def class_means(module, dataset):
 
 
 def channel_means(dataset):
-    """Mean of the observed pixels of each channel, over at most 2,048 of the images.
+    """Mean of the mean picture in each channel, over at most 2,048 of the images.
 
     Parameters
     ----------

@@ -1,5 +1,7 @@
 """The range of the pixels: given, learned from the data, and values that do not fit it."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from skvae._pixel_range import (
     is_hole,
     resolve_pixel_range,
     warn_about_values,
+    whole_numbers,
 )
 
 
@@ -231,3 +234,18 @@ def test_markers_are_no_values_outside(marker, robust):
         warn(np.full_like(X, marker), ranges, training=training, missing_values=marker)
     with pytest.warns(UserWarning, match=r"In channel 1, X has values from 1 to 9, outside"):
         warn(channels([0, 3, marker], [1, marker, 9]), ranges, missing_values=marker)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "marker", "values", "expected"),
+    [
+        (np.uint8, 255, [254.4, 254.6, 300.0, -3.0, 7.5], [254, 254, 254, 0, 8]),
+        (np.uint8, 0, [0.2, -5.0, 3.0], [1, 1, 3]),
+        (np.int16, -1, [-1.2, -0.6, 0.4, 1e6], [-2, -2, 0, 32_767]),
+        (np.uint8, math.nan, [254.6, 0.5, 1.5], [255, 0, 2]),
+    ],
+)
+def test_whole_numbers_are_never_the_marker(dtype, marker, values, expected):
+    integers = whole_numbers(np.array(values, np.float32), np.dtype(dtype), marker)
+    assert integers.dtype == dtype
+    np.testing.assert_array_equal(integers, expected)

@@ -12,7 +12,7 @@ from sklearn.utils.fixes import parse_version
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
 
-QUICK = {"max_iter": 20}
+QUICK = {"max_iter": 60}
 ESTIMATORS = [
     ConvVAETransformer(),
     ConvVAETransformer(image_shape=(1, -1), max_iter=3),
@@ -23,11 +23,10 @@ ESTIMATORS = [
     ConvVAETransformer(binarize=True, beta_warmup=0.5, max_iter=5),
     ConvVAETransformer(missing_values=np.nan, likelihood="gaussian", max_iter=5),
     ConvVAEClassifier(),
-    ConvVAEClassifier(missing_values=np.nan, max_iter=60),
-    ConvVAEClassifier(**QUICK, unlabeled=-999, early_stopping=True, image_shape=(1, -1)),
+    ConvVAEClassifier(**QUICK, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
     ConvVAEClassifier(
         **QUICK,
-        unlabeled="unknown",
+        unlabeled=-999,
         likelihood="continuous_bernoulli",
         early_stopping=False,
         beta_warmup=0.5,
