@@ -227,7 +227,9 @@ def test_observed_values_are_kept_to_the_bit(digits, dtype, marker, sample):
         exact = fit(X, missing_values=marker, max_iter=1, **GAUSSIAN)
         precise = exact.impute(X.astype(float), 5, sample=sample, random_state=0)
         info = np.iinfo(dtype)
-        assert_array_equal(filled, np.rint(precise).clip(info.min, info.max))
+        expected = np.rint(precise).clip(info.min, info.max)
+        expected[expected == marker] = marker - 1  # else it would be a hole again
+        assert_array_equal(filled, expected)
 
 
 @pytest.mark.parametrize("channel_axis", [-1, 0])
