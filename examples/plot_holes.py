@@ -113,7 +113,7 @@ print(pd.DataFrame(table).T.to_string())
 args.out.mkdir(parents=True, exist_ok=True)
 n = 10
 lines = {"with holes": rows_test[:n], **{k: X[:n] for k, X in filled.items()}, "true": X_test[:n]}
-fig, axes = plt.subplots(len(lines), 1, figsize=(9, 6.4), layout="compressed")
+fig, axes = plt.subplots(len(lines), 1, figsize=(9, 5.4), layout="compressed")
 gray = plt.get_cmap("gray").with_extremes(bad="#7a3b69")
 for ax, (name, X) in zip(axes, lines.items(), strict=True):
     ax.imshow(np.hstack(X.reshape(n, *shape)), cmap=gray, vmin=0, vmax=high)
