@@ -102,8 +102,8 @@ print(errors.map("{:.1%}".format).to_string())
 # %%
 # The picture
 # -----------
-# Left: the errors. Middle: test images in the two components that tell the digits apart best, of
-# the last classifier. Right: what it draws for each digit.
+# Left: the errors. Middle: latents of test images, by the last classifier, in the plane in which
+# the means of its classes differ most. Right: what it draws for each digit.
 args.out.mkdir(parents=True, exist_ok=True)
 fig, axes = plt.subplots(1, 3, figsize=(17, 5.6), layout="constrained")
 for name, row in errors.iterrows():
@@ -118,11 +118,11 @@ axes[0].grid(alpha=0.3, which="both")
 axes[0].legend(fontsize=8)
 axes[0].set_title(f"{len(X_train):,} pictures, few of them with a label")
 
-latents = clf.transform(X_test)
-spread = clf.means_.std(0) / np.sqrt(clf.variances_)
-best = np.argsort(-spread)[:2]
-LatentSpaceDisplay(points=latents[:, best], y=digits.test_labels).plot(axes[1])
-axes[1].set_title("Test images in two of ten components")
+std = np.sqrt(clf.variances_)  # within a class
+plane = PCA(2).fit(clf.means_ / std)
+points = plane.transform(clf.transform(X_test) / std)
+LatentSpaceDisplay(points=points, y=digits.test_labels).plot(axes[1])
+axes[1].set_title("Test images, where the classes differ most")
 
 rows = [np.hstack(list(clf.sample(10, y=label, random_state=0))) for label in range(10)]
 low, high = clf.pixel_range_
