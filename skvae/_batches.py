@@ -46,6 +46,11 @@ def slices(n, size):
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
+def scarce(labels):
+    """Whether fewer than half of the images have a label; -1 stands for none."""
+    return bool(2 * np.sum(labels >= 0) < len(labels))
+
+
 class ImageDataset(torch.utils.data.Dataset):
     """A set of images, which are scaled only when a batch asks for them.
 
@@ -201,10 +206,10 @@ class EpochBatches:
         self.binarize = binarize
         self.device = device
         self.y = dataset.y
-        known = np.array([]) if self.y is None else self.y[self.y >= 0]
-        self.members = None  # positions of the images of each class
-        if 0 < 2 * len(known) < len(dataset):
-            self.members = [np.flatnonzero(self.y == label) for label in np.unique(known)]
+        self.members = []  # positions of the images of each class, if labels are scarce
+        if self.y is not None and scarce(self.y):
+            classes = np.unique(self.y[self.y >= 0])
+            self.members = [np.flatnonzero(self.y == label) for label in classes]
 
     def __iter__(self):
         n = len(self.dataset)
@@ -227,7 +232,7 @@ class EpochBatches:
 
     def _labelled(self, step):
         """Parts of further labelled images, as many of each class."""
-        if self.members is None:
+        if not self.members:
             return ()
         n_classes = len(self.members)
         classes = torch.randperm(n_classes, generator=self.generator, device="cpu").numpy()

@@ -88,8 +88,8 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
     `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
     ``train_accuracy``, of the labelled images that the steps have seen. ``train_loss`` and
     `loss_curve_` include `label_weight` times the former, but nothing of the labels of images
-    without one. Early stopping sets only images without
-    a label aside if there are such.
+    without one. If fewer than half of the images have a label, early stopping sets only others
+    aside.
 
     KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
     determined, are in units in which each latent variable has mean 0 and variance 1 under the prior
@@ -97,20 +97,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     References
     ----------
-    .. [1] D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
-       https://arxiv.org/abs/1312.6114
-
-    .. [2] G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive
-       error in variational autoencoders", NeurIPS 2019. https://arxiv.org/abs/1907.06845
-
-    .. [3] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
-       ICLR 2016. https://arxiv.org/abs/1509.00519
-
-    .. [4] O. Rybkin, K. Daniilidis and S. Levine, "Simple and effective VAE training with
-       calibrated decoders", ICML 2021. https://arxiv.org/abs/2006.13202
-
-    .. [5] M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis", Journal
-       of the Royal Statistical Society B 61, 1999.
+    {References}
 
     .. [6] D. P. Kingma, D. J. Rezende, S. Mohamed and M. Welling, "Semi-supervised learning with
        deep generative models", NeurIPS 2014. https://arxiv.org/abs/1406.5298

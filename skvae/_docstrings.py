@@ -5,10 +5,10 @@ import re
 
 
 def with_sections_of(source):
-    """A class decorator that fills ``{Parameters}`` and ``{Attributes}`` into the docstring.
+    """A class decorator that fills sections of another class into the docstring.
 
-    Each name in braces stands alone on a line. It is replaced by the section of that name in the
-    docstring of `source`, without the heading.
+    The name of a section in braces, such as ``{Parameters}``, stands alone on a line. It is
+    replaced by the section of that name in the docstring of `source`, without the heading.
 
     Parameters
     ----------

@@ -232,6 +232,23 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     module_ : torch.nn.Module
         The network. For images x of shape (n, C, H, W) in [0, 1], ``module_.encode(x)`` gives
         mu and log sigma^2. ``module_.decode(z)`` gives the logits.
+
+    References
+    ----------
+    .. [1] D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+       https://arxiv.org/abs/1312.6114
+
+    .. [2] G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive
+       error in variational autoencoders", NeurIPS 2019. https://arxiv.org/abs/1907.06845
+
+    .. [3] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+       ICLR 2016. https://arxiv.org/abs/1509.00519
+
+    .. [4] O. Rybkin, K. Daniilidis and S. Levine, "Simple and effective VAE training with
+       calibrated decoders", ICML 2021. https://arxiv.org/abs/2006.13202
+
+    .. [5] M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis", Journal
+       of the Royal Statistical Society B 61, 1999.
     """
 
     _parameter_constraints: dict = {

@@ -10,7 +10,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 
 from . import _inference, _start, _training
-from ._batches import ImageDataset
+from ._batches import ImageDataset, scarce
 from ._callbacks import finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
@@ -207,7 +207,7 @@ def _prepare_labels(estimator, rows, y, continuing, all_images, classes):
     if continuing and not all_images:
         counts = counts + estimator.class_counts_
     estimator.class_counts_ = counts
-    estimator._few_labels = bool(2 * np.sum(labels != UNKNOWN) < len(labels))
+    estimator._few_labels = scarce(labels)
     estimator.priors_ = resolve_priors(estimator.priors, counts)
     return labels
 
@@ -248,14 +248,14 @@ def _split(estimator, prepared, n_valid):
 def _may_be_set_aside(prepared):
     """Positions of the images that may be set aside for validation.
 
-    If fewer than half of the images have a label, labels are scarce: then only the others.
-    Otherwise all images but the first of each class, so that the training sees each class.
+    If labels are scarce, only the images without one. Otherwise all images but the first of each
+    class, so that the training sees each class.
     """
     everything, labels = np.arange(len(prepared.rows)), prepared.labels
     if labels is None:
         return everything
     labelled = np.flatnonzero(labels != UNKNOWN)
-    if 2 * len(labelled) < len(labels):
+    if scarce(labels):
         return np.setdiff1d(everything, labelled)
     _, firsts = np.unique(labels[labelled], return_index=True)
     return np.setdiff1d(everything, labelled[firsts])
