@@ -11,6 +11,11 @@ READY := $(VENV)/.installed
 BENCH_VENV ?= .venv-bench
 BENCH_BIN := $(BENCH_VENV)/bin
 BENCH_READY := $(BENCH_VENV)/.installed
+# So has the site.
+DOCS_VENV ?= .venv-docs
+DOCS_BIN := $(DOCS_VENV)/bin
+DOCS_READY := $(DOCS_VENV)/.installed
+SPHINX := $(DOCS_BIN)/python -m sphinx --fail-on-warning --keep-going
 BENCH := $(BENCH_BIN)/python examples/benchmarks
 BENCH_DATA = $(if $(filter-out mnist digits,$(DATA)),--data $(DATA)) --out benchmarks
 DATA ?= mnist
@@ -50,6 +55,12 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/holes.py $(BENCH_DATA) --complete
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
+docs: $(DOCS_READY) ## Build the site in docs/_build/html; the gallery runs (minutes)
+	$(SPHINX) docs docs/_build/html
+
+docs-check: docs ## Look at each page of the site in a browser: accessible, readable, from this machine alone
+	$(DOCS_BIN)/python -m pytest docs/check_site.py
+
 soak: $(READY) ## Test reliability at length (about half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris || echo "atheris does not install here"
 	cd tests && $(abspath $(BIN))/python soak.py
@@ -63,7 +74,7 @@ format: $(READY) ## Mend style and format
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and what was made
-	rm -rf $(VENV) $(BENCH_VENV) $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) docs/_build docs/generated docs/auto_examples $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
 
 # Made anew when the dependencies change; a second call installs nothing.
 $(READY): pyproject.toml constraints.txt
@@ -76,4 +87,9 @@ $(BENCH_READY): pyproject.toml constraints.txt
 	$(BENCH_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	touch $@
 
-.PHONY: help demo test coverage bench bench-full soak lint format clean
+$(DOCS_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+.PHONY: help demo test coverage bench bench-full docs docs-check soak lint format clean

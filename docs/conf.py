@@ -1,0 +1,86 @@
+"""Configuration of the site: `make docs` builds it, and needs no network."""
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import skvae
+
+project = "skvae"
+author = copyright = "The skvae developers"
+release = skvae.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "sg_execution_times.rst", "auto_examples/sg_execution_times.rst"]
+default_role = "literal"
+nitpicky = True
+
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+
+# Small inventories of what our pages refer to, as text: the name, the kind and the page of each.
+SITES = {
+    "matplotlib": "https://matplotlib.org/stable/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "pandas": "https://pandas.pydata.org/docs/",
+    "python": "https://docs.python.org/3/",
+    "sklearn": "https://scikit-learn.org/stable/",
+    "skorch": "https://skorch.readthedocs.io/en/stable/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
+}
+intersphinx_mapping = {
+    name: (address, f"inventories/{name}.inv") for name, address in SITES.items()
+}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"^_",
+    "doc_module": ("skvae",),
+    "backreferences_dir": "generated/backreferences",
+    "reference_url": {"skvae": None},
+    "inspect_global_variables": False,
+    "abort_on_example_error": True,
+    "show_signature": False,
+    "download_all_examples": False,
+    "copyfile_regex": r"_datasets\.py",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "matplotlib_animations": False,
+}
+# An example that warns is not finished.
+warnings.filterwarnings("error", module=r"skvae|__main__")
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skvae"
+# MathJax in one file, which draws its letters itself and so fetches no fonts.
+MATHJAX = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax"
+html_static_path = ["_static", str(MATHJAX / "tex-svg.js")]
+html_css_files = ["site.css"]
+mathjax_path = "tex-svg.js"
+html_theme_options = {
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_show_sourcelink = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
