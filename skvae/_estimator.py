@@ -10,6 +10,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -40,7 +41,9 @@ class Posterior(NamedTuple):
     std: np.ndarray
 
 
-class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseConvVAE(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Components of images by a convolutional variational auto-encoder.
 
     A subclass adds `fit`, `partial_fit`, `score` and `sample`.

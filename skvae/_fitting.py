@@ -19,6 +19,7 @@ from ._history import extend, n_epochs_of
 from ._labels import UNKNOWN, check_classes, encode_labels, resolve_priors
 from ._net import ADVICE, TrainSettings, build_net
 from ._network import as_arrays, set_weights
+from ._sklearn_callbacks import EpochTasks
 from ._validation import (
     check_parameters,
     check_same_model,
@@ -83,8 +84,10 @@ def fit(estimator, X, y=None):
         Images.
 
     y : array-like, default=None
-        Labels, if the estimator is a classifier.
+        Labels, if the estimator is a classifier. Otherwise only callbacks of scikit-learn see them.
     """
+    # Outside of what restores the attributes: scikit-learn tears the callbacks down by them.
+    context = estimator._init_callback_context(max_subtasks=None)
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing)
@@ -98,6 +101,15 @@ def fit(estimator, X, y=None):
             first_epoch=n_epochs_of(estimator._history),
             weight_decay=_weight_decay(prepared, len(dataset)),
         )
+        context.max_subtasks = settings.n_epochs - len(progress["history"] if progress else ())
+        # Without labels, the images are what the network learns to give back.
+        arguments = {"estimator": estimator, "X": X, "y": X if y is None else y}
+        tasks = EpochTasks(
+            context,
+            arguments,
+            lambda net: _result(estimator, prepared, _training.as_if_ended(net), dataset),
+        )
+        context.call_on_fit_task_begin(**arguments)
         net, interrupted = _training.train(
             _module(estimator, prepared, dataset, valid),
             dataset,
@@ -105,22 +117,16 @@ def fit(estimator, X, y=None):
             valid=valid,
             progress=progress,
             save_progress=None if checkpoint is None else checkpoint.write,
+            tasks=tasks,
         )
-        epochs = finished_epochs(net)
-        estimator._history = {k: list(v) for k, v in estimator._history.items()}
-        extend(estimator._history, epochs)
-        moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
-        if not np.isfinite(moments).all():  # the last step can make the weights too large
-            raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
-        order = np.argsort(-moments[0], kind="stable")
-        _training.reorder_net(net, order)
-        _record(estimator, prepared, net, moments[:, order], annealed=True)
+        vars(estimator).update(_result(estimator, prepared, net, dataset))
+        context.call_on_fit_task_end(**arguments, reconstruction_attributes={})
         if checkpoint is not None and not interrupted:
             checkpoint.write(None)
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
-    else:
-        n_epochs = len(epochs)
+    elif not tasks.stopped_:
+        n_epochs = len(finished_epochs(net))
         for message in _convergence_warnings(estimator, len(prepared.rows), n_epochs, settings):
             warn(message)
 
@@ -160,7 +166,8 @@ def partial_fit(estimator, X, y=None, classes=None):
         net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)
         if moments is None:  # interrupted before the first batch
             moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
-        _record(estimator, prepared, net, moments, annealed=annealed)
+        attributes = _attributes(estimator, prepared, net, moments, annealed=annealed)
+        vars(estimator).update(attributes)
         # In place, so that the cost of a call does not grow. Last, so that nothing fails after it.
         if net.module_.label_decoder is not None:
             net.module_.label_decoder.set_priors(estimator.priors_)
@@ -189,6 +196,8 @@ def _prepare(estimator, X, y, continuing, *, all_images=True, classes=None):
     else:
         estimator._seed = int(check_random_state(estimator.random_state).randint(2**31))
         estimator._history = {}
+        # A copy that a callback makes is one of this fit.
+        vars(estimator).pop("net_", None)
     return prepared
 
 
@@ -370,14 +379,29 @@ def _module(estimator, prepared, dataset, valid):
     return module
 
 
-def _record(estimator, prepared, net, moments, *, annealed):
-    """Set the attributes that every estimator of skvae has after a fit."""
-    estimator.net_ = net
-    estimator.device_ = prepared.device
-    estimator._architecture = prepared.architecture
-    estimator._binarize = bool(estimator.binarize)
-    estimator._annealed = annealed
-    estimator._component_moments = moments
+def _result(estimator, prepared, net, dataset):
+    """The attributes that a fit sets when its training has ended; sorts the components of `net`."""
+    history = {k: list(v) for k, v in estimator._history.items()}
+    extend(history, finished_epochs(net))
+    moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
+    if not np.isfinite(moments).all():  # the last step can make the weights too large
+        raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
+    order = np.argsort(-moments[0], kind="stable")
+    _training.reorder_net(net, order)
+    attributes = _attributes(estimator, prepared, net, moments[:, order], annealed=True)
+    return {**attributes, "_history": history}
+
+
+def _attributes(estimator, prepared, net, moments, *, annealed):
+    """The attributes that every training sets."""
+    return {
+        "net_": net,
+        "device_": prepared.device,
+        "_architecture": prepared.architecture,
+        "_binarize": bool(estimator.binarize),
+        "_annealed": annealed,
+        "_component_moments": moments,
+    }
 
 
 def _convergence_warnings(estimator, n_images, n_epochs, settings):

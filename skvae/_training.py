@@ -3,6 +3,7 @@
 import math
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 
 import skorch.callbacks
 import torch
@@ -40,7 +41,9 @@ def default_max_iter(n_samples, batch_size):
     return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
 
 
-def train(module, dataset, settings, *, valid=None, progress=None, save_progress=None):
+def train(
+    module, dataset, settings, *, valid=None, progress=None, save_progress=None, tasks=None
+):
     """Train a network in place, from the first to the last epoch of a one-cycle schedule.
 
     Parameters
@@ -61,6 +64,9 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
 
     save_progress : callable, default=None
         Called with the progress after each epoch.
+
+    tasks : EpochTasks, default=None
+        Told of each epoch. It may end the training.
 
     Returns
     -------
@@ -92,6 +98,8 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
         own_callbacks.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
     if save_progress is not None:
         own_callbacks.append(Checkpoint(save_progress, stop))
+    if tasks is not None:
+        own_callbacks.append(tasks)
     with bar:
         net = build_net(module, settings, [*own_callbacks, *settings.callbacks])
         if progress is not None:
@@ -101,11 +109,34 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
             try:
                 while len(net.history) < (n_epochs if stop is None else stop.last_epoch):
                     net.fit_loop(dataset, epochs=1)
+                    if tasks is not None and tasks.stopped_:
+                        break
             except KeyboardInterrupt:
                 interrupted = not _stopped_by_callback(net)
-    # A later `partial_fit` does not follow this schedule.
+    # A later `partial_fit` does not follow this schedule. `tasks` would keep the data alive.
     net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
+    net.callbacks = list(settings.callbacks)
     return net, interrupted
+
+
+def as_if_ended(net):
+    """A copy of a net in training, with the weights that it had if the training ended now.
+
+    Parameters
+    ----------
+    net : VAENet
+
+    Returns
+    -------
+    ended : VAENet
+        Without callbacks.
+    """
+    ended = build_net(deepcopy(net.module_), replace(net.settings, callbacks=()))
+    ended.history = deepcopy(net.history)
+    for _, callback in net.callbacks_:
+        if isinstance(callback, EarlyStopping):
+            callback.on_train_end(ended)  # restores the best weights
+    return ended
 
 
 def train_increment(net, dataset, settings, moments):

@@ -97,7 +97,7 @@ class ConvVAETransformer(BaseConvVAE):
             the training ends within `beta_warmup`. If fewer than half of the components are
             active; see `n_active_components_`.
         """
-        _fitting.fit(self, X)
+        _fitting.fit(self, X, y)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
