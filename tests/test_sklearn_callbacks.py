@@ -8,13 +8,14 @@ import weakref
 
 import numpy as np
 import pytest
+import rich
 from conftest import SMALL, fit, fit_classifier, weights_of
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.pipeline import Pipeline
 from skorch.callbacks import Callback
 
 import skvae
@@ -81,6 +82,14 @@ class CtrlC(Callback):
     def on_epoch_end(self, net, **kwargs):
         if len(net.history) == self.epoch:
             raise KeyboardInterrupt
+
+
+@pytest.fixture
+def printed(capsys):
+    """The lines that progress bars have printed; a function."""
+    rich.reconfigure(width=160)
+    yield lambda: capsys.readouterr().out.splitlines()
+    rich.reconfigure()
 
 
 def monitors():
@@ -303,18 +312,57 @@ def test_ctrl_c_ends_the_task_of_the_fit(digits):
     assert monitors() == []
 
 
-# Inside other estimators; the tests fail on any warning
+# scikit-learn's own callbacks, also inside other estimators; the tests fail on any warning
 
 
-def test_progress_bar_of_a_fit(digits, capsys):
+def test_progress_bar_of_a_fit(digits, printed):
     ConvVAETransformer(**QUICK).set_callbacks(ProgressBar()).fit(digits[0][:60])
-    assert capsys.readouterr().out.split()[:3] == ["ConvVAETransformer", "-", "fit"]
+    (line,) = printed()
+    assert line.startswith("ConvVAETransformer - fit ")
+    assert "100%" in line
     assert monitors() == []
 
 
-def test_progress_bar_of_a_pipeline(digits, capsys):
+def test_progress_bar_of_a_pipeline(digits, printed):
+    pipeline = Pipeline([("vae", ConvVAETransformer(**QUICK)), ("clf", LogisticRegression())])
+    pipeline.set_callbacks(ProgressBar()).fit(digits[0][:60], digits[1][:60])
+    first, *steps = (line.strip() for line in printed())
+    assert first.startswith("Pipeline - fit ")
+    assert steps[0].startswith("Pipeline - fit-transform-vae | ConvVAETransformer - fit #0 ")
+    assert steps[1].startswith("Pipeline - fit-final-estimator | LogisticRegression - fit #1 ")
+    assert monitors() == []
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_progress_bar_of_a_search(digits, printed, n_jobs):
+    search = GridSearchCV(ConvVAETransformer(**QUICK), {"n_components": [1, 2]}, cv=2)
     rows = digits[0][:60].reshape(60, 64)
-    pipeline = make_pipeline(MinMaxScaler(), ConvVAETransformer(**{**SMALL, "max_iter": 2}))
-    Pipeline([*pipeline.steps]).set_callbacks(ProgressBar()).fit(rows)
-    printed = capsys.readouterr().out
-    assert "Pipeline - fit-final-estimator | ConvVAETransformer - fit #1" in printed
+    search.set_params(n_jobs=n_jobs).set_callbacks(ProgressBar()).fit(rows)
+    bars = [line for line in printed() if "ConvVAETransformer" in line]
+    assert len(bars) == 5  # two candidates on two folds, and the refit
+    assert all("100%" in bar for bar in bars)
+    assert monitors() == []
+    assert not hasattr(search.best_estimator_, "_skl_callbacks")
+
+
+@pytest.mark.parametrize("cls", [ConvVAETransformer, ConvVAEClassifier])
+def test_scoring_monitor_has_a_row_for_each_epoch(digits, cls):
+    X, y = digits[0][:60], digits[1][:60]
+    y = None if cls is ConvVAETransformer else y
+    monitor, keeper = ScoringMonitor(scoring={"score": cls.score}), Keeper()
+    cls(**QUICK).set_callbacks(monitor, keeper).fit(X, y)
+    rows = monitor.get_logs().data
+    assert [row["task_name"] for row in rows] == ["fit", "epoch", "epoch", "epoch"]
+    expected = [fitted.score(X, y) for fitted in keeper.fitted.values()]
+    assert [row["score"] for row in rows[1:] + rows[:1]] == expected
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_scoring_monitor_of_a_search(digits, n_jobs):
+    monitor = ScoringMonitor(scoring="accuracy")
+    clf = ConvVAEClassifier(**QUICK).set_callbacks(monitor)
+    search = GridSearchCV(clf, {"n_components": [1, 2]}, cv=2, n_jobs=n_jobs)
+    search.fit(digits[0][:60], digits[1][:60])
+    table = monitor.get_logs().data_as_pandas
+    assert (table["task_name"] == "epoch").sum() == 3 * 5
+    assert table["accuracy"].notna().all()
