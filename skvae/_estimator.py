@@ -21,7 +21,7 @@ from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
 from ._pixel_range import is_hole, whole_numbers
-from ._validation import image_format_of, validate_images
+from ._validation import check_in_memory, image_format_of, validate_images
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -394,6 +394,7 @@ class BaseConvVAE(
             Images in the units and in the layout that `fit` saw.
         """
         check_is_fitted(self)
+        check_in_memory(X)
         z = check_array(X, dtype=np.float32, estimator=self, input_name="X")
         if z.shape[1] != self.n_components_:
             raise ValueError(

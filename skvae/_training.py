@@ -41,9 +41,7 @@ def default_max_iter(n_samples, batch_size):
     return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
 
 
-def train(
-    module, dataset, settings, *, valid=None, progress=None, save_progress=None, tasks=None
-):
+def train(module, dataset, settings, *, valid=None, progress=None, save_progress=None, tasks=None):
     """Train a network in place, from the first to the last epoch of a one-cycle schedule.
 
     Parameters

@@ -45,7 +45,8 @@ def validate_images(estimator, X, *, training=False, reset=False):
     Raises
     ------
     ValueError, TypeError
-        If X does not hold images, or images of another shape than the fitted one.
+        If X does not hold images, or images of another shape than the fitted one; if it is stored
+        in chunks.
 
     Warns
     -----
@@ -53,6 +54,7 @@ def validate_images(estimator, X, *, training=False, reset=False):
         If X was perhaps misread, if its values do not fit the pixel range, or if pixels are missing
         that never were, or always were, in the training.
     """
+    check_in_memory(X, training=training)
     if reset:
         estimator._missing_values, estimator._saw_holes = estimator.missing_values, False
     rows, seen_shape = _images.flatten_images(X)
@@ -76,6 +78,35 @@ def validate_images(estimator, X, *, training=False, reset=False):
     if image_format.missing_values is not None:
         _check_holes(estimator, rows, training)
     return rows
+
+
+def check_in_memory(X, *, training=False):
+    """Refuse an array that is stored in chunks, which NumPy would load as a whole.
+
+    Parameters
+    ----------
+    X : array-like
+
+    training : bool, default=False
+        Whether X is to be trained on.
+
+    Raises
+    ------
+    TypeError
+        If X is an array of dask or zarr, or another one that has ``chunks``.
+    """
+    cls = type(X)
+    # An attribute of the class: a DataFrame may have a column of that name.
+    if not hasattr(cls, "chunks") or X.chunks is None:
+        return
+    if training:
+        advice = "write it to a .npy file, and pass np.load(file, mmap_mode='r')"
+    else:
+        advice = "apply the method to some rows at a time; for dask, map_blocks does so"
+    raise TypeError(
+        f"X is a {cls.__module__}.{cls.__qualname__}, which is stored in chunks and would be "
+        f"loaded as a whole. If it fits into memory, pass np.asarray(X). Otherwise {advice}."
+    )
 
 
 def _real_numbers(estimator, rows, reset):

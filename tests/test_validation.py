@@ -3,9 +3,12 @@
 import pickle
 import warnings
 
+import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+import zarr
 from conftest import SMALL
 from numpy.testing import assert_array_equal
 
@@ -233,6 +236,34 @@ def test_images_of_different_shapes(X):
     match = rf"different shapes, such as {shapes}.*Crop, pad or resize them to one shape first"
     with pytest.raises(ValueError, match=match):
         ConvVAETransformer(**QUICK).fit(X)
+
+
+def in_chunks(X):
+    """X as arrays that are stored in chunks, of dask and of zarr."""
+    return [da.from_array(X, chunks=2), zarr.array(X, chunks=(2,) * X.ndim)]
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_transform"])
+def test_training_refuses_what_is_stored_in_chunks(method):
+    for X in in_chunks(noise(6, 4, 4)) + in_chunks(noise(6, 16)):
+        vae = ConvVAETransformer(**QUICK)
+        match = rf"{type(X).__module__}.Array.*as a whole.*np.load\(file, mmap_mode='r'\)"
+        with pytest.raises(TypeError, match=match):
+            getattr(vae, method)(X)
+        assert vars(vae) == vars(ConvVAETransformer(**QUICK))
+
+
+@pytest.mark.parametrize("method", [*ON_IMAGES, "reconstruct", "inverse_transform"])
+def test_what_is_stored_in_chunks_is_applied_by_parts(small, digits, method):
+    X = noise(4, 3) if method == "inverse_transform" else digits[0][:4]
+    for array in in_chunks(X):
+        with pytest.raises(TypeError, match=r"as a whole.*some rows at a time.*map_blocks"):
+            getattr(small, method)(array)
+
+
+def test_a_column_named_chunks_is_a_column():
+    X = pd.DataFrame(noise(6, 2), columns=["chunks", "shape_"])
+    assert ConvVAETransformer(**QUICK).fit(X).n_features_in_ == 2
 
 
 def test_an_array_of_images_of_different_shapes():
