@@ -214,7 +214,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
             As :meth:`ConvVAETransformer.fit`, and if y has another length than X, if no image has
             a label, or if labels are numbers that are not whole.
 
-        MemoryError, OSError
+        TypeError, MemoryError, OSError
             As :meth:`ConvVAETransformer.fit`.
 
         Warns

@@ -158,7 +158,7 @@ class BaseConvVAE(
         else the CPU.
 
     callbacks : list, default=None
-        Additional skorch callbacks.
+        Additional skorch callbacks. Those of scikit-learn are set by `set_callbacks`.
 
     checkpoint : str or path-like, default=None
         A file to which `fit` writes its progress after each epoch. If a fit was killed, the

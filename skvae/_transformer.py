@@ -68,7 +68,8 @@ class ConvVAETransformer(BaseConvVAE):
             they are never copied as a whole.
 
         y : Ignored
-            Not used, present for API consistency by convention.
+            Not used, present for API consistency by convention. Callbacks of scikit-learn see it;
+            without it, they see X in its place.
 
         Returns
         -------
@@ -81,6 +82,10 @@ class ConvVAETransformer(BaseConvVAE):
             If X does not hold images, if a parameter does not suit them, if the checkpoint is
             damaged or belongs to another unfinished fit, or if the loss becomes NaN or infinite.
             After any error, the estimator is as it was before.
+
+        TypeError
+            If X is stored in chunks, such as an array of dask or zarr, which would be loaded as a
+            whole. Pass a memory map instead.
 
         MemoryError
             If torch runs out of memory. The message says which parameters to lower.
@@ -95,7 +100,8 @@ class ConvVAETransformer(BaseConvVAE):
             hold pictures other than squares. If values lie outside the pixel range, or span only
             a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
             the training ends within `beta_warmup`. If fewer than half of the components are
-            active; see `n_active_components_`.
+            active; see `n_active_components_`. The last three warnings are not given if a callback
+            of scikit-learn ends the training.
         """
         _fitting.fit(self, X, y)
         return self
@@ -107,7 +113,7 @@ class ConvVAETransformer(BaseConvVAE):
         The first call determines the shape and the pixel range. Give `pixel_range` if the first
         images may not show the whole range. With the Gaussian likelihood, the first images also
         determine the PCA at which training starts. Adam keeps its state from call to call, but a
-        copy or a reloaded estimator starts it anew.
+        copy or a reloaded estimator starts it anew. Callbacks of scikit-learn are not called.
 
         Parameters
         ----------
@@ -125,7 +131,7 @@ class ConvVAETransformer(BaseConvVAE):
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             As `fit`.
 
         Warns
