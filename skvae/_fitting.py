@@ -84,9 +84,10 @@ def fit(estimator, X, y=None):
         Images.
 
     y : array-like, default=None
-        Labels, if the estimator is a classifier. Otherwise only callbacks of scikit-learn see them.
+        Labels, if the estimator is a classifier. Otherwise only callbacks of scikit-learn get it.
     """
-    # Outside of what restores the attributes: scikit-learn tears the callbacks down by them.
+    # Outside of what restores the attributes: scikit-learn needs one of them to tear the callbacks
+    # down. The number of epochs follows from the images, which are not checked yet.
     context = estimator._init_callback_context(max_subtasks=None)
     with _unchanged_on_error(estimator), _advice_on_memory():
         continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")

@@ -118,7 +118,7 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
 
 
 def as_if_ended(net):
-    """A copy of a net in training, with the weights that it had if the training ended now.
+    """A copy of a net in training, as it would be if the training ended now.
 
     Parameters
     ----------

@@ -68,8 +68,7 @@ class ConvVAETransformer(BaseConvVAE):
             they are never copied as a whole.
 
         y : Ignored
-            Not used, present for API consistency by convention. Callbacks of scikit-learn see it;
-            without it, they see X in its place.
+            Not used in the training. Callbacks of scikit-learn get it, or X if it is None.
 
         Returns
         -------
