@@ -81,6 +81,20 @@ html_theme_options = {
     "footer_end": [],
 }
 html_show_sourcelink = False
+# Pages without pages below them need no list of these.
+html_sidebars = {
+    page: []
+    for page in (
+        "aims",
+        "benchmarks",
+        "changelog",
+        "contributing",
+        "file-format",
+        "reliability",
+        "start",
+        "theory",
+    )
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
