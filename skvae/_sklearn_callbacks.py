@@ -1,15 +1,15 @@
-"""scikit-learn's callbacks: each epoch is a task of the fit (skorch)."""
+"""scikit-learn's callbacks: a fit is a task, and each epoch is a task of it (skorch)."""
 
 from skorch.callbacks import Callback
 
 
-class EpochTasks(Callback):
-    """Tell the callbacks of scikit-learn where each epoch begins and ends.
+class FitTasks(Callback):
+    """Tell the callbacks of scikit-learn where the training and each epoch begin and end.
 
     Parameters
     ----------
     context : sklearn.callback.CallbackContext
-        Of the fit, whose sub-tasks are the epochs.
+        Of the fit.
 
     arguments : dict
         What all hooks get: ``estimator``, ``X`` and ``y``.
@@ -33,12 +33,20 @@ class EpochTasks(Callback):
         self.stopped_ = False
         return self
 
+    def on_train_begin(self, net, **kwargs):
+        self.context.call_on_fit_task_begin(**self.arguments)
+
     def on_epoch_begin(self, net, **kwargs):
-        self.task_ = self.context.subcontext(task_name="epoch")
-        self.task_.call_on_fit_task_begin(**self.arguments)
+        self.epoch_ = self.context.subcontext(task_name="epoch")
+        self.epoch_.call_on_fit_task_begin(**self.arguments)
 
     def on_epoch_end(self, net, **kwargs):
-        stop = self.task_.call_on_fit_task_end(
+        self.stopped_ = self._end(self.epoch_, net) or self.stopped_
+
+    def on_train_end(self, net, **kwargs):
+        self._end(self.context, net)
+
+    def _end(self, task, net):
+        return task.call_on_fit_task_end(
             **self.arguments, reconstruction_attributes=lambda: self.fitted_attributes(net)
         )
-        self.stopped_ = self.stopped_ or stop

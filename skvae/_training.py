@@ -21,6 +21,7 @@ from ._callbacks import (
 )
 from ._net import ADVICE, build_net
 from ._network import reorder_components
+from ._processes import Processes
 
 # With max_iter=None: steps of the optimiser to aim at, and the largest number of epochs.
 N_STEPS, MAX_DEFAULT_EPOCHS = 5_600, 200
@@ -41,7 +42,17 @@ def default_max_iter(n_samples, batch_size):
     return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
 
 
-def train(module, dataset, settings, *, valid=None, progress=None, save_progress=None, tasks=None):
+def train(
+    module,
+    dataset,
+    settings,
+    *,
+    processes=None,
+    valid=None,
+    progress=None,
+    save_progress=None,
+    tasks=None,
+):
     """Train a network in place, from the first to the last epoch of a one-cycle schedule.
 
     Parameters
@@ -53,6 +64,9 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
 
     settings : TrainSettings
 
+    processes : Processes, default=None
+        Those that train together. None: this one.
+
     valid : ImageDataset, default=None
         Images to validate on after each epoch. With them, training stops early and the best
         weights are restored.
@@ -63,8 +77,8 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
     save_progress : callable, default=None
         Called with the progress after each epoch.
 
-    tasks : EpochTasks, default=None
-        Told of each epoch. It may end the training.
+    tasks : FitTasks, default=None
+        Told of each epoch. Those of the first process may end the training.
 
     Returns
     -------
@@ -78,6 +92,7 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
     ValueError
         If the loss or a weight becomes NaN or infinite.
     """
+    processes = processes or Processes()
     n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
     n_done = 0 if progress is None else len(progress["history"])
     stop = None
@@ -88,7 +103,7 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
         initial=n_done,
         desc=settings.name,
         unit="epoch",
-        disable=not settings.verbose,
+        disable=not (settings.verbose and processes.is_first),
     )
     one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
     own_callbacks = [*([] if stop is None else [stop]), one_cycle, ProgressBar(bar)]
@@ -99,7 +114,7 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
     if tasks is not None:
         own_callbacks.append(tasks)
     with bar:
-        net = build_net(module, settings, [*own_callbacks, *settings.callbacks])
+        net = build_net(module, settings, [*own_callbacks, *settings.callbacks], processes)
         if progress is not None:
             restore_progress(net, progress, stop)
         with _training_session(net, dataset, valid):
@@ -107,13 +122,16 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
             try:
                 while len(net.history) < (n_epochs if stop is None else stop.last_epoch):
                     net.fit_loop(dataset, epochs=1)
-                    if tasks is not None and tasks.stopped_:
+                    if processes.of_first(tasks is not None and tasks.stopped_):
                         break
             except KeyboardInterrupt:
                 interrupted = not _stopped_by_callback(net)
-    # A later `partial_fit` does not follow this schedule. `tasks` would keep the data alive.
+                if interrupted and processes.size > 1:  # the others are at another step
+                    raise
+    # A later `partial_fit` does not follow this schedule, and is alone. `tasks` holds the data.
     net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
     net.callbacks = list(settings.callbacks)
+    net.processes = Processes()
     return net, interrupted
 
 

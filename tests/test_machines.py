@@ -6,7 +6,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import pytest
 from conftest import SMALL
 from dask.distributed import Client
 from numpy.testing import assert_array_equal
@@ -18,23 +17,21 @@ PAGE = Path(__file__).parents[1] / "docs" / "guide" / "machines.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize(
-    ("call", "name", "method"),
-    [
-        ("joblib.Parallel", "latents", "transform"),
-        ("map_blocks(\n    vae.transform", "latents", "transform"),
-        ("map_blocks(vae.score_samples", "scores", "score_samples"),
-    ],
-)
-def test_parts_give_the_bits_of_one_call(call, name, method, digits, small, tmp_path, monkeypatch):
+def test_parts_give_the_bits_of_one_call(digits, small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small.save("model.skvae")
-    (block,) = (block for block in BLOCKS if call in block)
-    namespace = {"images": digits[0], "np": np}
-    exec(block.replace("1000", "70"), namespace)  # six chunks, the last of which is short
-    result, expected = namespace[name], getattr(small, method)(digits[0])
-    assert result.dtype == expected.dtype
-    assert_array_equal(result, expected)
+    images = digits[0]
+    namespace = {"images": images, "np": np}
+    results = []
+    for block, name in zip(BLOCKS, ("latents", "latents", "scores"), strict=False):
+        exec(block.replace("1000", "70"), namespace)  # six chunks, the last of which is short
+        results.append(namespace[name])
+    with_joblib, with_dask, scores = results
+    assert namespace["X"].numblocks == (6, 1, 1)
+    for latents in (with_joblib, with_dask):
+        assert latents.dtype == np.float32
+        assert_array_equal(latents, small.transform(images))
+    assert_array_equal(scores, small.score_samples(images))
 
 
 def on_a_worker(estimator, X):
