@@ -50,6 +50,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/quality.py $(BENCH_DATA)
 	$(BENCH)/scaling.py $(BENCH_DATA)
 	$(BENCH)/large.py --out benchmarks
+	$(BENCH)/parallel.py $(BENCH_DATA)
 	$(BENCH)/early_stopping.py $(BENCH_DATA)
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
 	$(BENCH)/field.py $(BENCH_DATA) $(if $(CLOTHES),--clothes $(CLOTHES))
