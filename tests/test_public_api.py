@@ -55,11 +55,12 @@ def test_parameters_and_defaults():
         "device": "auto",
         "callbacks": None,
         "checkpoint": None,
+        "data_parallel": False,
         "random_state": None,
         "verbose": 0,
     }
     kinds = [parameter.kind for parameter in parameters.values()]
-    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 23
+    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 24
 
 
 def methods_of(cls):
