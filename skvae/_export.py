@@ -80,7 +80,7 @@ def to_onnx(estimator, part="transform"):
             "For a pipeline, import skvae.onnx and use skl2onnx.to_onnx."
         )
     check_is_fitted(estimator)
-    if part not in GRAPHS:
+    if part not in list(GRAPHS):
         raise ValueError(f"part must be one of {', '.join(map(repr, GRAPHS))}. Got {part!r}.")
     if part == "predict" and not is_classifier(estimator):
         raise ValueError(f"{type(estimator).__name__} does not predict. Choose another part.")
