@@ -11,6 +11,10 @@ from ._devices import to_device
 # Rows in the table of noise from which `PixelNoise` chooses.
 NOISE_TABLE_SIZE = 2**14
 
+# Up to this many images, an epoch draws their order as a whole. Beyond it, blocks of neighbours are
+# read one after another in random order, and images are mixed within a number of blocks.
+MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
+
 # Largest number of images from which statistics of a set are computed.
 MAX_SUBSAMPLE = 2_048
 
@@ -90,7 +94,7 @@ class ImageDataset(torch.utils.data.Dataset):
         if self.binarize_seed is not None:
             for i, image in enumerate(x):
                 generator = generator_for(self.binarize_seed, BINARIZE, checksum(image.numpy()))
-                x[i] = binary_draw(image, generator)
+                x[i] = binary_draw(image, uniform_draws(image.shape, generator))
         return x
 
     @property
@@ -98,7 +102,7 @@ class ImageDataset(torch.utils.data.Dataset):
         """The class of each image, as an ndarray; None if there are no classes."""
         if self.labels is None or self.indices is None:
             return self.labels
-        return self.labels[self.indices]
+        return self.labels[self.indices[:]]
 
     @property
     def pass_size(self):
@@ -111,8 +115,15 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def at(self, positions):
         """The subset at an array or a slice of positions."""
-        indices = np.arange(len(self)) if self.indices is None else self.indices
-        return self._with(indices=indices[positions])
+        if self.indices is not None:
+            positions = self.indices[positions]
+        elif isinstance(positions, slice):
+            positions = np.arange(*positions.indices(len(self)))
+        return self._with(indices=positions)
+
+    def without(self, positions):
+        """The subset of all images but those at an array of positions."""
+        return self._with(indices=AllBut(len(self), positions))
 
     def subsample(self):
         """At most 2,048 of the images, spread evenly over the set."""
@@ -124,6 +135,30 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def _with(self, **changes):
         return ImageDataset(**{**vars(self), **changes})
+
+
+class AllBut:
+    """The places from 0 to n - 1 but some, in order, computed when asked for.
+
+    Parameters
+    ----------
+    n : int
+
+    left_out : ndarray of int
+    """
+
+    def __init__(self, n, left_out):
+        # Number of kept places below each place that is left out.
+        self.n_below = np.sort(left_out) - np.arange(len(left_out))
+        self.n_places = n - len(left_out)
+
+    def __len__(self):
+        return self.n_places
+
+    def __getitem__(self, positions):
+        if isinstance(positions, slice):
+            positions = np.arange(*positions.indices(len(self)))
+        return positions + np.searchsorted(self.n_below, positions, side="right")
 
 
 def pass_size(image_shape):
@@ -146,6 +181,9 @@ def pass_size(image_shape):
 
 class Batch:
     """The images of one step, in parts that memory can hold.
+
+    If several processes train together, the numbers of images are those of all processes, and the
+    parts hold the share of this one, which may be empty.
 
     Parameters
     ----------
@@ -196,15 +234,19 @@ class EpochBatches:
         Whether to draw 0/1 pixels.
 
     device : str
+
+    processes : Processes
+        Each trains on its share of every batch. Order and draws are the same in all of them.
     """
 
-    def __init__(self, dataset, batch_size, n_components, generator, binarize, device):
+    def __init__(self, dataset, batch_size, n_components, generator, binarize, device, processes):
         self.dataset = dataset
         self.batch_size = batch_size
         self.n_components = n_components
         self.generator = generator
         self.binarize = binarize
         self.device = device
+        self.processes = processes
         self.y = dataset.y
         self.members = []  # positions of the images of each class, if labels are scarce
         if self.y is not None and scarce(self.y):
@@ -212,11 +254,10 @@ class EpochBatches:
             self.members = [np.flatnonzero(self.y == label) for label in classes]
 
     def __iter__(self):
-        n = len(self.dataset)
-        order = torch.randperm(n, generator=self.generator, device="cpu").numpy()
-        step = max(self.dataset.pass_size, MAX_PASS_NUMBERS // self.dataset.image_format.n_features)
-        for start in range(0, n, self.batch_size):
-            positions = order[start : start + self.batch_size]
+        n_features = self.dataset.image_format.n_features
+        step = max(self.dataset.pass_size, MAX_PASS_NUMBERS // n_features) * self.processes.size
+        order = random_order(len(self.dataset), self.generator)
+        for positions in batches_of(order, self.batch_size):
             parts = self._parts(positions, step)
             # Parts are made when they are due, but a single part is kept for callbacks to read.
             parts = list(parts) if len(positions) <= step else parts
@@ -224,11 +265,11 @@ class EpochBatches:
             yield Batch(len(positions), parts, n_labelled, self._labelled(step)), None
 
     def _parts(self, positions, step):
-        for start in range(0, len(positions), step):
-            some = positions[start : start + step]
-            x = self._images(some)
-            part = {"x": x, "noise": normal_draws(len(x), self.n_components, self.generator)}
-            yield part_on(self.device, part, None if self.y is None else self.y[some])
+        for some in slices(len(positions), step):
+            own, x = self._share(positions[some])
+            noise = normal_draws(some.stop - some.start, self.n_components, self.generator)
+            part = {"x": x, "noise": noise[self.processes.share]}
+            yield part_on(self.device, part, None if self.y is None else self.y[own])
 
     def _labelled(self, step):
         """Parts of further labelled images, as many of each class."""
@@ -239,17 +280,81 @@ class EpochBatches:
         shares = torch.rand(N_LABELLED, generator=self.generator, device="cpu").double().numpy()
         some = [self.members[c] for c in np.resize(classes, N_LABELLED)]
         places = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
-        parts = (np.array(places[start : start + step]) for start in range(0, N_LABELLED, step))
-        return [part_on(self.device, {"x": self._images(p)}, self.y[p]) for p in parts]
+        parts = (self._share(np.array(places)[some]) for some in slices(N_LABELLED, step))
+        return [part_on(self.device, {"x": x}, self.y[own]) for own, x in parts]
 
-    def _images(self, positions):
-        x = self.dataset[positions]
-        return binary_draw(x, self.generator) if self.binarize else x
+    def _share(self, positions):
+        """Positions and images of those that this process trains on."""
+        share = self.processes.share
+        x = self.dataset[positions[share]]
+        if self.binarize:
+            draws = uniform_draws((len(positions), *x.shape[1:]), self.generator)
+            x = binary_draw(x, draws[share])
+        return positions[share], x
 
 
-def binary_draw(x, generator):
-    """0/1 pixels with x as probabilities; missing pixels stay NaN."""
-    return torch.bernoulli(x.nan_to_num(), generator=generator).where(~x.isnan(), torch.nan)
+def random_order(n, generator):
+    """The positions from 0 to n - 1 in random order, as arrays.
+
+    Beyond 2^20 positions, those near each other come near each other: the order is that of blocks
+    of 1,024 neighbours, and positions are mixed within windows of 64 blocks. So the order takes
+    little memory, and images that are read at about the same time lie together on the disk.
+
+    Parameters
+    ----------
+    n : int
+
+    generator : torch.Generator
+
+    Yields
+    ------
+    positions : ndarray of int
+    """
+
+    def permutation(n):
+        return torch.randperm(n, generator=generator, device="cpu").numpy()
+
+    if n <= MAX_SHUFFLED:
+        yield permutation(n)
+        return
+    blocks = permutation(math.ceil(n / BLOCK))
+    for some in slices(len(blocks), N_BLOCKS_MIXED):
+        positions = (BLOCK * blocks[some, np.newaxis] + np.arange(BLOCK)).ravel()
+        positions = positions[positions < n]
+        yield positions[permutation(len(positions))]
+
+
+def batches_of(arrays, size):
+    """The numbers of all arrays, in arrays of one size; the last one may be shorter.
+
+    Parameters
+    ----------
+    arrays : iterable of ndarray
+
+    size : int
+
+    Yields
+    ------
+    batch : ndarray
+    """
+    rest = np.empty(0, np.int64)
+    for array in arrays:
+        rest = np.concatenate([rest, array])
+        n_whole = len(rest) // size * size
+        yield from (rest[some] for some in slices(n_whole, size))
+        rest = rest[n_whole:]
+    if len(rest):
+        yield rest
+
+
+def uniform_draws(shape, generator):
+    """Draws from the uniform distribution on [0, 1), in float32 on the CPU."""
+    return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def binary_draw(x, draws):
+    """0/1 pixels with x as probabilities, from uniform draws; missing pixels stay NaN."""
+    return (draws < x).to(x.dtype).where(~x.isnan(), torch.nan)
 
 
 def part_on(device, tensors, y):
@@ -278,8 +383,8 @@ class PixelNoise:
 
     def __call__(self, x):
         """Noise of shape (n, K) for x of shape (n, C, H, W) on the CPU."""
-        rows = np.array([checksum(pixels) % NOISE_TABLE_SIZE for pixels in x.numpy()])
-        return self.table[torch.from_numpy(rows)]
+        rows = [checksum(pixels) % NOISE_TABLE_SIZE for pixels in x.numpy()]
+        return self.table[torch.tensor(rows, dtype=torch.int64, device="cpu")]
 
 
 class ScoringBatches:
@@ -292,19 +397,25 @@ class ScoringBatches:
     noise : PixelNoise
 
     device : str
+
+    processes : Processes
+        Each gets its share of every batch.
     """
 
-    def __init__(self, dataset, noise, device):
+    def __init__(self, dataset, noise, device, processes):
         self.dataset = dataset
         self.noise = noise
         self.device = device
+        self.processes = processes
 
     def __iter__(self):
         y = self.dataset.y
         for some in self.dataset.passes():
-            x = self.dataset[some]
+            positions = np.arange(some.start, some.stop)
+            own = positions[self.processes.share]
+            x = self.dataset[own]
             part = part_on(
-                self.device, {"x": x, "noise": self.noise(x)}, None if y is None else y[some]
+                self.device, {"x": x, "noise": self.noise(x)}, None if y is None else y[own]
             )
-            n_labelled = 0 if y is None else int(np.sum(y[some] >= 0))
-            yield Batch(len(x), [part], n_labelled), None
+            n_labelled = 0 if y is None else int(np.sum(y[positions] >= 0))
+            yield Batch(len(positions), [part], n_labelled), None

@@ -153,6 +153,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         device="auto",
         callbacks=None,
         checkpoint=None,
+        data_parallel=False,
         random_state=None,
         verbose=0,
         label_weight=None,
@@ -182,6 +183,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
             device=device,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            data_parallel=data_parallel,
             random_state=random_state,
             verbose=verbose,
         )

@@ -169,8 +169,8 @@ def squared_errors(x, logits, holes):
     return error.sum(1), torch.full_like(error[:, 0], error.shape[1])
 
 
-def cautious_noise(noise_logvar, logits, x, holes):
-    """log of the larger of two noise variances: a given one, and the mean squared error of x.
+def cautious_noise(noise_logvar, error, n_observed):
+    """log of the larger of two noise variances: a given one, and the mean squared error.
 
     The mean squared error of a batch is the variance that makes the batch most likely; Rybkin et
     al., "Simple and effective VAE training with calibrated decoders", ICML 2021. It adapts at
@@ -182,20 +182,14 @@ def cautious_noise(noise_logvar, logits, x, holes):
     noise_logvar : tensor of shape ()
         log of the variance for images set aside.
 
-    logits, x : tensor of shape (n, C, H, W)
-
-    holes : bool
-        Whether pixels of x may be missing.
+    error, n_observed : tensor of shape ()
+        Sums over the images of a batch of what `squared_errors` returns.
 
     Returns
     -------
     noise_logvar : tensor of shape ()
-        Without gradient.
     """
-    with torch.no_grad():
-        error, n_observed = squared_errors(x, logits, holes)
-        error = error.sum() / n_observed.sum().clamp_min(1)
-        return torch.maximum(noise_logvar, error.log())
+    return torch.maximum(noise_logvar, (error / n_observed.clamp_min(1)).log())
 
 
 def natural_parameter(likelihood, mean):

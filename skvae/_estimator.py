@@ -164,6 +164,12 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         starts anew and overwrites the file. Fits that run at the same time need a file each.
         `partial_fit` does not use it.
 
+    data_parallel : bool, default=False
+        Whether `fit` trains together with the other processes of torch.distributed's default
+        group. All of them call `fit` with the same data and parameters. Each trains on its share
+        of every batch, and all end with the same weights. Up to rounding, these are the weights
+        of one process. Only the first process shows a bar, warns and writes the checkpoint.
+
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the images, the noise and the binarisation in training,
         and the draws of the scores and of `log_likelihood`. With an int, fits on a CPU are
@@ -274,6 +280,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "device": [str, Device],
         "callbacks": [list, tuple, None],
         "checkpoint": [str, os.PathLike, None],
+        "data_parallel": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -303,6 +310,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         device="auto",
         callbacks=None,
         checkpoint=None,
+        data_parallel=False,
         random_state=None,
         verbose=0,
     ):
@@ -328,6 +336,7 @@ class BaseConvVAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.device = device
         self.callbacks = callbacks
         self.checkpoint = checkpoint
+        self.data_parallel = data_parallel
         self.random_state = random_state
         self.verbose = verbose
 

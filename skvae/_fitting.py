@@ -19,6 +19,7 @@ from ._history import extend, n_epochs_of
 from ._labels import UNKNOWN, check_classes, encode_labels, resolve_priors
 from ._net import ADVICE, TrainSettings, build_net
 from ._network import as_arrays, set_weights
+from ._processes import Processes, training_processes
 from ._validation import (
     check_parameters,
     check_same_model,
@@ -34,6 +35,9 @@ ANNEALED_RATE = 0.1
 # Bounds of early_stopping="auto": too few images to set any aside, so many that they do not
 # overfit, and the most to set aside.
 AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 30_000, 2_048
+
+# Most images of which some are chosen to be set aside, to save memory.
+MAX_CANDIDATES = 2**20
 
 # Default weights of the labels: if fewer than half of the images are labelled, and if more are.
 FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
@@ -85,11 +89,16 @@ def fit(estimator, X, y=None):
     y : array-like, default=None
         Labels, if the estimator is a classifier.
     """
-    with _unchanged_on_error(estimator), _advice_on_memory():
+    with (
+        training_processes(estimator.data_parallel) as processes,
+        _unchanged_on_error(estimator),
+        _advice_on_memory(),
+    ):
         continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing)
         n_valid = _n_valid(estimator, prepared)
-        checkpoint, progress = _open_checkpoint(estimator, prepared, n_valid)
+        _require_same(estimator, prepared, n_valid, processes)
+        checkpoint, progress = _open_checkpoint(estimator, prepared, n_valid, processes)
         dataset, valid = _split(estimator, prepared, n_valid)
         settings = settings_of(
             estimator,
@@ -99,9 +108,10 @@ def fit(estimator, X, y=None):
             weight_decay=_weight_decay(prepared, len(dataset)),
         )
         net, interrupted = _training.train(
-            _module(estimator, prepared, dataset, valid),
+            _module(estimator, prepared, dataset, valid, processes),
             dataset,
             settings,
+            processes,
             valid=valid,
             progress=progress,
             save_progress=None if checkpoint is None else checkpoint.write,
@@ -110,6 +120,7 @@ def fit(estimator, X, y=None):
         estimator._history = {k: list(v) for k, v in estimator._history.items()}
         extend(estimator._history, epochs)
         moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
+        moments = processes.of_first(moments)
         if not np.isfinite(moments).all():  # the last step can make the weights too large
             raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
         order = np.argsort(-moments[0], kind="stable")
@@ -119,7 +130,7 @@ def fit(estimator, X, y=None):
             checkpoint.write(None)
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
-    else:
+    elif processes.is_first:
         n_epochs = len(epochs)
         for message in _convergence_warnings(estimator, len(prepared.rows), n_epochs, settings):
             warn(message)
@@ -140,6 +151,8 @@ def partial_fit(estimator, X, y=None, classes=None):
         Labels, and all classes that there are, if the estimator is a classifier.
     """
     with _unchanged_on_error(estimator), _advice_on_memory():
+        if estimator.data_parallel:
+            raise ValueError("partial_fit trains in one process: set data_parallel=False.")
         continuing = hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
         dataset, _ = _split(estimator, prepared, 0)
@@ -154,7 +167,7 @@ def partial_fit(estimator, X, y=None, classes=None):
         if continuing:
             net, moments = estimator.net_, estimator._component_moments
         else:
-            module = _module(estimator, prepared, dataset, None)
+            module = _module(estimator, prepared, dataset, None, Processes())
             net = build_net(module, settings, settings.callbacks)
             moments = None
         net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)
@@ -241,8 +254,7 @@ def _split(estimator, prepared, n_valid):
     _, valid = train_test_split(
         _may_be_set_aside(prepared), test_size=n_valid, random_state=estimator._seed
     )
-    train = np.setdiff1d(np.arange(len(rows)), valid)
-    return dataset.at(train), _as_trained(estimator, dataset.at(np.sort(valid)))
+    return dataset.without(valid), _as_trained(estimator, dataset.at(np.sort(valid)))
 
 
 def _may_be_set_aside(prepared):
@@ -253,7 +265,7 @@ def _may_be_set_aside(prepared):
     """
     everything, labels = np.arange(len(prepared.rows)), prepared.labels
     if labels is None:
-        return everything
+        return everything[:: math.ceil(len(everything) / MAX_CANDIDATES)]
     labelled = np.flatnonzero(labels != UNKNOWN)
     if scarce(labels):
         return np.setdiff1d(everything, labelled)
@@ -279,16 +291,9 @@ def _weight_decay(prepared, n_images):
     return min(1.0, WEIGHT_DECAY / n_images)
 
 
-def _open_checkpoint(estimator, prepared, n_valid):
-    """The checkpoint file, and the progress in it to continue from; each may be None."""
-    if estimator.checkpoint is None:
-        return None, None
-    if prepared.continuing:
-        raise ValueError(
-            "A checkpoint holds a whole fit, so a second fit with warm_start=True cannot use "
-            "one. Set checkpoint=None or warm_start=False."
-        )
-    plan = training_plan(
+def _plan(estimator, prepared, n_valid):
+    """What the fit depends on."""
+    return training_plan(
         estimator.get_params(deep=False),
         prepared.rows,
         prepared.labels,
@@ -298,10 +303,35 @@ def _open_checkpoint(estimator, prepared, n_valid):
         estimator._seed,
         prepared.device,
     )
-    checkpoint = CheckpointFile(estimator.checkpoint, plan)
-    # With random_state=None any seed is right, also that of the file.
-    progress = checkpoint.read(any_seed=estimator.random_state is None)
-    estimator._seed = checkpoint.plan["seed"]
+
+
+def _require_same(estimator, prepared, n_valid, processes):
+    """Compare the fits of all processes, and take over the seed of the first."""
+    if processes.size > 1:
+        estimator._seed = processes.of_first(estimator._seed)
+        plan = _plan(estimator, prepared, n_valid)
+        processes.require_same({**plan["params"], **plan, "params": None, "device": None})
+
+
+def _open_checkpoint(estimator, prepared, n_valid, processes):
+    """The checkpoint file, and the progress in it to continue from; each may be None.
+
+    Only the first process reads and writes the file.
+    """
+    if estimator.checkpoint is None:
+        return None, None
+    if prepared.continuing:
+        raise ValueError(
+            "A checkpoint holds a whole fit, so a second fit with warm_start=True cannot use "
+            "one. Set checkpoint=None or warm_start=False."
+        )
+    checkpoint = progress = None
+    if processes.is_first:
+        checkpoint = CheckpointFile(estimator.checkpoint, _plan(estimator, prepared, n_valid))
+        # With random_state=None any seed is right, also that of the file.
+        progress = checkpoint.read(any_seed=estimator.random_state is None)
+        estimator._seed = checkpoint.plan["seed"]
+    estimator._seed, progress = processes.of_first((estimator._seed, progress))
     return checkpoint, progress
 
 
@@ -357,16 +387,17 @@ def _label_weight(estimator):
     return float(weight)
 
 
-def _module(estimator, prepared, dataset, valid):
-    """The network with its first weights."""
+def _module(estimator, prepared, dataset, valid, processes):
+    """The network with its first weights, which are those of the first process."""
     likelihood = estimator.likelihood_
     module = _inference.build_module(prepared.architecture, likelihood, prepared.device)
     if prepared.continuing:
         set_weights(module, as_arrays(estimator.module_.state_dict()))
-    else:
+    elif processes.is_first:
         _start.set_first_weights(module, dataset, valid, likelihood, estimator._seed)
     if module.label_decoder is not None:
         module.label_decoder.set_priors(estimator.priors_)
+    processes.copy_first(module.state_dict().values())
     return module
 
 

@@ -14,9 +14,9 @@ from ._network import weight_shapes
 # taking much time or memory.
 MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
 
-# Parameters that a file does not hold: callbacks are code, and a path means nothing on another
-# machine.
-NOT_SAVED = {"callbacks", "checkpoint"}
+# Parameters that a file does not hold: callbacks are code, and a path or a group of processes mean
+# nothing on another machine.
+NOT_SAVED = {"callbacks", "checkpoint", "data_parallel"}
 
 ARCHITECTURE = {
     "image_shape",

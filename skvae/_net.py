@@ -21,6 +21,7 @@ from ._elbo import (
     undecided_losses,
 )
 from ._history import LABEL_TERMS, PHASES
+from ._processes import Processes
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
@@ -107,10 +108,8 @@ class ElboTerms(torch.nn.Module):
         self.log_jacobian = log_jacobian
         self.holes = holes
 
-    def forward(self, output, x, y, training):
+    def forward(self, output, x, y):
         logits, mu, logvar, noise_logvar, class_logits = output
-        if training and noise_logvar is not None:
-            noise_logvar = cautious_noise(noise_logvar, logits, x, self.holes)
         return elbo_terms(
             self.likelihood,
             x,
@@ -139,11 +138,15 @@ class VAENet(skorch.NeuralNet):
         As for `skorch.NeuralNet`.
 
     settings : TrainSettings
+
+    processes : Processes
+        Those that train together. Only `fit` needs more than this one.
     """
 
-    def __init__(self, *args, settings, **kwargs):
+    def __init__(self, *args, settings, processes, **kwargs):
         super().__init__(*args, **kwargs)
         self.settings = settings
+        self.processes = processes
         self.noise = PixelNoise(self.module.n_components, settings.seed)
 
     def initialize(self):
@@ -177,7 +180,7 @@ class VAENet(skorch.NeuralNet):
     def get_iterator(self, dataset, training=False):
         settings = self.settings
         if not training:
-            return ScoringBatches(dataset, self.noise, settings.device)
+            return ScoringBatches(dataset, self.noise, settings.device, self.processes)
         epoch = settings.first_epoch + len(self.history)
         return EpochBatches(
             dataset,
@@ -186,6 +189,7 @@ class VAENet(skorch.NeuralNet):
             generator_for(settings.seed, EPOCH, epoch),
             settings.binarize,
             settings.device,
+            self.processes,
         )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -211,7 +215,9 @@ class VAENet(skorch.NeuralNet):
     def train_step_single(self, batch, **fit_params):
         """Add the gradient of the mean loss of a batch, part by part to limit the memory.
 
-        Returns the loss, and as ``y_pred`` the posterior of the batch: mu and log sigma^2.
+        Returns the loss, and as ``y_pred`` the posterior of the batch: mu and log sigma^2. If
+        several processes train together, they are those of the share of this process. The
+        gradient is that of the whole batch.
         """
         batch, _ = batch
         loss, errors, posteriors, self.unknown_ = 0.0, 0.0, [], 0.0
@@ -226,6 +232,8 @@ class VAENet(skorch.NeuralNet):
             part_loss = self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True)
             part_loss.backward()
             loss = loss + part_loss.detach()
+        if self.processes.size > 1:
+            errors = self._sum_over_processes(errors)
         n_unknown = len(batch) - batch.n_labelled
         if n_unknown and self.module_.label_decoder is not None:
             self.module_.label_decoder.update_shares(self.unknown_, n_unknown)
@@ -233,6 +241,19 @@ class VAENet(skorch.NeuralNet):
             self._update_noise(*errors)
         posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
         return {"loss": loss, "y_pred": posterior}
+
+    def _sum_over_processes(self, errors):
+        """Sum gradients, errors and probabilities of classes of a step; return the errors."""
+        trained = [p for p in self.module_.parameters() if p.requires_grad]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        grads = [parameter.grad for parameter in trained]
+        unknown = torch.as_tensor(self.unknown_, dtype=errors.dtype, device=errors.device)
+        *sums, errors, self.unknown_ = self.processes.sum([*grads, errors, unknown])
+        for grad, total in zip(grads, sums, strict=True):
+            grad.copy_(total)
+        return errors
 
     @torch.no_grad()
     def validation_step(self, batch, **fit_params):
@@ -249,23 +270,28 @@ class VAENet(skorch.NeuralNet):
         the mean of the batch.
         """
         x, y = part["x"], part.get("y")
-        output = self.infer(x, noise=part["noise"])
-        log_likelihood, kl = self.criterion_(output, x, y, training)
-        terms, dtype = [log_likelihood, kl], sum_dtype(kl.device)
-        if self.module_.noise_logvar is not None:
-            holes, log_jacobian = self.module_.holes, self.settings.log_jacobian
-            terms += squared_errors(x, output[0].detach(), holes)
-            terms.append(
-                image_jacobian(x, log_jacobian, ~x.isnan() if holes else None, dtype=dtype)
-            )
+        logits, mu, logvar, noise_logvar, class_logits = self.infer(x, noise=part["noise"])
+        dtype, noise_terms = sum_dtype(mu.device), []
+        if noise_logvar is not None:
+            holes = self.module_.holes
+            errors = squared_errors(x, logits.detach(), holes)
+            observed = ~x.isnan() if holes else None
+            jacobian = image_jacobian(x, self.settings.log_jacobian, observed, dtype=dtype)
+            noise_terms = [*errors, jacobian]
+            if training:
+                totals = self.processes.sum([torch.stack([error.sum() for error in errors])])
+                noise_logvar = cautious_noise(noise_logvar, *totals[0])
+        output = logits, mu, logvar, noise_logvar, class_logits
+        log_likelihood, kl = self.criterion_(output, x, y)
+        terms = [log_likelihood, kl, *noise_terms]
         # Sums over images, not means of batch means: the last batch may be short.
         sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
         n, before = self.sums_.get(training, (0, 0.0))
         self.sums_[training] = n + len(kl), before + sums
         loss = (self.kl_weight_ * kl - log_likelihood).sum() / len(batch)
         if y is not None:
-            loss = loss + self._loss_of_classes(output[-1], y, batch, training=training)
-        return loss, sums[2:4].to(kl.dtype), [output[1].detach(), output[2].detach()]
+            loss = loss + self._loss_of_classes(class_logits, y, batch, training=training)
+        return loss, sums[2:4].to(kl.dtype), [mu.detach(), logvar.detach()]
 
     def _loss_of_classes(self, class_logits, y, batch, *, training):
         """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
@@ -330,8 +356,18 @@ class VAENet(skorch.NeuralNet):
         log_density = normal_log_density(error, variance).item()
         return ((n_observed * log_density + log_jacobian) / n_images).item()
 
+    def _sum_epoch(self):
+        """Sum over the processes what each summed over its share of the images."""
+        for training, (n, sums) in self.sums_.items():
+            n, sums = self.processes.sum([torch.full_like(sums[:1], n), sums])
+            self.sums_[training] = int(n), sums
+        for training, sums in self.label_sums_.items():
+            (self.label_sums_[training],) = self.processes.sum([sums])
+
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
+        if self.processes.size > 1:
+            self._sum_epoch()
         for training, (n, sums) in self.sums_.items():
             prefix = PHASES[0 if training else 1]
             log_likelihood, kl = (sums[:2] / n).tolist()
@@ -355,7 +391,7 @@ class VAENet(skorch.NeuralNet):
                 )
 
 
-def build_net(module, settings, callbacks=()):
+def build_net(module, settings, callbacks=(), processes=None):
     """An initialised skorch net that trains a network.
 
     Parameters
@@ -365,6 +401,9 @@ def build_net(module, settings, callbacks=()):
     settings : TrainSettings
 
     callbacks : sequence of skorch callbacks
+
+    processes : Processes, default=None
+        Those that train together. None: this one.
 
     Returns
     -------
@@ -377,6 +416,7 @@ def build_net(module, settings, callbacks=()):
         criterion__log_jacobian=settings.log_jacobian,
         criterion__holes=module.holes,
         settings=settings,
+        processes=processes or Processes(),
         optimizer=torch.optim.AdamW,
         optimizer__betas=(0.9, 0.99),
         optimizer__fused=True,

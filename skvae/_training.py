@@ -20,6 +20,7 @@ from ._callbacks import (
 )
 from ._net import ADVICE, build_net
 from ._network import reorder_components
+from ._processes import Processes
 
 # With max_iter=None: steps of the optimiser to aim at, and the largest number of epochs.
 N_STEPS, MAX_DEFAULT_EPOCHS = 5_600, 200
@@ -40,7 +41,7 @@ def default_max_iter(n_samples, batch_size):
     return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
 
 
-def train(module, dataset, settings, *, valid=None, progress=None, save_progress=None):
+def train(module, dataset, settings, processes, *, valid=None, progress=None, save_progress=None):
     """Train a network in place, from the first to the last epoch of a one-cycle schedule.
 
     Parameters
@@ -51,6 +52,9 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
     dataset : ImageDataset
 
     settings : TrainSettings
+
+    processes : Processes
+        Those that train together.
 
     valid : ImageDataset, default=None
         Images to validate on after each epoch. With them, training stops early and the best
@@ -84,7 +88,7 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
         initial=n_done,
         desc=settings.name,
         unit="epoch",
-        disable=not settings.verbose,
+        disable=not (settings.verbose and processes.is_first),
     )
     one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
     own_callbacks = [*([] if stop is None else [stop]), one_cycle, ProgressBar(bar)]
@@ -93,7 +97,7 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
     if save_progress is not None:
         own_callbacks.append(Checkpoint(save_progress, stop))
     with bar:
-        net = build_net(module, settings, [*own_callbacks, *settings.callbacks])
+        net = build_net(module, settings, [*own_callbacks, *settings.callbacks], processes)
         if progress is not None:
             restore_progress(net, progress, stop)
         with _training_session(net, dataset, valid):
@@ -103,8 +107,11 @@ def train(module, dataset, settings, *, valid=None, progress=None, save_progress
                     net.fit_loop(dataset, epochs=1)
             except KeyboardInterrupt:
                 interrupted = not _stopped_by_callback(net)
-    # A later `partial_fit` does not follow this schedule.
+                if interrupted and processes.size > 1:  # the others are at another step
+                    raise
+    # A later `partial_fit` does not follow this schedule, and is alone.
     net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
+    net.processes = Processes()
     return net, interrupted
 
 

@@ -11,17 +11,31 @@ from skvae._batches import (
     EPOCH,
     N_LABELLED,
     NOISE_TABLE_SIZE,
+    AllBut,
     EpochBatches,
     ImageDataset,
     PixelNoise,
     ScoringBatches,
+    batches_of,
     binary_draw,
     generator_for,
     pass_size,
+    random_order,
+    uniform_draws,
 )
 from skvae._images import ImageFormat
+from skvae._processes import Processes
 
 FORMAT = ImageFormat((2, 2), -1, (0.0, 255.0), True)
+ALONE = Processes()
+MANY, FEW = np.arange(40) % 4 - 1, np.where(np.arange(40) % 3 == 1, np.arange(40) % 4, -1)
+
+
+class OneOf(Processes):
+    """One of several processes, for what each does by itself."""
+
+    def __init__(self, rank, size):
+        self.group, self.rank, self.size = None, rank, size
 
 
 def dataset(n, indices=None, labels=None):
@@ -36,10 +50,10 @@ def whole(batch):
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False):
+def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False, processes=ALONE):
     """The batches of an epoch."""
     generator = generator_for(seed, EPOCH, number)
-    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu")
+    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu", processes)
     return [whole(batch) for batch, _ in batches]
 
 
@@ -94,7 +108,7 @@ def test_a_subset_holds_its_rows_in_order():
     assert len(data) == 3
     torch.testing.assert_close(data[:], dataset(10)[np.array([3, 5, 8])])
     noise = PixelNoise(3, 0)
-    (batch,) = (whole(batch) for batch, _ in ScoringBatches(data, noise, "cpu"))
+    (batch,) = (whole(batch) for batch, _ in ScoringBatches(data, noise, "cpu", ALONE))
     assert torch.equal(batch["x"], data[:])
     assert torch.equal(batch["noise"], noise(data[:]))
 
@@ -125,7 +139,7 @@ def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, monkeypatch
     monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 3)
     monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * 4)  # four images
     generator = generator_for(0, EPOCH, 0)
-    batches = EpochBatches(dataset(20), 10, 3, generator, binarize, "cpu")
+    batches = EpochBatches(dataset(20), 10, 3, generator, binarize, "cpu", ALONE)
     sizes, images = [], []
     for batch, _ in batches:
         parts = list(batch)
@@ -137,7 +151,7 @@ def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, monkeypatch
     if not binarize:
         x = torch.cat(images)
         torch.testing.assert_close(x[x[:, 0, 0, 0].argsort()], dataset(20)[:])
-    sizes = [len(batch) for batch, _ in ScoringBatches(dataset(8), PixelNoise(3, 0), "cpu")]
+    sizes = [len(batch) for batch, _ in ScoringBatches(dataset(8), PixelNoise(3, 0), "cpu", ALONE)]
     assert sizes == [3, 3, 2]
 
 
@@ -202,6 +216,118 @@ def test_generators_of_different_uses_differ():
     assert len(draws) == 27
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_all_but_some_places(n):
+    rng = np.random.default_rng(n)
+    for n_left_out in {0, n // 2, n - 1}:
+        left_out = rng.choice(n, n_left_out, replace=False)
+        kept, expected = AllBut(n, left_out), np.setdiff1d(np.arange(n), left_out)
+        assert len(kept) == len(expected)
+        np.testing.assert_array_equal(kept[:], expected)
+        np.testing.assert_array_equal(kept[1:-1:2], expected[1:-1:2])
+        some = rng.integers(0, len(expected), 7)
+        np.testing.assert_array_equal(kept[some], expected[some])
+
+
+def test_a_set_without_some_images():
+    data = dataset(40, labels=MANY).without(np.array([39, 0, 17]))
+    kept = np.setdiff1d(np.arange(40), [0, 17, 39])
+    np.testing.assert_array_equal(place_of(data[:]), kept)
+    np.testing.assert_array_equal(data.y, MANY[kept])
+    np.testing.assert_array_equal(place_of(data.at(slice(3, 30, 5))[:]), kept[3:30:5])
+
+
+# The order of an epoch
+
+
+@pytest.mark.parametrize("n", [7, 64, 65, 1_000, 1_037])
+def test_the_order_of_many_images(n, monkeypatch):
+    monkeypatch.setattr(_batches, "MAX_SHUFFLED", 64)
+    monkeypatch.setattr(_batches, "BLOCK", 10)
+    monkeypatch.setattr(_batches, "N_BLOCKS_MIXED", 4)
+    generator = torch.Generator().manual_seed(0)
+    windows = list(random_order(n, generator))
+    order = np.concatenate(windows)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    other = np.concatenate(list(random_order(n, generator)))
+    assert not np.array_equal(order, other)
+    if n <= 64:
+        assert len(windows) == 1
+        return
+    assert max(map(len, windows)) == 40
+    for window in windows:
+        assert len(np.unique(window // 10)) <= 4
+        # Mixed within the window, not block after block.
+        assert np.mean(np.diff(window) == 1) < 0.2
+    # The blocks of a window are not neighbours of each other.
+    assert any(np.ptp(window) > 200 for window in windows) == (n > 200)
+
+
+@pytest.mark.parametrize("sizes", [[5, 5, 5], [1, 9, 2], [16], [3, 3], [8, 8]])
+def test_batches_of_windows(sizes):
+    numbers = np.arange(sum(sizes))
+    batches = list(batches_of(np.split(numbers, np.cumsum(sizes)[:-1]), 4))
+    np.testing.assert_array_equal(np.concatenate(batches), numbers)
+    assert [len(batch) for batch in batches[:-1]] == [4] * (len(batches) - 1)
+
+
+def test_each_image_counts_once_in_an_epoch_of_many(monkeypatch):
+    monkeypatch.setattr(_batches, "MAX_SHUFFLED", 16)
+    monkeypatch.setattr(_batches, "BLOCK", 4)
+    monkeypatch.setattr(_batches, "N_BLOCKS_MIXED", 2)
+    batches = epoch(dataset(50), batch_size=6)
+    assert [len(batch["x"]) for batch in batches] == [6] * 8 + [2]
+    places = place_of(torch.cat([batch["x"] for batch in batches]))
+    np.testing.assert_array_equal(np.sort(places), np.arange(50))
+
+
+# The shares of several processes
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("labels", ["none", "many", "few"])
+@pytest.mark.parametrize("binarize", [False, True])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, monkeypatch):
+    def set_limits(n_images):
+        if in_parts:
+            monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 1)
+            monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * n_images)
+
+    data = dataset(40, labels={"none": None, "many": MANY, "few": FEW}[labels])
+    settings = {"batch_size": 13, "binarize": binarize}
+    set_limits(6)
+    expected = labelled_batches(data, **settings)
+    set_limits(6 // size)  # so that the parts of all processes are those of one
+    shares = [labelled_batches(data, **settings, processes=OneOf(r, size)) for r in range(size)]
+    for (batch, parts, labelled), *others in zip(expected, *shares, strict=True):
+        for other, _, _ in others:
+            assert (len(other), other.n_labelled) == (len(batch), batch.n_labelled)
+        # 40 = 3 * 13 + 1: of the last batch, only the first process gets an image.
+        for whole_parts, which in ((parts, 1), (labelled, 2)):
+            assert len({len(other[which]) for other in others}) <= 1
+            for name in whole_parts[0] if whole_parts else ():
+                together = torch.cat([part[name] for part in whole_parts])
+                for r, other in enumerate(others):
+                    own = torch.cat([part[name] for part in other[which]])
+                    assert torch.equal(own, together[r::size])
+
+
+@pytest.mark.parametrize("labels", [None, MANY])
+def test_shares_of_validation_add_up(labels):
+    data, noise = dataset(40, labels=labels), PixelNoise(3, 0)
+    ((batch, _),) = ScoringBatches(data, noise, "cpu", ALONE)
+    (part,) = batch
+    for rank in range(3):
+        ((other, _),) = ScoringBatches(data, noise, "cpu", OneOf(rank, 3))
+        assert (len(other), other.n_labelled) == (40, batch.n_labelled)
+        for name, tensor in part.items():
+            assert torch.equal(next(iter(other))[name], tensor[rank::3])
+    one = ScoringBatches(dataset(1), noise, "cpu", OneOf(2, 3))
+    ((batch, _),) = one
+    assert next(iter(batch))["noise"].shape == (0, 3)
+
+
 # Labels
 
 
@@ -210,14 +336,11 @@ def place_of(x):
     return (x[:, 0, 0, 0] * 255 / 4).round().long().numpy()
 
 
-def labelled_batches(data, number=0, *, batch_size=8, binarize=False):
+def labelled_batches(data, number=0, *, batch_size=8, binarize=False, processes=ALONE):
     """The batches of an epoch, and the parts of each."""
     generator = generator_for(0, EPOCH, number)
-    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu")
+    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu", processes)
     return [(batch, list(batch), list(batch.labelled)) for batch, _ in batches]
-
-
-MANY, FEW = np.arange(40) % 4 - 1, np.where(np.arange(40) % 3 == 1, np.arange(40) % 4, -1)
 
 
 def test_labels_belong_to_their_images_in_every_subset():
@@ -253,7 +376,7 @@ def test_labels_follow_their_images_into_every_batch(labels, subset):
 def test_labels_follow_their_images_into_the_scores(labels, monkeypatch):
     monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 7)
     data = dataset(40, labels=labels).at(np.arange(3, 38))
-    for batch, _ in ScoringBatches(data, PixelNoise(3, 0), "cpu"):
+    for batch, _ in ScoringBatches(data, PixelNoise(3, 0), "cpu", ALONE):
         (part,) = batch
         np.testing.assert_array_equal(part["y"], labels[place_of(part["x"])])
         assert batch.n_labelled == (part["y"] >= 0).sum()
@@ -347,15 +470,15 @@ def test_batches_without_labels_are_as_they_were():
 def test_binary_draws_leave_holes():
     x = torch.rand(400, 1, 3, 4, generator=torch.Generator().manual_seed(1))
     holes = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) < 0.4
-    drawn = binary_draw(x.where(~holes, torch.nan), torch.Generator().manual_seed(0))
+    draws = uniform_draws(x.shape, torch.Generator().manual_seed(0))
+    drawn = binary_draw(x.where(~holes, torch.nan), draws)
     assert torch.equal(drawn.isnan(), holes)
     seen = drawn[~holes]
     assert set(seen.tolist()) == {0.0, 1.0}
     p = x[~holes]
     error = (p * (1 - p)).sum().sqrt() / len(p)
     assert abs(seen.mean() - p.mean()) < 4 * error
-    complete = binary_draw(x, torch.Generator().manual_seed(0))
-    assert torch.equal(complete, torch.bernoulli(x, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(binary_draw(x, draws), (draws < x).float())
 
 
 def test_a_binarised_image_with_holes_depends_on_what_was_observed():

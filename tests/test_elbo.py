@@ -216,14 +216,16 @@ def test_the_normal_density_is_that_of_torch_and_that_of_a_mean_the_mean(varianc
     torch.testing.assert_close(normal_log_density(errors.mean(), variance), expected.mean())
 
 
+def noise_of_batch(given, logits, x, holes=False):
+    return cautious_noise(given, *(part.sum() for part in squared_errors(x, logits, holes)))
+
+
 @pytest.mark.parametrize("given", [-100.0, -2.0, 0.0, 5.0])
 def test_cautious_noise_is_the_larger_of_two_variances(given, generator):
     mean, x = randn(6, 1, 3, 4, generator=generator), randn(6, 1, 3, 4, generator=generator)
-    logits = mean.requires_grad_()
-    noise = cautious_noise(torch.tensor(given, dtype=torch.float64), logits, x, False)
+    noise = noise_of_batch(torch.tensor(given, dtype=torch.float64), mean, x)
     assert noise.shape == ()
-    assert not noise.requires_grad
-    error = (x - mean).detach().numpy()
+    error = (x - mean).numpy()
     assert noise.exp().item() == pytest.approx(max(math.exp(given), (error**2).mean()))
     if given == -100:
         # No other variance makes the batch more likely.
@@ -236,7 +238,7 @@ def test_cautious_noise_is_the_larger_of_two_variances(given, generator):
 
 def test_an_exact_reconstruction_is_as_noisy_as_the_floor_says():
     x = torch.full((2, 1, 3, 3), 0.25)
-    noise = cautious_noise(torch.tensor(-math.inf), x, x, False)
+    noise = noise_of_batch(torch.tensor(-math.inf), x, x)
     assert noise_variance(noise).item() == pytest.approx(MIN_NOISE_VARIANCE)
     log_p = conditional_log_likelihood("gaussian", x, x, noise_logvar=noise)
     expected = 9 * Normal(0.0, MIN_NOISE_VARIANCE**0.5).log_prob(torch.tensor(0.0))
@@ -428,7 +430,7 @@ def test_complete_images_are_images_that_may_have_holes(name, generator):
     torch.testing.assert_close(*terms, rtol=1e-14, atol=1e-13)
     for part, other in zip(*(squared_errors(x, logits, h) for h in (False, True)), strict=True):
         assert torch.equal(part, other)
-    noises = [cautious_noise(torch.tensor(-9.0), logits, x, holes) for holes in (False, True)]
+    noises = [noise_of_batch(torch.tensor(-9.0), logits, x, holes) for holes in (False, True)]
     assert torch.equal(*noises)
 
 
@@ -461,10 +463,10 @@ def test_squared_errors_are_those_of_what_was_observed(generator):
     np.testing.assert_array_equal(n_observed, np.isfinite(squares).sum((1, 2, 3)))
     assert (n_observed[0], n_observed[1]) == (24, 0)
     # The mean over the pixels of the batch, not over its images.
-    noise = cautious_noise(torch.tensor(-100.0).double(), logits, x, holes=True)
+    noise = noise_of_batch(torch.tensor(-100.0).double(), logits, x, holes=True)
     assert noise.exp().item() == pytest.approx(np.nanmean(squares))
     given = torch.tensor(-2.0).double()
-    assert cautious_noise(given, logits[1:2], x[1:2], holes=True) == given  # nothing was observed
+    assert noise_of_batch(given, logits[1:2], x[1:2], holes=True) == given  # nothing was observed
 
 
 def test_the_jacobian_of_an_image_counts_what_was_observed(generator):

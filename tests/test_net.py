@@ -83,8 +83,8 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     torch.testing.assert_close(step["y_pred"], [mu, logvar])
     # The gradient is that of the mean, too.
     expected = torch.autograd.grad(
-        net.criterion_(net.module_(**part), x, None, True)[1].mean() * 0.5
-        - net.criterion_(net.module_(**part), x, None, True)[0].mean(),
+        net.criterion_(net.module_(**part), x, None)[1].mean() * 0.5
+        - net.criterion_(net.module_(**part), x, None)[0].mean(),
         list(net.module_.parameters()),
     )
     for parameter, gradient in zip(net.module_.parameters(), expected, strict=True):
@@ -671,7 +671,7 @@ def test_the_kl_of_an_unlabelled_image_does_not_depend_on_any_label(digits):
         y = None if y is None else part["y"]
         with torch.no_grad():
             output = net.module_(part["x"], part["noise"])
-            terms.append(net.criterion_(output, part["x"], y, True)[1][codes < 0])
+            terms.append(net.criterion_(output, part["x"], y)[1][codes < 0])
     assert all(torch.equal(term, terms[0]) for term in terms)
 
 

@@ -1,0 +1,167 @@
+"""The processes that train one model together, by torch.distributed (torch)."""
+
+import warnings
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+
+class Processes:
+    """The processes of a training: one, or those of a group.
+
+    All of them call the same methods in the same order. Each trains on a share of every batch.
+
+    Parameters
+    ----------
+    group : torch.distributed.ProcessGroup, default=None
+        None: this process is alone, and sums and values are its own.
+    """
+
+    def __init__(self, group=None):
+        self.group = group
+        self.rank = 0 if group is None else dist.get_rank(group)
+        self.size = 1 if group is None else dist.get_world_size(group)
+
+    @property
+    def is_first(self):
+        """Whether this process writes files, warns and shows the bar."""
+        return self.rank == 0
+
+    @property
+    def share(self):
+        """The slice of the rows of a batch on which this process trains."""
+        return slice(self.rank, None, self.size)
+
+    def sum(self, tensors):
+        """Sums of tensors over the processes, in one message.
+
+        Parameters
+        ----------
+        tensors : list of tensor
+            Of one dtype, on one device.
+
+        Returns
+        -------
+        sums : list of tensor
+            Equal to the last bit in all processes.
+        """
+        if self.group is None:
+            return tensors
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _said_plainly():
+            dist.all_reduce(flat, group=self.group)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def of_first(self, value):
+        """The value that the first process gives.
+
+        Parameters
+        ----------
+        value : object
+            Plain values and arrays. Only that of the first process matters.
+
+        Returns
+        -------
+        value : object
+        """
+        if self.group is None:
+            return value
+        box = [value]
+        with _said_plainly():
+            dist.broadcast_object_list(box, group=self.group, group_src=0)
+        return box[0]
+
+    def copy_first(self, tensors):
+        """Overwrite tensors by those of the first process.
+
+        Parameters
+        ----------
+        tensors : iterable of tensor
+        """
+        for tensor in tensors if self.group is not None else ():
+            with _said_plainly():
+                dist.broadcast(tensor, group=self.group, group_src=0)
+
+    def require_same(self, plan):
+        """Compare what each process is about to train.
+
+        Parameters
+        ----------
+        plan : dict of plain values
+
+        Raises
+        ------
+        ValueError
+            In all processes, if they differ. The message names process and keys.
+        """
+        if self.group is None:
+            return
+        plans = [None] * self.size
+        with _said_plainly():
+            dist.all_gather_object(plans, plan, group=self.group)
+        for rank, other in enumerate(plans):
+            names = [name for name in plan if repr(plans[0].get(name)) != repr(other.get(name))]
+            if names:
+                raise ValueError(
+                    "With data_parallel=True, all processes must get the same data and "
+                    f"parameters. Process {rank} differs from process 0 in: {', '.join(names)}."
+                )
+
+
+@contextmanager
+def training_processes(data_parallel):
+    """The processes that train together, for the time of a training.
+
+    After an exception, the group is destroyed, which ends the training in the other processes.
+    All but the first are silent.
+
+    Parameters
+    ----------
+    data_parallel : bool
+        False: this process is alone.
+
+    Yields
+    ------
+    processes : Processes
+
+    Raises
+    ------
+    ValueError
+        If there is no process group.
+    RuntimeError
+        If another process ended early.
+    """
+    if not data_parallel:
+        yield Processes()
+        return
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ValueError(
+            "data_parallel=True needs a process group. Call torch.distributed.init_process_group() "
+            "first, in a script that torchrun or another launcher starts in each process. In a "
+            "single process, leave data_parallel=False."
+        )
+    group = dist.new_group()
+    try:
+        processes = Processes(group)
+        with warnings.catch_warnings():
+            if not processes.is_first:
+                warnings.simplefilter("ignore")
+            yield processes
+        with _said_plainly():
+            dist.barrier(group=group)  # none leaves before all have succeeded
+    finally:
+        dist.destroy_process_group(group)
+
+
+@contextmanager
+def _said_plainly():
+    """Say what torch means by a closed connection."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(
+            "The training was ended, because another process of the group ended. The message of "
+            "that process says why."
+        ) from error

@@ -1,0 +1,124 @@
+"""One process of a group: python parallel.py TASK RANK SIZE STORE FOLDER."""
+
+import os
+import pickle
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from skorch.callbacks import Callback
+
+from skvae import ConvVAEClassifier, ConvVAETransformer
+
+# 130 = 4 * 32 + 2: of the last batch, the third process gets nothing.
+N_IMAGES = 130
+SMALL = {
+    "n_components": 3,
+    "hidden_channels": (4,),
+    "hidden_units": 8,
+    "batch_size": 32,
+    "max_iter": 3,
+    "n_iter_no_change": 1,
+    "random_state": 0,
+}
+
+
+def images():
+    """Two kinds of pictures with noise, and their labels."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(N_IMAGES) % 2
+    X = rng.uniform(0, 0.3, (N_IMAGES, 6, 6)).astype(np.float32)
+    X[labels == 0, :3] += 0.5
+    X[labels == 1, :, 3:] += 0.6
+    return X, labels
+
+
+def fits(data_parallel):
+    """Fitted estimators of every kind, by name."""
+    X, labels = images()
+    few = np.where(np.arange(N_IMAGES) % 10 < 2, labels, -1)
+    holes = np.where(np.random.default_rng(1).random(X.shape) < 0.3, np.nan, X)
+    settings = {**SMALL, "data_parallel": data_parallel}
+    vae, clf = ConvVAETransformer(**settings), ConvVAEClassifier(**settings)
+    bernoulli = {"likelihood": "bernoulli", "early_stopping": False}
+    return {
+        "early stopping": vae.fit(X),
+        "running noise": ConvVAETransformer(**settings).set_params(early_stopping=False).fit(X),
+        "Bernoulli": ConvVAETransformer(**settings).set_params(**bernoulli).fit(X),
+        "binarized": ConvVAETransformer(**settings)
+        .set_params(**bernoulli, binarize=True, beta_warmup=0.5)
+        .fit(X),
+        "holes": ConvVAETransformer(**settings).set_params(missing_values=np.nan).fit(holes),
+        "labels": clf.fit(X, labels),
+        "few labels": ConvVAEClassifier(**settings, unlabeled=-1).fit(X, few),
+    }
+
+
+def results(estimator):
+    """Weights, losses and latents of a fitted estimator."""
+    weights = {name: weight.numpy() for name, weight in estimator.module_.state_dict().items()}
+    history = estimator.history_.drop(columns=["epoch", "duration"]).to_numpy()
+    return {**weights, "history": history, "latents": estimator.transform(estimator_input())}
+
+
+def estimator_input():
+    return images()[0][:20] / 2
+
+
+class At(Callback):
+    """Do something at the end of an epoch."""
+
+    def __init__(self, epoch, action):
+        self.epoch, self.action = epoch, action
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            self.action()
+
+
+def fail():
+    raise ZeroDivisionError("a fault of this process")
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(task, rank, size, folder):
+    X, _ = images()
+    vae = ConvVAETransformer(**SMALL, data_parallel=True, verbose=1)
+    last = rank == size - 1
+    if task == "fits":
+        return {name: results(fitted) for name, fitted in fits(True).items()}
+    if task == "no seed":  # a seed from NumPy's global generator, which differs; and a warning
+        vae.set_params(random_state=None, pixel_range=(0, 0.5))
+    if task in ("fail", "interrupt", "kill"):
+        action = {"fail": fail, "interrupt": interrupt, "kill": kill}[task]
+        vae.set_params(callbacks=[At(2, action)] if last else None)
+        vae.set_params(checkpoint=folder / "training.skvae")
+    if task == "resume":
+        vae.set_params(checkpoint=folder / "training.skvae")
+    if task == "differ" and last:
+        X = X + 0.01
+        vae.set_params(beta=2.0)
+    return results(vae.fit(X))
+
+
+if __name__ == "__main__":
+    task, rank, size, store, folder = sys.argv[1:]
+    rank, size, folder = int(rank), int(size), Path(folder)
+    if task != "no seed":
+        warnings.filterwarnings("error")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    result = main(task, rank, size, folder)
+    (folder / f"{task}-{rank}.pickle").write_bytes(pickle.dumps(result))
+    dist.destroy_process_group()

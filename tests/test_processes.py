@@ -1,0 +1,148 @@
+"""Training on many processes: the model of one process, and no process that hangs."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import parallel
+import pytest
+import torch
+
+from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae._processes import Processes
+
+SCRIPT = Path(parallel.__file__)
+# A process that waits for another one would wait for 30 minutes, torch's default.
+TIMEOUT = 120
+
+
+def run(task, size, folder):
+    """Run a task in a group; return code and stderr of each process, and its results or None."""
+    store = folder / f"{task}-store"
+    command = [sys.executable, "-X", "faulthandler", SCRIPT, task]
+    running = [
+        subprocess.Popen(
+            [*command, str(rank), str(size), store, folder], stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(size)
+    ]
+    try:
+        errors = [process.communicate(timeout=TIMEOUT)[1] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    store.unlink(missing_ok=True)
+    results = []
+    for rank in range(size):
+        path = folder / f"{task}-{rank}.pickle"
+        results.append(pickle.loads(path.read_bytes()) if path.exists() else None)
+    return [process.returncode for process in running], errors, results
+
+
+def assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return {name: parallel.results(fitted) for name, fitted in parallel.fits(False).items()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def group(request, tmp_path_factory):
+    codes, errors, results = run("fits", request.param, tmp_path_factory.mktemp("fits"))
+    assert codes == [0] * request.param, errors
+    return results
+
+
+def test_fits_are_those_of_one_process(group, alone):
+    results = group
+    for name, expected in alone.items():
+        for result in results[1:]:
+            assert_equal(result[name], results[0][name])
+        for key, array in expected.items():
+            # Sums of float32 in another order, and what a few steps make of it.
+            np.testing.assert_allclose(
+                results[0][name][key], array, rtol=1e-4, atol=1e-4, err_msg=f"{name}: {key}"
+            )
+
+
+def test_the_first_process_gives_the_seed_and_speaks(tmp_path):
+    codes, errors, results = run("no seed", 2, tmp_path)
+    assert codes == [0, 0], errors
+    assert_equal(*results)
+    assert "3/3" in errors[0]  # the bar
+    assert "UserWarning" in errors[0]
+    assert errors[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [("fail", "a fault of this process"), ("interrupt", "KeyboardInterrupt")],
+)
+def test_a_process_that_ends_ends_all(task, message, tmp_path):
+    codes, errors, results = run(task, 2, tmp_path)
+    assert 0 not in codes
+    assert results == [None] * 2
+    assert message in errors[1]
+    assert "RuntimeError: The training was ended, because another process" in errors[0]
+
+
+def test_a_killed_training_goes_on(group, tmp_path):
+    size = len(group)
+    codes, _, _ = run("kill", size, tmp_path)
+    assert codes[-1] == -9
+    codes, errors, resumed = run("resume", size, tmp_path)
+    assert codes == [0] * size, errors
+    assert "2/3" in errors[0]
+    assert "1/3" not in errors[0]  # it did not begin anew
+    for ours, whole in zip(resumed, group, strict=True):
+        assert_equal(ours, whole["early stopping"])
+
+
+def test_processes_must_train_the_same(tmp_path):
+    codes, errors, _ = run("differ", 2, tmp_path)
+    assert 0 not in codes
+    for error in errors:
+        assert "ValueError: With data_parallel=True, all processes" in error
+        assert "Process 1 differs from process 0 in: beta, data." in error
+
+
+@pytest.mark.parametrize("cls", [ConvVAETransformer, ConvVAEClassifier])
+def test_without_a_group(cls):
+    X, labels = parallel.images()
+    with pytest.raises(ValueError, match=r"needs a process group\. Call torch.distributed"):
+        cls(**parallel.SMALL, data_parallel=True).fit(X, labels)
+    with pytest.raises(ValueError, match="partial_fit trains in one process"):
+        cls(**parallel.SMALL, data_parallel=True).partial_fit(X, labels)
+
+
+def test_a_process_alone():
+    alone = Processes()
+    tensors = [torch.ones(2), torch.zeros(3)]
+    assert alone.sum(tensors) is tensors
+    assert alone.of_first("value") == "value"
+    assert list(range(5))[alone.share] == list(range(5))
+    assert alone.is_first
+    alone.require_same({"beta": 1.0})
+    alone.copy_first(tensors)
+
+
+def test_a_file_does_not_know_of_processes(small, tmp_path):
+    from skvae import load
+
+    small.set_params(data_parallel=True)
+    try:
+        small.save(tmp_path / "model.skvae")
+    finally:
+        small.set_params(data_parallel=False)
+    assert load(tmp_path / "model.skvae").data_parallel is False
