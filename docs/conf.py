@@ -81,6 +81,31 @@ html_theme_options = {
     "footer_end": [],
 }
 html_show_sourcelink = False
+# Pages without pages below them need no list of these.
+html_sidebars = {
+    page: []
+    for page in (
+        "aims",
+        "benchmarks",
+        "changelog",
+        "contributing",
+        "file-format",
+        "reliability",
+        "start",
+        "theory",
+    )
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def mend_roles(app, page, template, context, doctree):
+    """Replace the role of references, which accessibility standards have given up."""
+    if "body" in context:
+        context["body"] = context["body"].replace("doc-biblioentry", "listitem")
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("html-page-context", mend_roles)

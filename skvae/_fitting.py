@@ -111,7 +111,7 @@ def fit(estimator, X, y=None):
             _module(estimator, prepared, dataset, valid, processes),
             dataset,
             settings,
-            processes,
+            processes=processes,
             valid=valid,
             progress=progress,
             save_progress=None if checkpoint is None else checkpoint.write,

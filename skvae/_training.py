@@ -41,7 +41,9 @@ def default_max_iter(n_samples, batch_size):
     return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
 
 
-def train(module, dataset, settings, processes, *, valid=None, progress=None, save_progress=None):
+def train(
+    module, dataset, settings, *, processes=None, valid=None, progress=None, save_progress=None
+):
     """Train a network in place, from the first to the last epoch of a one-cycle schedule.
 
     Parameters
@@ -53,8 +55,8 @@ def train(module, dataset, settings, processes, *, valid=None, progress=None, sa
 
     settings : TrainSettings
 
-    processes : Processes
-        Those that train together.
+    processes : Processes, default=None
+        Those that train together. None: this one.
 
     valid : ImageDataset, default=None
         Images to validate on after each epoch. With them, training stops early and the best
@@ -78,6 +80,7 @@ def train(module, dataset, settings, processes, *, valid=None, progress=None, sa
     ValueError
         If the loss or a weight becomes NaN or infinite.
     """
+    processes = processes or Processes()
     n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
     n_done = 0 if progress is None else len(progress["history"])
     stop = None

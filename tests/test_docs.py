@@ -11,6 +11,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / ".github" / "SECURITY.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "guide").glob("*.md")),
 ]
 
 
@@ -33,7 +34,7 @@ def test_make_targets_exist(page):
 
 def commands(page):
     """What stands in code, where `make` is the command and not the verb."""
-    blocks = re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", page.read_text(), re.S)
+    blocks = re.findall(r"```[^\n]*\n(.*?)```|`([^`\n]+)`", page.read_text(), re.S)
     return "\n".join(block or inline for block, inline in blocks)
 
 
@@ -45,27 +46,36 @@ def test_a_changelog_line_for_every_public_name():
         assert name in changelog, name
 
 
-BLOCKS = [
-    (page, block)
-    for page in PAGES
-    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
-]
+def blocks_of(page):
+    """The code of a page that runs, block by block."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+PAGES_WITH_CODE = [page for page in PAGES if blocks_of(page)]
 
 
 def test_there_is_code_to_run():
-    assert {"README.md", "file-format.md"} <= {page.name for page, _ in BLOCKS}
+    names = {page.name for page in PAGES_WITH_CODE}
+    assert {"README.md", "index.md", "start.md", "file-format.md", "pictures.md"} <= names
 
 
-@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=lambda value: getattr(value, "name", ""))
-def test_python_code_runs(page, block, digits, small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.usefixtures("close_figures")
+def test_python_code_runs(page, digits, small, tmp_path, monkeypatch):
+    from PIL import Image
     from sklearn.model_selection import GridSearchCV
 
     from skvae import ConvVAEClassifier, ConvVAETransformer
 
-    # The code of the page, on small data and for few epochs.
+    # The blocks of the page, one after the other, on small data and for few epochs.
     images, labels = digits[0][:80], digits[1][:80]
     monkeypatch.chdir(tmp_path)
     small.save("model.skvae")
+    for kind in ("rose", "tulip"):
+        Path("flowers", kind).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(f"flowers/{kind}/{i}.jpg")
 
     def made_small(train):
         def fit(self, X, y=None):
@@ -76,9 +86,9 @@ def test_python_code_runs(page, block, digits, small, tmp_path, monkeypatch):
     for cls in (ConvVAEClassifier, ConvVAETransformer):
         monkeypatch.setattr(cls, "fit", made_small(cls.fit))
     namespace = {"images": images, "held_out": images[:20], "labels": labels, "np": np}
-    exec(compile(block, page.name, "exec"), namespace)
-    if "search" in namespace:
-        assert isinstance(namespace["search"], GridSearchCV)
-        namespace["search"].set_params(cv=2, error_score="raise").fit(
-            images.reshape(80, 64), labels
-        )
+    for block in blocks_of(page):
+        exec(compile(block, page.name, "exec"), namespace)
+    if page.name == "README.md":
+        search = namespace["search"]
+        assert isinstance(search, GridSearchCV)
+        search.set_params(cv=2, error_score="raise").fit(images.reshape(80, 64), labels)
