@@ -23,7 +23,7 @@ def to_onnx(estimator, part="transform"):
     Parameters
     ----------
     estimator : ConvVAETransformer or ConvVAEClassifier
-        Fitted. For a pipeline, see :mod:`skvae.onnx`.
+        Fitted. A pipeline is converted by skl2onnx, after ``import skvae.onnx``.
 
     part : {"transform", "inverse_transform", "predict"}, default="transform"
         The method. "predict" is for a classifier.
