@@ -15,6 +15,9 @@ BENCH_READY := $(BENCH_VENV)/.installed
 DOCS_VENV ?= .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin
 DOCS_READY := $(DOCS_VENV)/.installed
+# A wheel is tried where nothing else of skvae is.
+DIST_VENV ?= .venv-dist
+DIST_BIN := $(DIST_VENV)/bin
 SPHINX := $(DOCS_BIN)/python -m sphinx --fail-on-warning --keep-going
 BENCH := $(BENCH_BIN)/python examples/benchmarks
 BENCH_DATA = $(if $(filter-out mnist digits,$(DATA)),--data $(DATA)) --out benchmarks
@@ -47,6 +50,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/quality.py $(BENCH_DATA)
 	$(BENCH)/scaling.py $(BENCH_DATA)
 	$(BENCH)/large.py --out benchmarks
+	$(BENCH)/parallel.py $(BENCH_DATA)
 	$(BENCH)/early_stopping.py $(BENCH_DATA)
 	$(BENCH)/ablation.py $(BENCH_DATA) --repeats 3
 	$(BENCH)/field.py $(BENCH_DATA) $(if $(CLOTHES),--clothes $(CLOTHES))
@@ -62,6 +66,17 @@ docs: $(DOCS_READY) ## Build the site in docs/_build/html; the gallery runs (min
 docs-check: docs ## Look at each page of the site in a browser: accessible, readable, from this machine alone
 	$(DOCS_BIN)/python -m pytest docs/check_site.py
 
+dist: ## Build wheel and sdist, check them, and run the demo from the wheel in an environment of its own
+	rm -rf dist $(DIST_VENV)
+	$(PYTHON) -m venv $(DIST_VENV)
+	$(DIST_BIN)/python -m pip install --quiet --constraint constraints.txt build twine
+	$(DIST_BIN)/python -m build --outdir dist .
+	$(DIST_BIN)/twine check --strict dist/*
+	$(DIST_BIN)/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	$(DIST_BIN)/python examples/plot_digits.py --data digits --max-iter 20 --out $(DIST_VENV)/pictures
+	$(DIST_BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.tar.gz
+	cd dist && $(abspath $(DIST_BIN))/python -c "import skvae; print(skvae.__version__, skvae.__file__)"
+
 soak: $(READY) ## Test reliability at length (about half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris || echo "atheris does not install here"
 	cd tests && $(abspath $(BIN))/python soak.py
@@ -75,7 +90,7 @@ format: $(READY) ## Mend style and format
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and what was made
-	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) docs/_build docs/generated docs/auto_examples $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(DIST_VENV) docs/_build docs/generated docs/auto_examples $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
 
 # Made anew when the dependencies change; a second call installs nothing.
 $(READY): pyproject.toml constraints.txt
@@ -93,4 +108,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	$(DOCS_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-.PHONY: help demo test coverage bench bench-full docs docs-check soak lint format clean
+.PHONY: help demo test coverage bench bench-full docs docs-check dist soak lint format clean
