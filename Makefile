@@ -57,6 +57,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/likelihood.py $(BENCH_DATA)
 	$(BENCH)/labels.py $(BENCH_DATA)
 	$(BENCH)/holes.py $(BENCH_DATA) --complete
+	$(BENCH)/runtimes.py $(BENCH_DATA)
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
 docs: $(DOCS_READY) ## Build the site in docs/_build/html; the gallery runs (minutes)

@@ -6,6 +6,7 @@ from ._chart_displays import (
     TrainingCurveDisplay,
 )
 from ._classifier import ConvVAEClassifier
+from ._export import to_onnx
 from ._load import load
 from ._persistence import InvalidFileError
 from ._read_images import read_images
@@ -27,4 +28,5 @@ __all__ = [
     "__version__",
     "load",
     "read_images",
+    "to_onnx",
 ]

@@ -65,10 +65,29 @@ class ImageFormat:
         return np.reshape(self.pixel_range, (-1, 2))[:, 0]
 
     @property
+    def extent(self):
+        """high - low: an ndarray of shape (C,) or (1,)."""
+        return np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
+
+    @property
     def span(self):
         """high - low, or 1 where the images are constant: an ndarray of shape (C,) or (1,)."""
-        span = np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
-        return np.where(span > 0, span, 1.0)
+        return np.where(self.extent > 0, self.extent, 1.0)
+
+    @property
+    def margin(self):
+        """How far outside the range pixels are clipped, in units of its span."""
+        return 0.0 if self.bounded else MARGIN
+
+    @property
+    def channels_last(self):
+        """Whether the images of X have their channels at the end."""
+        return len(self.shape) == 3 and self.channel_axis == -1
+
+    @property
+    def output_shape(self):
+        """Shape of one image where images are returned: that which `fit` saw."""
+        return (self.n_features,) if self.as_rows else self.shape
 
     @property
     def log_jacobian(self):
@@ -91,19 +110,18 @@ class ImageFormat:
         """
         # Wider dtypes keep their own precision until they are scaled.
         unit = rows.astype(np.result_type(rows.dtype, np.float32)).reshape(-1, *self.shape)
-        low, span = (self._along_channels(part, unit.dtype) for part in (self.low, self.span))
+        low, span = (self.along_channels(part, unit.dtype) for part in (self.low, self.span))
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped below
             if low.any():
                 unit -= low
             unit /= span
         if not dtype_fits(rows.dtype, self.pixel_range):
-            margin = 0.0 if self.bounded else MARGIN
-            np.clip(unit, -margin, 1 + margin, out=unit)
+            np.clip(unit, -self.margin, 1 + self.margin, out=unit)
         if self.missing_values is not None:
             # Also where it is NaN already: there are many NaNs, and noise is chosen by the bits.
             unit[is_hole(rows, self.missing_values).reshape(unit.shape)] = np.nan
         unit = unit.astype(np.float32, copy=False)
-        if len(self.shape) == 3 and self.channel_axis == -1:
+        if self.channels_last:
             unit = np.moveaxis(unit, -1, 1)
         return np.ascontiguousarray(unit).reshape(-1, *self.channels_first_shape)
 
@@ -119,29 +137,27 @@ class ImageFormat:
         -------
         X : ndarray of shape (n, n_features) or (n, *shape), float32
         """
-        if len(self.shape) == 3 and self.channel_axis == -1:
+        if self.channels_last:
             images = np.moveaxis(images, 1, -1)
         images = images.reshape(-1, *self.shape)
         # Not `span`, which is 1 where the images are constant.
-        extent = np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
-        low, extent = (self._along_channels(part, np.float32) for part in (self.low, extent))
+        low, extent = (self.along_channels(part, np.float32) for part in (self.low, self.extent))
         with np.errstate(over="ignore"):
             X = images * extent
             if low.any():
                 X += low
         if not self.bounded:  # a mean far outside a wide range can exceed float32
             np.clip(X, -FLOAT32_MAX, FLOAT32_MAX, out=X)
-        shape = (self.n_features,) if self.as_rows else self.shape
-        return X.reshape(len(images), *shape)
+        return X.reshape(len(images), *self.output_shape)
 
     def channels(self, rows):
         """Rows of X as a view of shape (n, C, H * W), still in the units of X."""
         n_channels = self.channels_first_shape[0]
-        if len(self.shape) == 3 and self.channel_axis == -1:
+        if self.channels_last:
             return rows.reshape(len(rows), -1, n_channels).swapaxes(1, 2)
         return rows.reshape(len(rows), n_channels, -1)
 
-    def _along_channels(self, values, dtype):
+    def along_channels(self, values, dtype):
         """One value, or one for each channel, in a shape that broadcasts to images of X."""
         values = values.astype(dtype)
         if len(values) == 1 or self.channel_axis == -1:

@@ -73,6 +73,7 @@ def model_to_file(name, params, state):
             "channel_axis": state["channel_axis_"],
             "pixel_range": state["pixel_range_"],
             "as_rows": state["_as_rows"],
+            "saw_uint8": state["_saw_uint8"],
             "likelihood": state["likelihood_"],
             "binarize": state["_binarize"],
             "annealed": state["_annealed"],
@@ -115,7 +116,7 @@ def model_specs(header):
     axis = header["channel_axis"]
     require(type(header["estimator"]) is str, "estimator")
     require(type(axis) is int and axis in (0, -1), "channel_axis")
-    for name in ("as_rows", "binarize", "annealed", "robust", "saw_holes"):
+    for name in ("as_rows", "binarize", "annealed", "robust", "saw_holes", "saw_uint8"):
         require(type(header[name]) is bool, name)
     missing_values = header["missing_values"]
     require(missing_values is None or type(missing_values) in (int, float), "missing_values")
@@ -168,6 +169,7 @@ def model_from_file(header, arrays):
         "channel_axis_": header["channel_axis"],
         "pixel_range_": _pixel_range(header["pixel_range"]),
         "_as_rows": header["as_rows"],
+        "_saw_uint8": header["saw_uint8"],
         "likelihood_": header["likelihood"],
         "_binarize": header["binarize"],
         "_annealed": header["annealed"],

@@ -202,15 +202,19 @@ class LinearPath(nn.Module):
         holes, it is (I - A_h A_h^T V)^-1 A (x - m): the posterior mean of probabilistic PCA,
         (W_o^T W_o + s^2 I)^-1 W_o^T (x_o - m_o), because W = A^T V and W^T W + s^2 I = V.
         """
-        dtype = sum_dtype(mu.device)
+        if torch.compiler.is_exporting():  # a graph cannot split a number of rows that varies
+            return self._given_observed(mu, holes)
         n_rows = max(1, MAX_GRAM_NUMBERS // self.encoder.numel())
-        parts = []
-        for part, part_holes in zip(mu.split(n_rows), holes.split(n_rows), strict=True):
-            in_holes = part_holes[:, None] * self.encoder  # (n, K, D)
-            gram = (in_holes @ self.encoder.T).to(dtype) * self.variances.to(dtype)
-            eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
-            parts.append(torch.linalg.solve(eye - gram, part.to(dtype)).to(mu.dtype))
-        return torch.cat(parts)
+        parts = zip(mu.split(n_rows), holes.split(n_rows), strict=True)
+        return torch.cat([self._given_observed(*part) for part in parts])
+
+    def _given_observed(self, mu, holes):
+        dtype = sum_dtype(mu.device)
+        in_holes = holes[:, None] * self.encoder  # (n, K, D)
+        gram = (in_holes @ self.encoder.T).to(dtype) * self.variances.to(dtype)
+        eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
+        solve = solve_by_elimination if torch.compiler.is_exporting() else torch.linalg.solve
+        return solve(eye - gram, mu.to(dtype)).to(mu.dtype)
 
     def decode(self, z):
         """The term of the logits: (n, K) -> (n, C, H, W)."""
@@ -220,6 +224,30 @@ class LinearPath(nn.Module):
             _, height, width = self.image_shape
             x = F.interpolate(x, scale_factor=self.blocks, mode="nearest")[..., :height, :width]
         return x
+
+
+def solve_by_elimination(A, b):
+    """x with A x = b, by Gauss-Jordan elimination, in steps that every runtime has.
+
+    There is no pivoting. It is not needed if A is the product of a symmetric, positive definite
+    matrix and a diagonal one.
+
+    Parameters
+    ----------
+    A : tensor of shape (n, K, K)
+
+    b : tensor of shape (n, K)
+
+    Returns
+    -------
+    x : tensor of shape (n, K)
+    """
+    eye = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
+    both = torch.cat([A, b[:, :, None]], 2)  # (n, K, K + 1)
+    for k, unit in enumerate(eye):
+        row = both[:, k] / both[:, k, k, None]
+        both = both - (both[:, :, k] - unit)[:, :, None] * row[:, None]
+    return both[:, :, -1]
 
 
 class LabelDecoder(nn.Module):

@@ -33,7 +33,7 @@ def is_hole(values, missing_values):
 
     Parameters
     ----------
-    values : ndarray
+    values : ndarray or tensor
         In the units of X.
 
     missing_values : number or None
@@ -41,11 +41,12 @@ def is_hole(values, missing_values):
 
     Returns
     -------
-    holes : ndarray of bool of the same shape
+    holes : ndarray or tensor of bool of the same shape
     """
     if missing_values is None:
         return np.zeros(values.shape, dtype=bool)
-    return np.isnan(values) if math.isnan(missing_values) else values == missing_values
+    # NaN is the only value that differs from itself. This way it holds for tensors, too.
+    return values != values if math.isnan(missing_values) else values == missing_values
 
 
 def whole_numbers(values, dtype, marker):

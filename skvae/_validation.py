@@ -138,6 +138,7 @@ def _learn_format(estimator, rows, seen_shape):
     )
     estimator.channel_axis_ = int(estimator.channel_axis)
     estimator._as_rows = seen_shape is None
+    estimator._saw_uint8 = rows.dtype == np.uint8
     image_format = _images.ImageFormat(
         estimator.image_shape_,
         estimator.channel_axis_,

@@ -23,7 +23,7 @@ NAMES = (
         for method, member in vars(getattr(skvae, name)).items()
         if not method.startswith("_") and (callable(member) or isinstance(member, classmethod))
     ]
-    + ["skvae.load", "skvae.read_images"]
+    + ["skvae.load", "skvae.read_images", "skvae.to_onnx"]
 )
 # Left to taste: sections that would only repeat others (extended summary, see also, examples
 # of single methods), the order of words in a summary, and scikit-learn's named return values.

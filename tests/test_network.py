@@ -22,6 +22,7 @@ from skvae._network import (
     draw_weights,
     reorder_components,
     reparametrize,
+    solve_by_elimination,
     stage_folds,
     start_at_class_means,
     start_at_linear,
@@ -568,6 +569,21 @@ def test_the_linear_path_gives_the_posterior_mean_of_what_was_observed(
     assert (mu[1] == 0).all()  # the mean of the prior
     assert logvar.isfinite().all()
     assert (mu[:, n_axes:] == 0).all()
+
+
+@pytest.mark.parametrize("n_rows", [0, 5])
+def test_elimination_solves_what_a_linear_path_asks_for(n_rows):
+    # Even where images tell next to nothing: I - A^T A V with the largest eigenvalue near 0.
+    rng = torch.Generator().manual_seed(0)
+    A = torch.rand(n_rows, 6, 20, generator=rng, dtype=torch.float64) / 8
+    V = torch.logspace(-3, 1, 6, dtype=torch.float64)
+    gram = A @ A.mT
+    scale = torch.linalg.eigvals(gram * V).abs().amax(1)[:, None, None] + 1e-6
+    system = torch.eye(6) - gram * V / scale
+    b = torch.rand(n_rows, 6, generator=rng, dtype=torch.float64)
+    x = solve_by_elimination(system, b)
+    torch.testing.assert_close((system @ x[:, :, None])[:, :, 0], b, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(x, torch.linalg.solve(system, b), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("image_shape", LINEAR_SHAPES, ids=str)
