@@ -9,9 +9,9 @@ probable ones are worth a look. `score_samples` tells something else: how probab
 itself is, whatever its label.
 """
 
-import argparse
-from pathlib import Path
-
+# %%
+# Make labels wrong
+# -----------------
 import matplotlib.pyplot as plt
 import numpy as np
 from _datasets import load
@@ -19,11 +19,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
 from skvae import ConvVAEClassifier
-
-parser = argparse.ArgumentParser(description="Find wrong labels among those of digits.")
-parser.add_argument("--out", default="pictures", type=Path, help="folder for the picture")
-parser.add_argument("--max-iter", type=int, default=20)
-args = parser.parse_args()
 
 digits = load("digits")
 images, true = digits.train_images, digits.train_labels
@@ -34,35 +29,36 @@ given = np.where(wrong, (true + rng.integers(1, 10, len(true))) % 10, true)
 # %%
 # How probable is each label?
 # ---------------------------
-clf = ConvVAEClassifier(pixel_range=(0, 16), max_iter=args.max_iter, random_state=0)
+clf = ConvVAEClassifier(pixel_range=(0, 16), max_iter=20, random_state=0)
 proba = cross_val_predict(clf, images, given, cv=5, method="predict_proba")
 probability = proba[np.arange(len(given)), given]  # the classes are 0 to 9
 suspects = np.argsort(probability)[: wrong.sum()]
-found = wrong[suspects].mean()
 print(f"{wrong.sum()} of {len(given)} labels are wrong.")
-print(f"Of the {len(suspects)} least probable labels, {found:.1%} are.")
+print(f"Of the {len(suspects)} least probable labels, {wrong[suspects].mean():.1%} are.")
 print(f"ROC AUC of the probability of the label: {roc_auc_score(wrong, -probability):.3f}")
 
 # %%
 # How probable is each picture?
 # -----------------------------
-clf.fit(images, given)
-scores = clf.score_samples(images)
+scores = clf.fit(images, given).score_samples(images)
 
 # %%
-# The picture
-# -----------
-# Above: the most suspicious labels. Below: the pictures that the model finds least probable.
-args.out.mkdir(parents=True, exist_ok=True)
-fig, axes = plt.subplots(4, 10, figsize=(11, 5.4), layout="constrained")
-for ax, i in zip(axes.flat, [*suspects[:20], *np.argsort(scores)[:20]], strict=True):
-    ax.imshow(images[i], cmap="gray_r")
-    ax.set_axis_off()
-    if given[i] == true[i]:
-        ax.set_title(f"label {given[i]}", fontsize=9)
-    else:
-        ax.set_title(f"label {given[i]}, is {true[i]}", fontsize=9, color="tab:red")
-fig.suptitle("Rows 1 and 2: the least probable labels. Rows 3 and 4: the least probable pictures.")
-fig.savefig(args.out / "wrong_labels.png", dpi=120)
-plt.close(fig)
-print(f"Picture: {args.out / 'wrong_labels.png'}")
+# Two kinds of suspicion
+# ----------------------
+# Above are the least probable labels: most of them are wrong. Below are the least probable pictures:
+# their labels are right, but somebody wrote an unusual digit.
+fig = plt.figure(figsize=(9, 5.6), layout="constrained")
+above, below = fig.subfigures(2, 1)
+for part, chosen, title in (
+    (above, suspects[:16], "The least probable labels (red: wrong, and what is true)"),
+    (below, np.argsort(scores)[:16], "The least probable pictures"),
+):
+    part.suptitle(title)
+    for ax, i in zip(part.subplots(2, 8).flat, chosen, strict=True):
+        ax.imshow(images[i], cmap="gray_r")
+        ax.set_axis_off()
+        if given[i] == true[i]:
+            ax.set_title(f"{given[i]}", fontsize=10)
+        else:
+            ax.set_title(f"not {given[i]}, but {true[i]}", fontsize=10, color="#bd1f01")
+plt.show()
