@@ -120,7 +120,6 @@ ax.set(xlabel="epoch", ylabel="-ELBO of the training images (nats per image)")
 ax.set_title("Loss curve")
 ax.grid(alpha=0.3)
 fig.savefig(args.out / "loss_curve.png", dpi=120)
-plt.close("all")
 
 # %%
 # The numbers

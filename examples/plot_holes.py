@@ -54,7 +54,7 @@ for imputer in (
     SimpleImputer(keep_empty_features=True),
     KNNImputer(n_neighbors=10, keep_empty_features=True),
     IterativeImputer(
-        n_nearest_features=20, max_iter=3, tol=1, keep_empty_features=True, random_state=0
+        n_nearest_features=20, max_iter=2, tol=1, keep_empty_features=True, random_state=0
     ),
 ):
     filled[type(imputer).__name__] = imputer.fit(rows).transform(rows_test)

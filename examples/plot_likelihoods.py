@@ -29,7 +29,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from skvae import ConvVAETransformer
 
 digits = load("mnist")
-X_train, y_train = digits.train_images[:5_000], digits.train_labels[:5_000]
+X_train, y_train = digits.train_images[:4_000], digits.train_labels[:4_000]
 X_test, y_test = digits.test_images, digits.test_labels
 families = ["bernoulli", "continuous_bernoulli", "gaussian"]
 models = {

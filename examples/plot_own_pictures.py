@@ -51,7 +51,7 @@ print(images.shape, images.dtype)
 # -----
 # No label is needed. The last hundred pictures are kept for the test. To be quick, the training is
 # short; the default is up to 200 epochs for so few pictures.
-vae = ConvVAETransformer(n_components=8, max_iter=70, random_state=0).fit(images[:-100])
+vae = ConvVAETransformer(n_components=8, max_iter=60, random_state=0).fit(images[:-100])
 print(f"{vae.n_iter_} epochs; {vae.n_active_components_} of 8 components are active")
 
 # %%

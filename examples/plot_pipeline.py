@@ -26,7 +26,7 @@ from skvae import ConvVAETransformer, LatentSpaceDisplay
 digits = load("digits")
 X_train = digits.train_images.reshape(len(digits.train_images), -1)
 X_test = digits.test_images.reshape(len(digits.test_images), -1)
-vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=30, random_state=0)
+vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=25, random_state=0)
 pipeline = Pipeline(
     [("reduce", vae), ("scale", StandardScaler()), ("clf", LogisticRegression(max_iter=2_000))]
 )
@@ -35,7 +35,7 @@ pipeline
 # %%
 # The search
 # ----------
-numbers = [2, 3, 5, 10]
+numbers = [2, 5, 10]
 grid = {"reduce": [vae, PCA(random_state=0)], "reduce__n_components": numbers}
 search = GridSearchCV(pipeline, grid, cv=3).fit(X_train, digits.train_labels)
 best = search.best_estimator_
@@ -45,7 +45,8 @@ print(f"Accuracy on the test images: {best.score(X_test, digits.test_labels):.1%
 # %%
 # What it found
 # -------------
-# The fewer the components, the more they have to tell.
+# With two and with five components, the classes are better told apart after the VAE. With ten, PCA keeps
+# nearly all that logistic regression can use of pictures as small as these.
 results = pd.DataFrame(search.cv_results_)
 fig, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for cls, color, marker in ((ConvVAETransformer, "#3f90da", "o"), (PCA, "#94a4a2", "s")):
