@@ -3,9 +3,9 @@
 A hundred labels, and ten thousand pictures
 ===========================================
 
-:class:`~skvae.ConvVAEClassifier` learns from pictures without a label, too. Here all but a hundred of
-the digits have none, and the test error is compared with that of methods of scikit-learn that see
-the same labels: logistic regression on the pixels and on principal components, and
+:class:`~skvae.ConvVAEClassifier` learns from pictures without a label, too. Here all but a hundred
+of the digits have none, and the test error is compared with that of methods of scikit-learn that
+see the same labels: logistic regression on the pixels and on principal components, and
 :class:`~sklearn.semi_supervised.LabelSpreading`, which also uses the pictures without a label.
 
 The classifier is a transformer as well, so that its latent variables can be drawn; and it can draw

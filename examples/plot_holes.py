@@ -8,8 +8,8 @@ Half of the pixels are missing: at random, or the whole lower half of the pictur
 ``missing_values=np.nan``. `impute` fills the holes, and is compared with `SimpleImputer`,
 `KNNImputer` and `IterativeImputer` of scikit-learn.
 
-Where the lower half is missing, a mean of all that may have been there is blurred.
-``impute(X, sample=True)`` draws one possibility, and another one with another seed.
+Where the lower half is missing, a mean of all that may have been there is blurred. With
+``sample=True``, `impute` draws one possibility, and another one with another seed.
 """
 
 # %%
@@ -61,7 +61,7 @@ for imputer in (
 filled["ConvVAETransformer"] = vae.impute(test, n_draws=16).reshape(rows_test.shape)
 true = X_test.reshape(rows_test.shape)
 errors = {name: np.sqrt(np.mean((X - true)[holes] ** 2)) for name, X in filled.items()}
-pd.Series(errors, name="error").to_frame().round(1)
+print(pd.Series(errors).round(1).to_string())
 
 # %%
 # Pixels that are missing at random

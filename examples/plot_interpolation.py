@@ -23,8 +23,8 @@ vae = ConvVAETransformer(n_components=16, max_iter=8, random_state=0).fit(images
 # %%
 # Two straight lines
 # ------------------
-# One is drawn between the pixels of two test images, the other between their latent variables.
-# The second one does not end at the images themselves, but at their reconstructions.
+# One is drawn between the pixels of two test images, the other between their latent variables. The
+# second one does not end at the images themselves, but at their reconstructions.
 pairs = [(7, 1), (4, 9), (3, 5), (0, 6)]
 ends = np.array([[np.flatnonzero(digits.test_labels == c)[3] for c in pair] for pair in pairs])
 shares = np.linspace(0, 1, 9)

@@ -11,8 +11,8 @@ variables. Each has its own noise:
 - ``"gaussian"`` is a density of any values, with a noise that is estimated, and the one that
   training starts at PCA with.
 
-``"auto"``, the default, takes "bernoulli" for nearly black-and-white pictures, and "gaussian" for all
-others. Here all three are trained on the same handwritten digits.
+``"auto"``, the default, takes "bernoulli" for nearly black-and-white pictures, and "gaussian" for
+all others. Here all three are trained on the same handwritten digits.
 """
 
 # %%
@@ -33,9 +33,9 @@ X_train, y_train = digits.train_images[:4_000], digits.train_labels[:4_000]
 X_test, y_test = digits.test_images, digits.test_labels
 families = ["bernoulli", "continuous_bernoulli", "gaussian"]
 models = {
-    family: ConvVAETransformer(
-        n_components=10, likelihood=family, max_iter=8, random_state=0
-    ).fit(X_train)
+    family: ConvVAETransformer(n_components=10, likelihood=family, max_iter=8, random_state=0).fit(
+        X_train
+    )
     for family in families
 }
 
@@ -43,10 +43,11 @@ models = {
 # Which scores can be compared?
 # -----------------------------
 # The scores of "gaussian" and "continuous_bernoulli" are log densities in the units of the pixels.
-# They can be compared with each other, and with `PCA.score`. That of "bernoulli" is a log probability
-# of 0/1 pixels; for grey pixels it is no density, and can be compared only with that of another
-# "bernoulli" model. What can be compared with all others is what does not depend on the family: the
-# share of the variance that the reconstructions explain (R²), and how well neighbours tell the class.
+# They can be compared with each other, and with `PCA.score`. That of "bernoulli" is a log
+# probability of 0/1 pixels; for grey pixels it is no density, and can be compared only with that of
+# another "bernoulli" model. What can be compared with all others is what does not depend on the
+# family: the share of the variance that the reconstructions explain (R²), and how well neighbours
+# tell the class.
 rows_train, rows_test = (X.reshape(len(X), -1).astype(float) for X in (X_train, X_test))
 pca = PCA(10, random_state=0).fit(rows_train)
 features = {"PCA": (pca.transform(rows_train), pca.transform(rows_test))}
@@ -67,7 +68,7 @@ for name, (train, test) in features.items():
         "R²": f"{r2:.3f}",
         "5-NN": f"{accuracy:.1%}",
     }
-pd.DataFrame(table).T
+print(pd.DataFrame(table).T.to_string())
 
 # %%
 # What they look like

@@ -4,8 +4,8 @@ How many components?
 ====================
 
 No label is needed to choose `n_components`: `score` is the mean ELBO of held-out images, so that
-``GridSearchCV`` finds the best number by itself. Two more scorers tell what happens beside it:
-an estimate of log p(x) from many draws, and how many components the model uses at all.
+``GridSearchCV`` finds the best number by itself. Two more scorers tell what happens beside it: an
+estimate of log p(x) from many draws, and how many components the model uses at all.
 """
 
 # %%
@@ -35,7 +35,7 @@ print(f"Best: {search.best_params_['n_components']} components")
 
 columns = {f"mean_test_{name}": name for name in scorers}
 results = pd.DataFrame(search.cv_results_).set_index("param_n_components")
-results[list(columns)].rename(columns=columns).round(1)
+print(results[list(columns)].rename(columns=columns).round(1).to_string())
 
 # %%
 # PCA, by the same rule

@@ -3,8 +3,8 @@
 Finding odd pictures
 ====================
 
-`score_samples` tells how probable a picture is, in nats, and so finds pictures that are unlike those
-of the training. Here six kinds of odd pictures are made of handwritten digits. The scores are
+`score_samples` tells how probable a picture is, in nats, and so finds pictures that are unlike
+those of the training. Here six kinds of odd pictures are made of handwritten digits. The scores are
 compared with those of :class:`~sklearn.ensemble.IsolationForest`,
 :class:`~sklearn.neighbors.LocalOutlierFactor` and the reconstruction error of
 :class:`~sklearn.decomposition.PCA`.
@@ -29,9 +29,9 @@ from skvae import ConvVAETransformer
 
 digits = load("mnist")
 X_train = digits.train_images[:6_000]
-vae = ConvVAETransformer(
-    n_components=16, likelihood="gaussian", max_iter=8, random_state=0
-).fit(X_train)
+vae = ConvVAETransformer(n_components=16, likelihood="gaussian", max_iter=8, random_state=0).fit(
+    X_train
+)
 
 
 def rows(X):
@@ -80,9 +80,9 @@ odd = {
 # %%
 # Who finds what?
 # ---------------
-# The area under the ROC curve is 1 if all odd pictures have a higher score than all usual ones, and 0.5
-# by chance. `LocalOutlierFactor`, which keeps all training pictures and compares with them, is the
-# nearest rival, and better at mirrored digits. A missing patch is hardly found by any method.
+# The area under the ROC curve is 1 if all odd pictures have a higher score than all usual ones, and
+# 0.5 by chance. `LocalOutlierFactor`, which keeps all training pictures and compares with them, is
+# the nearest rival, and better at mirrored digits. A missing patch is hardly found by any method.
 #
 # A class that was not in the training is another task. There, `LocalOutlierFactor` was better for
 # three of the four digits that were tried (4, 7 and 8, but not 0).
@@ -95,7 +95,7 @@ areas = pd.DataFrame(
         for name, kinds in of_odd.items()
     }
 )
-areas.round(2)
+print(areas.round(2).to_string())
 
 # %%
 # All kinds together

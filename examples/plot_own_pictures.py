@@ -39,9 +39,9 @@ for i in range(1_500):
 # %%
 # Read them
 # ---------
-# The pictures come in the natural order of their names: ``ellipse2.png`` before
-# ``ellipse10.png``. ``mode="RGB"`` makes all of them colour pictures of 8 bits. ``size`` resizes
-# them; without it, they stay as they are.
+# The pictures come in the natural order of their names: ``ellipse2.png`` before ``ellipse10.png``.
+# ``mode="RGB"`` makes all of them colour pictures of 8 bits. ``size`` resizes them; without it,
+# they stay as they are.
 images = read_images(folder, mode="RGB", size=(24, 24))
 temporary.cleanup()
 print(images.shape, images.dtype)
@@ -57,8 +57,8 @@ print(f"{vae.n_iter_} epochs; {vae.n_active_components_} of 8 components are act
 # %%
 # What eight numbers keep of a picture
 # ------------------------------------
-# Each picture of 1,728 numbers becomes eight numbers, and a picture again. None of these pictures was
-# in the training.
+# Each picture of 1,728 numbers becomes eight numbers, and a picture again. None of these pictures
+# was in the training.
 fig, ax = plt.subplots(figsize=(10, 4.2), layout="compressed")
 ReconstructionDisplay.from_estimator(vae, images[-100:], n_images=20, ax=ax)
 ax.set_title("Pictures that the training has not seen, and what 8 numbers keep of them")

@@ -3,9 +3,9 @@
 Colour pictures, and PCA beside them
 ====================================
 
-Where is a variational auto-encoder better than PCA, and where is it not? Here are two sets of colour
-pictures: patches of photographs, and drawings of ellipses. Both are reconstructed from as many
-components.
+Where is a variational auto-encoder better than PCA, and where is it not? Here are two sets of
+colour pictures: patches of photographs, and drawings of ellipses. Both are reconstructed from as
+many components.
 """
 
 # %%
@@ -72,10 +72,10 @@ for name, (train, test) in sets.items():
 # %%
 # Side by side
 # ------------
-# On patches of photographs, PCA is as good, and it is better where the pictures to come are of another
-# photograph than those of the training: see :doc:`the benchmarks </benchmarks>`. A linear model is
-# nearly all that can be known of textures. The ellipses vary along curved surfaces: what is moved or
-# enlarged is no sum of a few fixed pictures. There, the VAE keeps what PCA blurs.
+# On patches of photographs, PCA is as good, and it is better where the pictures to come are of
+# another photograph than those of the training: see :doc:`the benchmarks </benchmarks>`. A linear
+# model is nearly all that can be known of textures. The ellipses vary along curved surfaces: what
+# is moved or enlarged is no sum of a few fixed pictures. There, the VAE keeps what PCA blurs.
 n = 12
 lines = []
 for name, (_, test) in sets.items():

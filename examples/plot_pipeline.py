@@ -3,8 +3,8 @@
 A VAE in a pipeline, and in a grid search
 =========================================
 
-:class:`~skvae.ConvVAETransformer` goes wherever a transformer of scikit-learn goes. Here it is a step
-of a pipeline, before a classifier. A grid search tries several numbers of components, and
+:class:`~skvae.ConvVAETransformer` goes wherever a transformer of scikit-learn goes. Here it is a
+step of a pipeline, before a classifier. A grid search tries several numbers of components, and
 :class:`~sklearn.decomposition.PCA` in its place.
 """
 
@@ -30,7 +30,6 @@ vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=25, random_state=0)
 pipeline = Pipeline(
     [("reduce", vae), ("scale", StandardScaler()), ("clf", LogisticRegression(max_iter=2_000))]
 )
-pipeline
 
 # %%
 # The search
@@ -45,8 +44,8 @@ print(f"Accuracy on the test images: {best.score(X_test, digits.test_labels):.1%
 # %%
 # What it found
 # -------------
-# With two and with five components, the classes are better told apart after the VAE. With ten, PCA keeps
-# nearly all that logistic regression can use of pictures as small as these.
+# With two and with five components, the classes are better told apart after the VAE. With ten, PCA
+# keeps nearly all that logistic regression can use of pictures as small as these.
 results = pd.DataFrame(search.cv_results_)
 fig, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for cls, color, marker in ((ConvVAETransformer, "#3f90da", "o"), (PCA, "#94a4a2", "s")):

@@ -4,9 +4,9 @@ Resume a killed training
 ========================
 
 A long training can be killed: the power fails, or the time of a batch job is over. With
-``checkpoint="training.skvae"``, `fit` writes its progress to a file after each epoch. The next `fit`
-with the same parameters and the same pictures continues from there. On a CPU, the result is the same
-as that of a training that never stopped, to the last bit.
+``checkpoint="training.skvae"``, `fit` writes its progress to a file after each epoch. The next
+`fit` with the same parameters and the same pictures continues from there. On a CPU, the result is
+the same as that of a training that never stopped, to the last bit.
 """
 
 # %%

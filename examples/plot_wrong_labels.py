@@ -45,8 +45,8 @@ scores = clf.fit(images, given).score_samples(images)
 # %%
 # Two kinds of suspicion
 # ----------------------
-# Above are the least probable labels: most of them are wrong. Below are the least probable pictures:
-# most of their labels are right, but somebody wrote an unusual digit.
+# Above are the least probable labels: most of them are wrong. Below are the least probable
+# pictures: most of their labels are right, but somebody wrote an unusual digit.
 fig = plt.figure(figsize=(9, 5.6), layout="constrained")
 above, below = fig.subfigures(2, 1)
 for part, chosen, title in (
