@@ -48,7 +48,7 @@ intersphinx_mapping = {
     name: (address, f"inventories/{name}.inv") for name, address in SITES.items()
 }
 
-sys.path.append(str(Path(__file__).parent))  # for `_gallery`
+sys.path.append(str(Path(__file__).parent))  # for `_gallery.py`
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -63,7 +63,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "write_computation_times": False,
     "copyfile_regex": r"_datasets\.py",
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "_gallery.ReadingOrder",
     "matplotlib_animations": False,
 }
 # An example that warns is not finished.

@@ -103,11 +103,11 @@ print(areas.round(2).to_string())
 fig = plt.figure(figsize=(11, 5.2), layout="constrained")
 left, right = fig.subfigures(1, 2, width_ratios=[1, 1.15])
 axes = left.subplots(len(odd) + 1, 1)
+axes[0].set_title("Usual pictures, and six kinds of odd ones")
 for ax, (kind, X) in zip(axes, {"usual": others, **odd}.items(), strict=True):
     ax.imshow(np.hstack(list(X[:8])), cmap="gray", vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(kind, rotation=0, ha="right", va="center")
-left.suptitle("Usual pictures, and six kinds of odd ones")
 ax = right.subplots()
 truth = np.repeat([0, 1], [len(usual), len(odd) * len(others)])
 styles = [("#3f90da", "-"), ("#bd1f01", "--"), ("#94a4a2", "-."), ("#ffa90e", ":")]

@@ -47,18 +47,14 @@ scores = clf.fit(images, given).score_samples(images)
 # ----------------------
 # Above are the least probable labels: most of them are wrong. Below are the least probable
 # pictures: most of their labels are right, but somebody wrote an unusual digit.
-fig = plt.figure(figsize=(9, 5.6), layout="constrained")
-above, below = fig.subfigures(2, 1)
-for part, chosen, title in (
-    (above, suspects[:16], "The least probable labels (red: wrong, and what is true)"),
-    (below, np.argsort(scores)[:16], "The least probable pictures"),
-):
-    part.suptitle(title)
-    for ax, i in zip(part.subplots(2, 8).flat, chosen, strict=True):
-        ax.imshow(images[i], cmap="gray_r")
-        ax.set_axis_off()
-        if given[i] == true[i]:
-            ax.set_title(f"{given[i]}", fontsize=10)
-        else:
-            ax.set_title(f"not {given[i]}, but {true[i]}", fontsize=10, color="#bd1f01")
+fig, axes = plt.subplots(4, 8, figsize=(8.6, 6), layout="constrained")
+for ax, i in zip(axes.flat, [*suspects[:16], *np.argsort(scores)[:16]], strict=True):
+    ax.imshow(images[i], cmap="gray_r")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    if given[i] == true[i]:
+        ax.set_xlabel(f"{given[i]}", fontsize=10)
+    else:
+        ax.set_xlabel(f"not {given[i]}, but {true[i]}", fontsize=10, color="#bd1f01")
+fig.suptitle("Above, the least probable labels (red: wrong). Below, the least probable pictures.")
 plt.show()

@@ -135,7 +135,9 @@ def test_examples_of_the_gallery_run(script, small_examples, tmp_path, capsys):
         assert capsys.readouterr().out.count("to the last bit: True") == 2
 
 
-def test_the_gallery_is_not_empty():
+def test_every_example_has_its_place_in_the_gallery():
+    order = runpy.run_path(str(EXAMPLES.parent / "docs" / "_gallery.py"))["ORDER"]
+    assert sorted(order) == sorted([*GALLERY, DEMO.name])
     assert len(GALLERY) >= 12
 
 
