@@ -47,7 +47,7 @@ vae = ConvVAETransformer(
 # --------------
 # The two others see 1,000 of the pictures, as neighbours take long to find. The error is the root
 # mean square of the filled pixels, which go from 0 to 255.
-rows, rows_test = train[:1_000].reshape(1_000, -1), test.reshape(len(test), -1)
+rows, rows_test = train[:1_000].reshape(-1, 784), test.reshape(-1, 784)
 holes = np.isnan(rows_test)
 filled = {}
 for imputer in (

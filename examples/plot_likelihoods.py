@@ -1,7 +1,7 @@
 """
-======================================
+====================================
 Which likelihood for which pictures?
-======================================
+====================================
 
 The parameter `likelihood` is the distribution of the pixels of a picture, given its latent
 variables. Each has its own noise:

@@ -36,7 +36,7 @@ def assert_picture(path):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    return run("plot_digits.py", "--data", "digits", "--max-iter", "40", cwd=folder), folder
+    return run("plot_digits.py", "--data", "digits", "--max-iter", "30", cwd=folder), folder
 
 
 def test_demo_draws_its_pictures(demo):
@@ -44,7 +44,7 @@ def test_demo_draws_its_pictures(demo):
     for name in ("tsne", "reconstructions", "samples", "loss_curve"):
         assert f"pictures/{name}.png" in done.stdout
         assert_picture(folder / "pictures" / f"{name}.png")
-    assert "40/40" in done.stderr  # the progress bar
+    assert "30/30" in done.stderr  # the progress bar
     assert 8 <= number(r"Active components: (\d+) of 10", done.stdout) <= 10
 
 
