@@ -85,4 +85,5 @@ drawn = [np.hstack(list(clf.sample(10, y=label, random_state=0))) for label in r
 right.imshow(np.vstack(drawn), cmap="gray", vmin=0, vmax=255)
 right.set_axis_off()
 right.set_title("Digits that nobody wrote: ten of each class")
+# sphinx_gallery_thumbnail_number = 2
 plt.show()

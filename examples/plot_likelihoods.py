@@ -96,4 +96,5 @@ for ax, (family, vae) in zip(axes, models.items(), strict=True):
     ax.set_axis_off()
     ax.set_title(family)
 fig.suptitle("Pictures sampled from three models of the same digits")
+# sphinx_gallery_thumbnail_number = 2
 plt.show()

@@ -22,7 +22,7 @@ from skvae import ComponentInformationDisplay, ConvVAETransformer
 
 X = load("digits").train_images.reshape(-1, 64)
 numbers = [1, 2, 4, 8, 16, 32]
-vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=25, random_state=0)
+vae = ConvVAETransformer(pixel_range=(0, 16), max_iter=20, random_state=0)
 search = GridSearchCV(vae, {"n_components": numbers}, cv=3).fit(X)
 elbo = search.cv_results_["mean_test_score"]
 pca = [cross_val_score(PCA(K, random_state=0), X.astype(float), cv=3).mean() for K in numbers]

@@ -79,4 +79,5 @@ axes[0].set_title("PCA, two components")
 LatentSpaceDisplay.from_estimator(plane, X_test, digits.test_labels, ax=axes[1], size=14)
 axes[1].set_title("ConvVAETransformer, two components")
 fig.suptitle("Test images in the plane of two components, coloured by digit")
+# sphinx_gallery_thumbnail_number = 2
 plt.show()
