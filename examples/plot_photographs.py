@@ -80,7 +80,7 @@ for name, (train, test) in sets.items():
 n = 12
 lines = []
 for name, (_, test) in sets.items():
-    contrast = test.reshape(len(test), -1).std(1)
+    contrast = test.std(axis=(1, 2)).mean(1)
     chosen = np.argsort(-contrast)[: 25 * n : 25]
     lines.append((name, test[chosen]))
     for method in ("PCA", "VAE"):
