@@ -1,7 +1,7 @@
 """
-============================
+===========================
 What does a component mean?
-============================
+===========================
 
 The components of :class:`~skvae.ConvVAETransformer` have no names. Three displays show what they
 stand for: how much each one tells about a picture, what a picture becomes when one of them changes,
