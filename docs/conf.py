@@ -1,6 +1,7 @@
 """Configuration of the site: `make docs` builds it, and needs no network."""
 
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "sg_execution_times.rst", "auto_examples/sg_execution_times.rst"]
+exclude_patterns = ["_build"]
 default_role = "literal"
 nitpicky = True
 
@@ -47,6 +48,7 @@ intersphinx_mapping = {
     name: (address, f"inventories/{name}.inv") for name, address in SITES.items()
 }
 
+sys.path.append(str(Path(__file__).parent))  # for `_gallery.py`
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -54,13 +56,14 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"^_",
     "doc_module": ("skvae",),
     "backreferences_dir": "generated/backreferences",
-    "reference_url": {"skvae": None},
+    "reset_argv": "_gallery.arguments",
     "inspect_global_variables": False,
     "abort_on_example_error": True,
     "show_signature": False,
     "download_all_examples": False,
+    "write_computation_times": False,
     "copyfile_regex": r"_datasets\.py",
-    "within_subsection_order": "ExampleTitleSortKey",
+    "within_subsection_order": "_gallery.ReadingOrder",
     "matplotlib_animations": False,
 }
 # An example that warns is not finished.

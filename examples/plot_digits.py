@@ -1,7 +1,7 @@
 """
-====================================================
+===================================================
 What a variational auto-encoder learns about digits
-====================================================
+===================================================
 
 Train :class:`~skvae.ConvVAETransformer` on handwritten digits and look at what it learnt:
 t-SNE of the pixels beside t-SNE of the latent variables, test images above their
@@ -91,8 +91,8 @@ for name, (train, test) in features.items():
     }
 
 # %%
-# The pictures
-# ------------
+# Pixels and latents in a plane
+# -----------------------------
 args.out.mkdir(parents=True, exist_ok=True)
 fig, axes = plt.subplots(1, 2, figsize=(13, 6.8), layout="constrained")
 for ax, name in zip(axes, ("pixels", f"VAE, {K} components"), strict=True):
@@ -102,11 +102,17 @@ for ax, name in zip(axes, ("pixels", f"VAE, {K} components"), strict=True):
 fig.suptitle(f"{len(classes):,} test images of {digits.name}, coloured by digit")
 fig.savefig(args.out / "tsne.png", dpi=120)
 
+# %%
+# What the latents keep
+# ---------------------
 fig, ax = plt.subplots(figsize=(10, 4.8), layout="constrained")
 ReconstructionDisplay.from_estimator(vae, digits.test_images, n_images=20, ax=ax)
 ax.set_title(f"Test images, and what {K} numbers keep of them")
 fig.savefig(args.out / "reconstructions.png", dpi=120)
 
+# %%
+# Digits that nobody wrote
+# ------------------------
 fig, axes = plt.subplots(6, 12, figsize=(9, 4.9), layout="constrained")
 for ax, image in zip(axes.flat, vae.sample(axes.size, random_state=0), strict=True):
     ax.imshow(image, cmap="gray", vmin=vae.pixel_range_[0], vmax=vae.pixel_range_[1])
@@ -114,13 +120,15 @@ for ax, image in zip(axes.flat, vae.sample(axes.size, random_state=0), strict=Tr
 fig.suptitle("Digits that nobody wrote: decoded from draws of N(0, I)")
 fig.savefig(args.out / "samples.png", dpi=120)
 
+# %%
+# How the training went
+# ---------------------
 fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 ax.plot(vae.history_["epoch"], vae.loss_curve_, marker=".", color="#3f90da")
 ax.set(xlabel="epoch", ylabel="-ELBO of the training images (nats per image)")
-ax.set_title("Loss curve")
+ax.set_title("Loss curve of the training")
 ax.grid(alpha=0.3)
 fig.savefig(args.out / "loss_curve.png", dpi=120)
-plt.close("all")
 
 # %%
 # The numbers
