@@ -91,9 +91,35 @@ for name, (train, test) in features.items():
     }
 
 # %%
+# The experiment in one picture
+# -----------------------------
+# From digits to ten numbers, which know more of the classes than of single pixels, and back.
+args.out.mkdir(parents=True, exist_ok=True)
+
+
+def mosaic(images, side=9):
+    """The first images as one, in rows of `side`."""
+    height, width = images.shape[1:]
+    rows = images[: side**2].reshape(side, side, height, width)
+    return rows.swapaxes(1, 2).reshape(side * height, side * width)
+
+
+fig, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(15, 5.2), width_ratios=(1, 1.15, 1), layout="constrained"
+)
+low, high = vae.pixel_range_
+for ax, images in ((left, digits.test_images), (right, vae.reconstruct(digits.test_images[:81]))):
+    ax.imshow(mosaic(images), cmap="gray", vmin=low, vmax=high)
+    ax.set_axis_off()
+LatentSpaceDisplay(points=planes[f"VAE, {K} components"], y=classes).plot(middle)
+left.set_title("Test images")
+middle.set_title(f"{K} numbers for each of {len(classes):,}, drawn by t-SNE")
+right.set_title("The images again, from these numbers")
+fig.savefig(args.out / "overview.png", dpi=120)
+
+# %%
 # Pixels and latents in a plane
 # -----------------------------
-args.out.mkdir(parents=True, exist_ok=True)
 fig, axes = plt.subplots(1, 2, figsize=(13, 6.8), layout="constrained")
 for ax, name in zip(axes, ("pixels", f"VAE, {K} components"), strict=True):
     LatentSpaceDisplay(points=planes[name], y=classes).plot(ax)

@@ -54,6 +54,24 @@ class Processes:
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
+    def any(self, flag):
+        """Whether the flag is set in any process.
+
+        Parameters
+        ----------
+        flag : bool
+
+        Returns
+        -------
+        any : bool
+        """
+        if self.group is None:
+            return flag
+        flags = [None] * self.size
+        with _said_plainly():
+            dist.all_gather_object(flags, flag, group=self.group)
+        return any(flags)
+
     def of_first(self, value):
         """The value that the first process gives.
 

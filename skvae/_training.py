@@ -78,7 +78,7 @@ def train(
         Called with the progress after each epoch.
 
     tasks : FitTasks, default=None
-        Told of each epoch. Those of the first process may end the training.
+        Told of each epoch. They may end the training.
 
     Returns
     -------
@@ -119,15 +119,18 @@ def train(
             restore_progress(net, progress, stop)
         with _training_session(net, dataset, valid):
             interrupted = False
-            try:
-                while len(net.history) < (n_epochs if stop is None else stop.last_epoch):
+            stopped = False  # by a callback
+            while not (interrupted or processes.any(stopped)):
+                if len(net.history) >= (n_epochs if stop is None else stop.last_epoch):
+                    break
+                try:
                     net.fit_loop(dataset, epochs=1)
-                    if processes.of_first(tasks is not None and tasks.stopped_):
-                        break
-            except KeyboardInterrupt:
-                interrupted = not _stopped_by_callback(net)
-                if interrupted and processes.size > 1:  # the others are at another step
-                    raise
+                    stopped = tasks is not None and tasks.stopped_
+                except KeyboardInterrupt:
+                    stopped = _stopped_by_callback(net)
+                    interrupted = not stopped
+                    if interrupted and processes.size > 1:  # the others are at another step
+                        raise
     # A later `partial_fit` does not follow this schedule, and is alone. `tasks` holds the data.
     net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
     net.callbacks = list(settings.callbacks)

@@ -41,7 +41,7 @@ def demo(tmp_path_factory):
 
 def test_demo_draws_its_pictures(demo):
     done, folder = demo
-    for name in ("tsne", "reconstructions", "samples", "loss_curve"):
+    for name in ("overview", "tsne", "reconstructions", "samples", "loss_curve"):
         assert f"pictures/{name}.png" in done.stdout
         assert_picture(folder / "pictures" / f"{name}.png")
     assert "30/30" in done.stderr  # the progress bar

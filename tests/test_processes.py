@@ -1,6 +1,7 @@
 """Training on many processes: the model of one process, and no process that hangs."""
 
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,12 +111,25 @@ def test_a_killed_training_goes_on(group, tmp_path):
     size = len(group)
     codes, _, _ = run("kill", size, tmp_path)
     assert codes[-1] == -9
+    copy = shutil.copy(tmp_path / "training.skvae", tmp_path / "copy.skvae")
     codes, errors, resumed = run("resume", size, tmp_path)
     assert codes == [0] * size, errors
     assert "2/3" in errors[0]
     assert "1/3" not in errors[0]  # it did not begin anew
     for ours, whole in zip(resumed, group, strict=True):
         assert_equal(ours, whole["early stopping"])
+    # In another number of processes, here one, up to rounding.
+    alone = ConvVAETransformer(**parallel.SMALL, checkpoint=copy).fit(parallel.images()[0])
+    assert alone.n_iter_ == 3
+    latents = parallel.results(alone)["latents"]
+    np.testing.assert_allclose(latents, resumed[0]["latents"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_callback_of_one_process_ends_the_training_of_all(tmp_path):
+    codes, errors, results = run("stop", 2, tmp_path)
+    assert codes == [0, 0], errors
+    assert_equal(*results)
+    assert len(results[0]["history"]) == 1
 
 
 def test_processes_must_train_the_same(tmp_path):
@@ -140,6 +154,7 @@ def test_a_process_alone():
     tensors = [torch.ones(2), torch.zeros(3)]
     assert alone.sum(tensors) is tensors
     assert alone.of_first("value") == "value"
+    assert (alone.any(True), alone.any(False)) == (True, False)
     assert list(range(5))[alone.share] == list(range(5))
     assert alone.is_first
     alone.require_same({"beta": 1.0})
