@@ -32,6 +32,7 @@ myst_heading_anchors = 3
 
 autosummary_generate = True
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 
 # Small inventories of what our pages refer to, as text: the name, the kind and the page of each.
