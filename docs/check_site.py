@@ -14,7 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 SITE = Path(__file__).parent / "_build" / "html"
-PAGES = sorted(str(page.relative_to(SITE)) for page in SITE.rglob("*.html"))
+PAGES = sorted(
+    str(page.relative_to(SITE)) for page in SITE.rglob("*.html") if "_static" not in page.parts
+)
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")

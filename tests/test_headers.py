@@ -74,7 +74,7 @@ def test_saved_parameters():
     )
     params = vae.set_params(checkpoint="a", beta=np.float64(2)).get_params()
     saved = saved_params(params)
-    assert params.keys() - saved.keys() == {"callbacks", "checkpoint"}
+    assert params.keys() - saved.keys() == {"callbacks", "checkpoint", "data_parallel"}
     assert (saved["device"], saved["random_state"], saved["beta"]) == ("cpu", None, 2.0)
     assert params["device"] == torch.device("cpu")  # the argument is left alone
     assert saved_params(vae.set_params(random_state=np.int64(7)).get_params())["random_state"] == 7

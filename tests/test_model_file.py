@@ -125,7 +125,7 @@ def test_header_and_arrays_tell_each_other(small):
     assert header["annealed"] is True
     params, state = _model_file.model_from_file(header, arrays)
     assert params == {k: v for k, v in small.get_params().items() if k in params}
-    assert small.get_params().keys() - params.keys() == {"callbacks", "checkpoint"}
+    assert small.get_params().keys() - params.keys() == {"callbacks", "checkpoint", "data_parallel"}
     for name, value in small.__getstate__().items():
         # The machine that loads has its own device and scikit-learn.
         if "_" in (name[0], name[-1]) and name not in ("device_", "_sklearn_version"):
