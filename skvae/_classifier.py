@@ -219,6 +219,9 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         TypeError, MemoryError, OSError
             As :meth:`ConvVAETransformer.fit`.
 
+        RuntimeError
+            With `data_parallel`, if another process ended or did not answer.
+
         Warns
         -----
         UserWarning

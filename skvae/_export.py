@@ -11,7 +11,9 @@ from ._validation import image_format_of
 # Version of ONNX's operators: the lowest that torch exports, which most runtimes have.
 OPSET = 18
 
-MISSING_PACKAGES = "ONNX needs packages that are not installed: pip install skvae[onnx]"
+MISSING_PACKAGES = (
+    "ONNX needs packages that are not installed: pip install onnx onnxscript skl2onnx"
+)
 
 
 def to_onnx(estimator, part="transform"):
@@ -48,7 +50,7 @@ def to_onnx(estimator, part="transform"):
     Raises
     ------
     ImportError
-        If the packages are missing that ``pip install skvae[onnx]`` brings.
+        If onnx, onnxscript or skl2onnx is missing; the extra ``onnx`` brings them.
 
     NotFittedError
         If the estimator is not fitted.

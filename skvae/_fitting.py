@@ -37,7 +37,7 @@ ANNEALED_RATE = 0.1
 # overfit, and the most to set aside.
 AUTO_FEW, AUTO_MANY, AUTO_MAX_VALID = 20, 30_000, 2_048
 
-# Most images of which some are chosen to be set aside, to save memory.
+# About so many images are drawn from when some are set aside, to save memory.
 MAX_CANDIDATES = 2**20
 
 # Default weights of the labels: if fewer than half of the images are labelled, and if more are.
@@ -138,7 +138,9 @@ def _fit(estimator, X, y, processes, context):
         save_progress=None if checkpoint is None else checkpoint.write,
         tasks=tasks,
     )
-    vars(estimator).update(_result(estimator, prepared, net, dataset, processes))
+    result = _result(estimator, prepared, net, dataset, processes)
+    processes.wait()  # none ends before all have succeeded
+    vars(estimator).update(result)
     if checkpoint is not None and not interrupted:
         checkpoint.write(None)
     if interrupted:
@@ -267,9 +269,11 @@ def _split(estimator, prepared, n_valid):
     dataset = ImageDataset(rows, image_format_of(estimator), labels=labels)
     if not n_valid:
         return dataset, None
-    _, valid = train_test_split(
-        _may_be_set_aside(prepared), test_size=n_valid, random_state=estimator._seed
-    )
+    candidates = _may_be_set_aside(prepared)
+    # Of very many images, some are enough to choose from.
+    step = min(math.ceil(len(candidates) / MAX_CANDIDATES), len(candidates) // (n_valid + 1))
+    candidates = np.asarray(candidates[::step])
+    _, valid = train_test_split(candidates, test_size=n_valid, random_state=estimator._seed)
     return dataset.without(valid), _as_trained(estimator, dataset.at(np.sort(valid)))
 
 
@@ -279,9 +283,9 @@ def _may_be_set_aside(prepared):
     If labels are scarce, only the images without one. Otherwise all images but the first of each
     class, so that the training sees each class.
     """
-    everything, labels = np.arange(len(prepared.rows)), prepared.labels
+    everything, labels = range(len(prepared.rows)), prepared.labels
     if labels is None:
-        return everything[:: math.ceil(len(everything) / MAX_CANDIDATES)]
+        return everything
     labelled = np.flatnonzero(labels != UNKNOWN)
     if scarce(labels):
         return np.setdiff1d(everything, labelled)
@@ -326,7 +330,14 @@ def _require_same(estimator, prepared, n_valid, processes):
     if processes.size > 1:
         estimator._seed = processes.of_first(estimator._seed)
         plan = _plan(estimator, prepared, n_valid)
-        processes.require_same({**plan["params"], **plan, "params": None, "device": None})
+        own = {
+            "params": None,
+            "device": None,  # each process may have another one
+            "checkpoint": estimator.checkpoint is not None,
+            "warm_start": prepared.continuing,
+            "epochs before": n_epochs_of(estimator._history),
+        }
+        processes.require_same({**plan["params"], **plan, **own})
 
 
 def _open_checkpoint(estimator, prepared, n_valid, processes):

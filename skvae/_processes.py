@@ -54,6 +54,12 @@ class Processes:
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
+    def wait(self):
+        """Wait until all processes have come here."""
+        if self.group is not None:
+            with _said_plainly():
+                dist.barrier(group=self.group)
+
     def any(self, flag):
         """Whether the flag is set in any process.
 
@@ -149,7 +155,7 @@ def training_processes(data_parallel):
     ValueError
         If there is no process group.
     RuntimeError
-        If another process ended early.
+        If another process ended early, or did not answer in torch's time limit.
     """
     if not data_parallel:
         yield Processes()
@@ -160,26 +166,25 @@ def training_processes(data_parallel):
             "first, in a script that torchrun or another launcher starts in each process. In a "
             "single process, leave data_parallel=False."
         )
-    group = dist.new_group()
+    with _said_plainly():
+        group = dist.new_group()
     try:
         processes = Processes(group)
         with warnings.catch_warnings():
             if not processes.is_first:
                 warnings.simplefilter("ignore")
             yield processes
-        with _said_plainly():
-            dist.barrier(group=group)  # none leaves before all have succeeded
     finally:
         dist.destroy_process_group(group)
 
 
 @contextmanager
 def _said_plainly():
-    """Say what torch means by a closed connection."""
+    """Say what it means that torch cannot reach the other processes."""
     try:
         yield
     except RuntimeError as error:
         raise RuntimeError(
-            "The training was ended, because another process of the group ended. The message of "
-            "that process says why."
+            "The training was ended, because another process of the group ended or did not answer. "
+            "If it ended, its own message says why."
         ) from error

@@ -92,6 +92,9 @@ class ConvVAETransformer(BaseConvVAE):
         OSError
             If the checkpoint cannot be read or written.
 
+        RuntimeError
+            With `data_parallel`, if another process ended or did not answer.
+
         Warns
         -----
         UserWarning
@@ -100,7 +103,7 @@ class ConvVAETransformer(BaseConvVAE):
             a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
             the training ends within `beta_warmup`. If fewer than half of the components are
             active; see `n_active_components_`. The last three warnings are not given if a callback
-            of scikit-learn ends the training.
+            of scikit-learn ends the training. With `data_parallel`, Ctrl-C is an error instead.
         """
         _fitting.fit(self, X, y)
         return self

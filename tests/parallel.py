@@ -131,6 +131,8 @@ def main(task, rank, size, folder):
         vae.set_callbacks(Stop())
     if task == "stop" and last:  # in one process only
         vae.set_params(callbacks=[StopEarly()])
+    if task == "differ" and not last:
+        vae.set_params(checkpoint=folder / "training.skvae")
     if task == "differ" and last:
         X = X + 0.01
         vae.set_params(beta=2.0)

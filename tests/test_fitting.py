@@ -13,6 +13,7 @@ from conftest import SMALL, fit, weights_of
 from nets import prepared
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer, _fitting, _inference, _training
@@ -613,3 +614,21 @@ def test_default_fits_of_next_to_nothing(likelihood, images):
         assert vae.noise_variance_ > 0
         if len(np.unique(images)) == 1:  # the mean is known exactly
             np.testing.assert_allclose(vae.inverse_transform(z), images, atol=0.05)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9])
+def test_of_very_many_images_some_are_drawn_from(fraction, digits, monkeypatch):
+    monkeypatch.setattr(_fitting, "MAX_CANDIDATES", 10)
+    chosen = []
+
+    def watch(candidates, test_size, random_state):
+        chosen.append((len(candidates), test_size))
+        return train_test_split(candidates, test_size=test_size, random_state=random_state)
+
+    monkeypatch.setattr(_fitting, "train_test_split", watch)
+    early = {"early_stopping": True, "validation_fraction": fraction, "max_iter": 1}
+    vae = ConvVAETransformer(**{**SMALL, **early})
+    vae.fit(digits[0][:60])
+    ((n_candidates, n_valid),) = chosen
+    assert n_valid == math.ceil(60 * fraction) < n_candidates <= max(10, 2 * (n_valid + 1))
+    assert np.isfinite(vae.history_["valid_loss"]).all()

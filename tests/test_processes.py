@@ -137,7 +137,7 @@ def test_processes_must_train_the_same(tmp_path):
     assert 0 not in codes
     for error in errors:
         assert "ValueError: With data_parallel=True, all processes" in error
-        assert "Process 1 differs from process 0 in: beta, data." in error
+        assert "Process 1 differs from process 0 in: beta, data, checkpoint." in error
 
 
 @pytest.mark.parametrize("cls", [ConvVAETransformer, ConvVAEClassifier])
