@@ -107,8 +107,10 @@ def _fit(estimator, X, y, processes, context):
     continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
     prepared = _prepare(estimator, X, y, continuing)
     n_valid = _n_valid(estimator, prepared)
-    _require_same(estimator, prepared, n_valid, processes)
-    checkpoint, progress = _open_checkpoint(estimator, prepared, n_valid, processes)
+    estimator._seed = processes.of_first(estimator._seed)
+    plan = _plan(estimator, prepared, n_valid, processes)
+    _require_same(estimator, prepared, plan, processes)
+    checkpoint, progress = _open_checkpoint(estimator, prepared, plan, processes)
     dataset, valid = _split(estimator, prepared, n_valid)
     settings = settings_of(
         estimator,
@@ -311,8 +313,10 @@ def _weight_decay(prepared, n_images):
     return min(1.0, WEIGHT_DECAY / n_images)
 
 
-def _plan(estimator, prepared, n_valid):
-    """What the fit depends on."""
+def _plan(estimator, prepared, n_valid, processes):
+    """What the fit depends on; None if nothing has to be compared, as it reads all images."""
+    if estimator.checkpoint is None and processes.size == 1:
+        return None
     return training_plan(
         estimator.get_params(deep=False),
         prepared.rows,
@@ -325,11 +329,9 @@ def _plan(estimator, prepared, n_valid):
     )
 
 
-def _require_same(estimator, prepared, n_valid, processes):
-    """Compare the fits of all processes, and take over the seed of the first."""
+def _require_same(estimator, prepared, plan, processes):
+    """Compare the fits of all processes."""
     if processes.size > 1:
-        estimator._seed = processes.of_first(estimator._seed)
-        plan = _plan(estimator, prepared, n_valid)
         own = {
             "params": None,
             "device": None,  # each process may have another one
@@ -340,7 +342,7 @@ def _require_same(estimator, prepared, n_valid, processes):
         processes.require_same({**plan["params"], **plan, **own})
 
 
-def _open_checkpoint(estimator, prepared, n_valid, processes):
+def _open_checkpoint(estimator, prepared, plan, processes):
     """The checkpoint file, and the progress in it to continue from; each may be None.
 
     Only the first process reads and writes the file.
@@ -354,7 +356,7 @@ def _open_checkpoint(estimator, prepared, n_valid, processes):
         )
     checkpoint = progress = None
     if processes.is_first:
-        checkpoint = CheckpointFile(estimator.checkpoint, _plan(estimator, prepared, n_valid))
+        checkpoint = CheckpointFile(estimator.checkpoint, plan)
         # With random_state=None any seed is right, also that of the file.
         progress = checkpoint.read(any_seed=estimator.random_state is None)
         estimator._seed = checkpoint.plan["seed"]

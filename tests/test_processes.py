@@ -58,7 +58,7 @@ def alone():
         torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[1, 2, 3])
 def group(request, tmp_path_factory):
     codes, errors, results = run("fits", request.param, tmp_path_factory.mktemp("fits"))
     assert codes == [0] * request.param, errors
