@@ -15,8 +15,9 @@ NOISE_TABLE_SIZE = 2**14
 # read one after another in random order, and images are mixed within a number of blocks.
 MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
 
-# Largest number of images from which statistics of a set are computed.
-MAX_SUBSAMPLE = 2_048
+# Images from which statistics of a set are computed: the largest number of images, and of numbers
+# in them if they are more than the smallest number of images.
+MAX_SUBSAMPLE, MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS = 2_048, 64, 2**27
 
 # Largest number of images in a pass through a network, and of numbers in them. A network takes
 # some hundred bytes of memory for each number.
@@ -126,8 +127,9 @@ class ImageDataset(torch.utils.data.Dataset):
         return self._with(indices=AllBut(len(self), positions))
 
     def subsample(self):
-        """At most 2,048 of the images, spread evenly over the set."""
-        return self.at(slice(None, None, math.ceil(len(self) / MAX_SUBSAMPLE)))
+        """At most 2,048 of the images, or fewer if they are large, spread evenly over the set."""
+        most = max(MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS // self.image_format.n_features)
+        return self.at(slice(None, None, math.ceil(len(self) / min(MAX_SUBSAMPLE, most))))
 
     def binarized(self, seed):
         """The same set with each image replaced by one draw of 0/1 pixels."""
@@ -162,7 +164,7 @@ class AllBut:
 
 
 def pass_size(image_shape):
-    """Number of images that go through a network at once: 128, or fewer if they are large.
+    """Number of images that go through a network at once: 128, or 64, 32 … if they are large.
 
     The order of summation in matrix products depends on this number. It depends on the shape alone,
     so an image gives the same bits in every call.
@@ -176,7 +178,10 @@ def pass_size(image_shape):
     -------
     n_images : int
     """
-    return max(1, min(MAX_PASS_IMAGES, MAX_PASS_NUMBERS // math.prod(image_shape)))
+    n_images = MAX_PASS_IMAGES
+    while n_images > 1 and n_images * math.prod(image_shape) > MAX_PASS_NUMBERS:
+        n_images //= 2
+    return n_images
 
 
 class Batch:

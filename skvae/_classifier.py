@@ -143,7 +143,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         beta=1.0,
         beta_warmup=0.0,
         max_iter=None,
-        batch_size=128,
+        batch_size="auto",
         learning_rate=5e-3,
         early_stopping="auto",
         validation_fraction=0.1,

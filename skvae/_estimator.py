@@ -118,11 +118,12 @@ class BaseConvVAE(
         again. Recorded losses always use `beta`. Has no effect on `partial_fit`.
 
     max_iter : int, default=None
-        Number of epochs. None: enough for about 5,600 steps of the optimiser, but at least 1
-        and at most 200.
+        Number of epochs. None: as many as take the time of 12 epochs of MNIST, a few minutes,
+        but at least 1 and at most 200.
 
-    batch_size : int, default=128
-        Images in each step of the optimiser.
+    batch_size : int or "auto", default="auto"
+        Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
+        number of epochs has at least 4,500 steps. Few images want small batches.
 
     learning_rate : float, default=0.005
         Peak of the one-cycle schedule of Adam. The default suits the default number of epochs.
@@ -147,7 +148,7 @@ class BaseConvVAE(
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts for `early_stopping`, in nats
-        per image.
+        for each number of an image.
 
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the previous `fit`. Shape, channel axis and
@@ -274,7 +275,7 @@ class BaseConvVAE(
         "beta": [Interval(Real, 0, None, closed="left")],
         "beta_warmup": [Interval(Real, 0, 1, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -304,7 +305,7 @@ class BaseConvVAE(
         beta=1.0,
         beta_warmup=0.0,
         max_iter=None,
-        batch_size=128,
+        batch_size="auto",
         learning_rate=5e-3,
         early_stopping="auto",
         validation_fraction=0.1,

@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 
 from . import _inference, _start, _training
 from ._batches import ImageDataset, scarce
+from ._budget import Budget, default_budget
 from ._callbacks import finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
@@ -45,6 +46,10 @@ FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 
 # With fewer images than this, the network has a linear path in every family.
 LINEAR_PATH_MANY = 10_000
+
+# A training that explains less than this share of what its linear start left unexplained has hardly
+# improved on it.
+LEAST_GAIN = 0.01
 
 # Weight decay of networks with a linear path, times the number of images.
 WEIGHT_DECAY = 1_000.0
@@ -115,7 +120,7 @@ def _fit(estimator, X, y, processes, context):
     settings = settings_of(
         estimator,
         prepared.device,
-        n_epochs=_n_epochs(estimator, len(dataset)),
+        _budget(estimator, prepared, len(dataset)),
         first_epoch=n_epochs_of(estimator._history),
         weight_decay=_weight_decay(prepared, len(dataset)),
     )
@@ -130,8 +135,11 @@ def _fit(estimator, X, y, processes, context):
                 estimator, prepared, _training.as_if_ended(net), dataset, Processes()
             ),
         )
+    module = _module(estimator, prepared, dataset, valid, processes)
+    watched = dataset.subsample() if valid is None else valid
+    start_error = _linear_error(estimator, module, watched, processes)
     net, interrupted = _training.train(
-        _module(estimator, prepared, dataset, valid, processes),
+        module,
         dataset,
         settings,
         processes=processes,
@@ -150,7 +158,9 @@ def _fit(estimator, X, y, processes, context):
     if tasks is None or tasks.stopped_:
         return []
     n_epochs = len(finished_epochs(net))
-    return list(_convergence_warnings(estimator, len(prepared.rows), n_epochs, settings))
+    error = _linear_error(estimator, net.module_, watched, processes)
+    like_pca = error is not None and error > (1 - LEAST_GAIN) * start_error > 0
+    return list(_convergence_warnings(estimator, len(prepared.rows), n_epochs, settings, like_pca))
 
 
 def partial_fit(estimator, X, y=None, classes=None):
@@ -174,10 +184,11 @@ def partial_fit(estimator, X, y=None, classes=None):
         prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
         dataset, _ = _split(estimator, prepared, 0)
         annealed = continuing and estimator._annealed
+        _, batch_size = _budget(estimator, prepared, len(dataset))
         settings = settings_of(
             estimator,
             prepared.device,
-            n_epochs=1,
+            Budget(1, batch_size),
             first_epoch=n_epochs_of(estimator._history),
             rate=ANNEALED_RATE if annealed else 1.0,
         )
@@ -300,10 +311,14 @@ def _as_trained(estimator, dataset):
     return dataset.binarized(estimator._seed) if estimator.binarize else dataset
 
 
-def _n_epochs(estimator, n_images):
+def _budget(estimator, prepared, n_images):
+    """Epochs and size of a batch: the parameters, or the default for so many images."""
+    n_epochs, batch_size = default_budget(n_images, prepared.architecture)
     if estimator.max_iter is not None:
-        return int(estimator.max_iter)
-    return _training.default_max_iter(n_images, int(estimator.batch_size))
+        n_epochs = int(estimator.max_iter)
+    if estimator.batch_size != "auto":
+        batch_size = int(estimator.batch_size)
+    return Budget(n_epochs, batch_size)
 
 
 def _weight_decay(prepared, n_images):
@@ -364,7 +379,7 @@ def _open_checkpoint(estimator, prepared, plan, processes):
     return checkpoint, progress
 
 
-def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weight_decay=0.0):
+def settings_of(estimator, device, budget, *, first_epoch=0, rate=1.0, weight_decay=0.0):
     """What a training of the estimator depends on.
 
     Parameters
@@ -374,7 +389,9 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
 
     device : str
 
-    n_epochs, first_epoch : int
+    budget : Budget
+
+    first_epoch : int, default=0
 
     rate : float, default=1.0
         Factor of the learning rate.
@@ -385,18 +402,19 @@ def settings_of(estimator, device, *, n_epochs=1, first_epoch=0, rate=1.0, weigh
     -------
     settings : TrainSettings
     """
+    image_format = image_format_of(estimator)
     return TrainSettings(
         likelihood=estimator.likelihood_,
-        log_jacobian=image_format_of(estimator).log_jacobian,
+        log_jacobian=image_format.log_jacobian,
         beta=float(estimator.beta),
         beta_warmup=float(estimator.beta_warmup),
         label_weight=_label_weight(estimator),
         learning_rate=rate * float(estimator.learning_rate),
         weight_decay=weight_decay,
-        tol=float(estimator.tol),
+        tol=float(estimator.tol) * image_format.n_features,
         binarize=bool(estimator.binarize),
-        batch_size=int(estimator.batch_size),
-        n_epochs=n_epochs,
+        batch_size=budget.batch_size,
+        n_epochs=budget.n_epochs,
         n_iter_no_change=int(estimator.n_iter_no_change),
         seed=estimator._seed,
         first_epoch=first_epoch,
@@ -456,8 +474,21 @@ def _attributes(estimator, prepared, net, moments, *, annealed):
     }
 
 
-def _convergence_warnings(estimator, n_images, n_epochs, settings):
+def _linear_error(estimator, module, dataset, processes):
+    """`reconstruction_error` of a network with a linear path; None without, or elsewhere."""
+    if module.linear is None or not processes.is_first:
+        return None
+    return _inference.reconstruction_error(module, dataset, estimator.likelihood_)
+
+
+def _convergence_warnings(estimator, n_images, n_epochs, settings, like_pca):
     """Messages about a training of `n_epochs` epochs that Ctrl-C did not end."""
+    if like_pca:
+        yield (
+            "The training hardly improved on the principal components at which it started: PCA "
+            f"with {estimator.n_components_} components would do as well. It may help to train "
+            "longer (max_iter), to send more images, or to take another number of components."
+        )
     if n_epochs < settings.beta_warmup * settings.n_epochs:
         yield (
             f"Training ended after {n_epochs} of {settings.n_epochs} epochs, within the warm-up "

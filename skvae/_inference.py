@@ -144,6 +144,17 @@ def squared_error(module, dataset, seed):
     return float(error / max(1, n_observed))
 
 
+def reconstruction_error(module, dataset, likelihood):
+    """Mean squared error of observed pixels in [0, 1], decoded from the posterior mean: a float."""
+
+    def error(x):
+        mean = LIKELIHOODS[likelihood].mean(module.decode(module.encode(x)[0]))
+        return [part.cpu().numpy() for part in squared_errors(x, mean, module.holes)]
+
+    error, n_observed = (part.sum(dtype=np.float64) for part in _map_passes(module, error, dataset))
+    return float(error / max(1, n_observed))
+
+
 def decode(module, z, likelihood, image_format):
     """Mean of p(x|z), in the units and the layout of X.
 

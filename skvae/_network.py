@@ -118,9 +118,46 @@ class Unfold(nn.Module):
         return x.reshape(n, c, h * self.rows, w * self.columns)
 
 
-def _conv(in_channels, out_channels, cells):
-    # 3 x 3, same size. On a side of one cell a window of 3 would see padding only: there it is 1.
-    kernel = [3 if side > 1 else 1 for side in cells]
+class SmoothReLU(nn.Module):
+    """x clip(1.7 x + 3, 0, 6) / 6: GELU in pieces of parabolas; Howard et al. (2019), section 5.2.
+
+    It is exactly 0 below -1.8. The tails of GELU are not: their gradients, multiplied from layer
+    to layer, become subnormal numbers, on which processors are up to a hundred times slower.
+    """
+
+    def forward(self, x):
+        return F.hardswish(1.7 * x) / 1.7
+
+
+# Dense products have at least so many rows or one, and sums over a multiple of so many numbers.
+DENSE_BLOCK = 16
+
+
+def dense(x, weight, bias=None):
+    """x weight^T + bias, such that the bits of a row do not depend on its place: (n, D) -> (n, D').
+
+    BLAS may sum a row in another order if there are few rows, or if its first number does not lie
+    at a multiple of 64 bytes. So few rows go one by one, and zeros fill up the sums.
+    """
+    if torch.compiler.is_exporting():
+        return F.linear(x, weight, bias)
+    if missing := -x.shape[1] % DENSE_BLOCK:
+        x, weight = F.pad(x, (0, missing)), F.pad(weight, (0, missing))
+    if len(x) >= DENSE_BLOCK:
+        return F.linear(x, weight, bias)
+    return torch.cat([F.linear(row.clone(), weight, bias) for row in x.split(1)])
+
+
+class Dense(nn.Linear):
+    """A dense layer that computes `dense`."""
+
+    def forward(self, x):
+        return dense(x, self.weight, self.bias)
+
+
+def _conv(in_channels, out_channels, cells, width=3):
+    # Same size. On a side of one cell a window of 3 would see padding only: there it is 1.
+    kernel = [width if side > 1 else 1 for side in cells]
     return nn.Conv2d(in_channels, out_channels, kernel, padding=[k // 2 for k in kernel])
 
 
@@ -132,6 +169,16 @@ MAX_GRAM_NUMBERS = 2**24
 
 # Images over which a label decoder takes the mean of p(y|z).
 SHARES_WINDOW = 2_048
+
+# Numbers that a usual sum in the first convolution runs over: 3 x 3 blocks of 4 x 4 pixels.
+USUAL_FAN_IN = 144
+
+# Smallest standard deviation of pixels in [0, 1] by which they are divided.
+MIN_STD = 1e-3
+
+# Size of the first weights of hidden layers in networks of several stages, in units of PyTorch's
+# default, with which a signal fades from layer to layer.
+GAIN = 2.0
 
 # Precision of the data on a component that starts without an axis of PCA: nearly none.
 LEAST_PRECISION = math.exp(-4)
@@ -189,9 +236,9 @@ class LinearPath(nn.Module):
         """
         deviations = self.coarse(x) - self.mean
         if observed is None:
-            return self.encoder_gate * F.linear(deviations, self.encoder)
+            return self.encoder_gate * dense(deviations, self.encoder)
         share = self.coarse(observed)
-        mu = F.linear(torch.where(share > 0, deviations, 0.0), self.encoder)
+        mu = dense(torch.where(share > 0, deviations, 0.0), self.encoder)
         return self.encoder_gate * self._without_holes(mu, 1 - share)
 
     @torch.no_grad()
@@ -204,21 +251,23 @@ class LinearPath(nn.Module):
         """
         if torch.compiler.is_exporting():  # a graph cannot split a number of rows that varies
             return self._given_observed(mu, holes)
-        n_rows = max(1, MAX_GRAM_NUMBERS // self.encoder.numel())
+        # A power of two, as the size of a pass is: all parts of a pass have the same size.
+        n_rows = 2 ** (max(1, MAX_GRAM_NUMBERS // self.encoder.numel()).bit_length() - 1)
         parts = zip(mu.split(n_rows), holes.split(n_rows), strict=True)
         return torch.cat([self._given_observed(*part) for part in parts])
 
     def _given_observed(self, mu, holes):
         dtype = sum_dtype(mu.device)
         in_holes = holes[:, None] * self.encoder  # (n, K, D)
-        gram = (in_holes @ self.encoder.T).to(dtype) * self.variances.to(dtype)
+        gram = dense(in_holes.flatten(0, 1), self.encoder).view(len(mu), -1, mu.shape[1])
+        gram = gram.to(dtype) * self.variances.to(dtype)  # (n, K, K)
         eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
         solve = solve_by_elimination if torch.compiler.is_exporting() else torch.linalg.solve
         return solve(eye - gram, mu.to(dtype)).to(mu.dtype)
 
     def decode(self, z):
         """The term of the logits: (n, K) -> (n, C, H, W)."""
-        x = F.linear(self.decoder_gate * z, self.decoder, self.bias)
+        x = dense(self.decoder_gate * z, self.decoder, self.bias)
         x = x.unflatten(1, self.coarse_shape)
         if self.coarse_shape != self.image_shape:
             _, height, width = self.image_shape
@@ -312,15 +361,15 @@ def _stages(channels, folds, cells, n_masks):
         encoder = [
             Fold(*fold),
             _conv(n_seen, n_out, cells),
-            nn.GELU(),
+            SmoothReLU(),
             _conv(n_out, n_out, cells),
-            nn.GELU(),
+            SmoothReLU(),
             *encoder,
         ]
         decoder += [
-            nn.GELU(),
+            SmoothReLU(),
             _conv(n_out, n_out, cells),
-            nn.GELU(),
+            SmoothReLU(),
             _conv(n_out, n_folded, cells),
             Unfold(*fold),
         ]
@@ -357,9 +406,8 @@ class ConvVAE(nn.Module):
         Classes of the `LabelDecoder`; 0: there is none, and the prior p(z) is N(0, I).
 
     holes : bool, default=False
-        Whether pixels may be missing, which is NaN. The convolutions of the encoder then see the
-        deviations of the observed pixels from the mean picture, 0 in holes, and which pixels were
-        observed.
+        Whether pixels may be missing, which is NaN. The convolutions of the encoder then see 0 in
+        their place, and a mask of them.
 
     normal : bool, default=False
         Whether pixels are normal given z, with a noise variance that all share.
@@ -380,6 +428,7 @@ class ConvVAE(nn.Module):
         self.image_shape = channels, height, width = tuple(image_shape)
         self.holes = holes
         self.n_components = n_components
+        self.n_stages = len(hidden_channels)
         folds = stage_folds(height, width, len(hidden_channels))
         total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
         cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
@@ -390,18 +439,20 @@ class ConvVAE(nn.Module):
         bottom = (hidden_channels[-1], *cells)
         n_bottom = math.prod(bottom)
         self.encoder = nn.Sequential(
-            *encoder, nn.Flatten(), nn.Linear(n_bottom, hidden_units), nn.GELU()
+            *encoder, nn.Flatten(), Dense(n_bottom, hidden_units), SmoothReLU()
         )
-        self.mu_head = nn.Linear(hidden_units, n_components)
-        self.logvar_head = nn.Linear(hidden_units, n_components)
+        self.mu_head = Dense(hidden_units, n_components)
+        self.logvar_head = Dense(hidden_units, n_components)
         self.decoder = nn.Sequential(
-            nn.Linear(n_components, hidden_units),
-            nn.GELU(),
-            nn.Linear(hidden_units, n_bottom),
+            Dense(n_components, hidden_units),
+            SmoothReLU(),
+            Dense(hidden_units, n_bottom),
             nn.Unflatten(1, bottom),
             *decoder,
         )
-        self.register_buffer("mean_picture", torch.empty(self.image_shape) if holes else None)
+        # The convolutions of the encoder see x - mean_image, and masks, times pixel_scale.
+        self.register_buffer("mean_image", torch.zeros(self.image_shape))
+        self.register_buffer("pixel_scale", torch.ones(channels + n_masks, 1, 1))
         self.linear = LinearPath(image_shape, n_components, holes) if linear_path else None
         if linear_path:
             # Units of what the convolutions add to mu and to the logits.
@@ -423,11 +474,14 @@ class ConvVAE(nn.Module):
         mu, logvar : tensor of shape (n, K)
             Mean and log sigma^2.
         """
-        seen, observed = x, None
+        observed = None
         if self.holes:
             missing = x.isnan()
-            x, observed = torch.where(missing, self.mean_picture, x), (~missing).to(x.dtype)
-            seen = torch.cat([x - self.mean_picture, observed], 1)
+            x, observed = torch.where(missing, self.mean_image, x), (~missing).to(x.dtype)
+        seen = x - self.mean_image
+        if self.holes:
+            seen = torch.cat([seen, observed - 1], 1)
+        seen = seen * self.pixel_scale
         hidden = self.encoder(F.pad(seen, self.padding))  # (n, hidden_units)
         mu, logvar = self.mu_head(hidden), self.logvar_head(hidden)
         if self.linear is None:
@@ -523,8 +577,8 @@ def reparametrize(mu, logvar, noise):
 def draw_weights(module, generator):
     """Draw the weights of all layers from `generator`.
 
-    Weights and biases are uniform within 1 / sqrt(fan-in), as by PyTorch's default. That default
-    itself is not used, because it draws from the global generator.
+    They are uniform within 1 / sqrt(fan-in), as by PyTorch's default. Weights of hidden layers are
+    twice as large if the network has more than one stage.
 
     Parameters
     ----------
@@ -532,13 +586,42 @@ def draw_weights(module, generator):
 
     generator : torch.Generator
     """
+    last = module.mu_head, module.logvar_head, module.decoder[-2]
+    hidden_gain = GAIN if module.n_stages > 1 else 1.0
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             bound = 1 / math.sqrt(layer.weight[0].numel())
-            for parameter in (layer.weight, layer.bias):
+            gain = 1.0 if layer in last else hidden_gain
+            for parameter, most in ((layer.weight, gain * bound), (layer.bias, bound)):
                 # Drawn on the device of the generator, which may not be that of the module.
                 draws = torch.empty(parameter.shape, dtype=parameter.dtype, device=generator.device)
-                parameter.copy_(draws.uniform_(-bound, bound, generator=generator))
+                parameter.copy_(draws.uniform_(-most, most, generator=generator))
+
+
+@torch.no_grad()
+def set_pixel_units(module, mean, std):
+    """Let the convolutions of the encoder see images around 0, in units that suit the training.
+
+    A step of Adam moves each weight by about the learning rate. So it moves a sum over many
+    numbers further than one over few: beyond `USUAL_FAN_IN` numbers, these are scaled down and
+    the first weights up. The network starts as the same function.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        Its weights must be drawn.
+
+    mean : tensor of shape (C, H, W)
+
+    std : tensor of shape (C, 1, 1)
+        Standard deviation of the pixels of each channel around `mean`.
+    """
+    first = module.encoder[1]
+    share = min(1.0, USUAL_FAN_IN / first.weight[0].numel())
+    first.weight.div_(share)
+    module.mean_image.copy_(mean)
+    module.pixel_scale.fill_(share)  # of masks, too
+    module.pixel_scale[: len(std)].div_(std.to(module.pixel_scale).clamp_min(MIN_STD))
 
 
 @torch.no_grad()
@@ -642,6 +725,39 @@ def blank_module(**architecture):
     """
     with torch.device("meta"):
         return ConvVAE(**architecture).float()
+
+
+def n_products(**architecture):
+    """Multiplications that one image takes on its way through the encoder and the decoder.
+
+    Parameters
+    ----------
+    **architecture
+        As for `ConvVAE`.
+
+    Returns
+    -------
+    n_products : int
+
+    Examples
+    --------
+    >>> sizes = {"n_components": 10, "hidden_channels": (64,), "hidden_units": 256}
+    >>> n_products(image_shape=(1, 28, 28), **sizes)
+    6129152
+    """
+    module = blank_module(**{**architecture, "holes": False})
+    total = 0
+
+    def count(layer, inputs, output):
+        nonlocal total
+        total += layer.weight.numel() * math.prod(output.shape[2:])
+
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
+    mu, _ = module.encode(torch.empty(1, *module.image_shape, device="meta"))
+    module.decode(mu)
+    return total
 
 
 def weight_shapes(**architecture):

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
 
 from . import _inference, _net, _persistence
+from ._budget import Budget
 from ._devices import resolve_device
 from ._fitting import settings_of
 from ._headers import lists_to_tuples, require
@@ -79,7 +80,7 @@ def restore_network(estimator, weights, version):
     )
     set_weights(module, weights)
     # Without callbacks. If it trains again, `train_increment` builds a net that has them.
-    settings = replace(settings_of(estimator, estimator.device_), callbacks=())
+    settings = replace(settings_of(estimator, estimator.device_, Budget(1, 1)), callbacks=())
     estimator.net_ = _net.build_net(module, settings)
 
 

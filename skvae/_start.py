@@ -13,6 +13,7 @@ from ._inference import encode, squared_error
 from ._network import (
     draw_weights,
     reparametrize,
+    set_pixel_units,
     start_at_class_means,
     start_at_linear,
     start_at_logits,
@@ -51,17 +52,16 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
     """
     generator = generator_for(seed, WEIGHTS)
     draw_weights(module, generator)
-    if module.holes:
-        module.mean_picture.copy_(mean_picture(dataset))
+    mean, std = pixel_statistics(dataset)
+    set_pixel_units(module, mean, std)
     if module.linear is None:
         # Clamped: a channel that is always dark or light would give an infinite bias.
-        mean = channel_means(dataset).clamp(1e-3, 1 - 1e-3)
-        start_at_logits(module, natural_parameter(likelihood, mean))
+        of_channels = mean.double().mean((1, 2)).clamp(1e-3, 1 - 1e-3)
+        start_at_logits(module, natural_parameter(likelihood, of_channels))
     else:
-        rows, holes = coarse_rows(module, dataset)
-        pca = probabilistic_pca(rows, holes, module.n_components, seed)
-        network = linear_network(*pca)
+        network = linear_network(*principal_components(module, dataset, seed))
         if module.noise_logvar is None:
+            rows, _ = coarse_rows(module, dataset)
             network = fit_linear_decoder(network, rows, likelihood, generator)
         start_at_linear(module, *network)
     if module.label_decoder is not None:
@@ -69,6 +69,11 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
     if module.noise_logvar is not None:
         error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
         module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
+
+
+def coarse(module, x):
+    """Images x as rows of an ndarray, in the resolution of the linear path."""
+    return module.linear.coarse(x).numpy()
 
 
 def coarse_rows(module, dataset):
@@ -94,8 +99,8 @@ def coarse_rows(module, dataset):
     sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
     parts = (sample[part] for part in sample.passes())
     if not module.holes:
-        return np.concatenate([linear.coarse(x).numpy() for x in parts]), None
-    rows, holes, mean = [], [], module.mean_picture.cpu()
+        return np.concatenate([coarse(module, x) for x in parts]), None
+    rows, holes, mean = [], [], module.mean_image.cpu()
     for x in parts:
         missing = x.isnan()
         rows.append(linear.coarse(torch.where(missing, mean, x)).numpy())
@@ -103,8 +108,10 @@ def coarse_rows(module, dataset):
     return np.concatenate(rows), np.concatenate(holes)
 
 
-def mean_picture(dataset):
-    """Mean of each observed pixel, over at most 2,048 of the images.
+def pixel_statistics(dataset):
+    """Mean of each observed pixel, and standard deviation around it of those of each channel.
+
+    Over at most 2,048 of the images.
 
     Parameters
     ----------
@@ -114,13 +121,21 @@ def mean_picture(dataset):
     -------
     mean : tensor of shape (C, H, W), float32
         A pixel that was never observed has the mean of its channel.
+
+    std : tensor of shape (C, 1, 1), float32
     """
     sample = dataset.subsample()
-    total, count = 0.0, 0.0
+    total = square = count = 0.0
     for x in (sample[part].double() for part in sample.passes()):
-        total, count = total + x.nansum(0), count + (~x.isnan()).sum(0)
-    channel = total.sum((1, 2), keepdim=True) / count.sum((1, 2), keepdim=True).clamp_min(1)
-    return torch.where(count > 0, total / count.clamp_min(1), channel).float()
+        total, square = total + x.nansum(0), square + x.square().nansum(0)
+        count = count + (~x.isnan()).sum(0)
+
+    def of_channels(sums):
+        return sums.sum((1, 2), keepdim=True) / count.sum((1, 2), keepdim=True).clamp_min(1)
+
+    mean = torch.where(count > 0, total / count.clamp_min(1), of_channels(total))
+    variance = of_channels(square - mean.square() * count).clamp_min(0)
+    return mean.float(), variance.sqrt().float()
 
 
 def class_means(module, dataset):
@@ -149,18 +164,48 @@ def class_means(module, dataset):
     return means
 
 
-def channel_means(dataset):
-    """Mean of the mean picture in each channel, over at most 2,048 of the images.
+def principal_components(module, dataset, seed):
+    """Probabilistic PCA of at most 10,000 of the images, in the resolution of the linear path.
 
     Parameters
     ----------
+    module : ConvVAE
+        With a linear path.
+
     dataset : ImageDataset
+
+    seed : int
 
     Returns
     -------
-    means : tensor of shape (C,), float64
+    pca : tuple
+        As `probabilistic_pca` returns it.
     """
-    return mean_picture(dataset).double().mean((1, 2))
+    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / MAX_IMAGES)))
+    n_numbers = math.prod(module.linear.coarse_shape)
+    if module.holes or len(sample) <= max(2, MAX_NUMBERS // n_numbers):
+        rows, holes = coarse_rows(module, dataset)
+        return probabilistic_pca(rows, holes, module.n_components, seed)
+    return incremental_pca(module, sample)
+
+
+def incremental_pca(module, dataset):
+    """`probabilistic_pca` of images without holes that are too many or too large for memory."""
+    from sklearn.decomposition import IncrementalPCA  # here, because its import is slow
+
+    n_numbers = math.prod(module.linear.coarse_shape)
+    # What the images so far say beyond these axes is forgotten: some more axes make it little.
+    n_axes = min(module.n_components + 10, len(dataset) - 1, n_numbers - 1)
+    pca = IncrementalPCA(n_axes)
+    # Blocks of at least twice as many images as axes, but small: each costs the square of its size.
+    n_blocks = max(1, len(dataset) // (2 * n_axes))
+    for block in np.array_split(np.arange(len(dataset)), n_blocks):
+        some = dataset.at(block)
+        pca.partial_fit(np.concatenate([coarse(module, some[part]) for part in some.passes()]))
+    n = pca.n_samples_seen_
+    total = float(pca.var_.sum()) * n / max(1, n - 1)
+    kept = slice(module.n_components)
+    return _probabilistic(pca.mean_, pca.components_[kept], pca.explained_variance_[kept], total)
 
 
 def probabilistic_pca(rows, holes, n_components, seed):
@@ -219,10 +264,17 @@ def _complete_pca(rows, n_components, seed):
             n_axes, svd_solver="randomized", power_iteration_normalizer="QR", random_state=seed
         ).fit(rows)
         mean, axes, variances = pca.mean_, pca.components_, pca.explained_variance_
-    noise_variance = (total - variances.sum(dtype=np.float64)) / max(1, n_numbers - len(variances))
+    return _probabilistic(mean, axes, variances, total)
+
+
+def _probabilistic(mean, axes, variances, total):
+    """Probabilistic PCA from axes of shape (q, D), variances along them and the total variance."""
+    n_rest = max(1, axes.shape[1] - len(variances))
+    noise_variance = (total - variances.sum(dtype=np.float64)) / n_rest
     noise_variance = max(float(noise_variance), MIN_NOISE_VARIANCE)
     above = variances > noise_variance * (1 + 1e-6)
-    tensors = [torch.from_numpy(part).float() for part in (mean, axes[above].T, variances[above])]
+    parts = mean, axes[above].T, variances[above]
+    tensors = [torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts]
     return *tensors, noise_variance
 
 

@@ -23,24 +23,6 @@ from ._net import ADVICE, build_net
 from ._network import reorder_components
 from ._processes import Processes
 
-# With max_iter=None: steps of the optimiser to aim at, and the largest number of epochs.
-N_STEPS, MAX_DEFAULT_EPOCHS = 5_600, 200
-
-
-def default_max_iter(n_samples, batch_size):
-    """Number of epochs with about 5,600 steps, but from 1 to 200.
-
-    Parameters
-    ----------
-    n_samples, batch_size : int
-
-    Returns
-    -------
-    max_iter : int
-    """
-    n_batches = math.ceil(n_samples / batch_size)
-    return min(MAX_DEFAULT_EPOCHS, max(1, round(N_STEPS / n_batches)))
-
 
 def train(
     module,

@@ -342,9 +342,10 @@ def test_scores_do_not_depend_on_beta_of_training(line):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_large_pictures_are_as_independent_as_small_ones(many, monkeypatch, likelihood):
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 5 * 64)
-    assert _batches.pass_size((1, 8, 8)) == 5
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_large_pictures_are_as_independent_as_small_ones(many, monkeypatch, likelihood, size):
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 2 * size * 64 - 1)
+    assert _batches.pass_size((1, 8, 8)) == size
     vae = ConvVAETransformer(**{**SMALL, "likelihood": likelihood}, max_iter=1).fit(many[:40])
     X, order = many[:23], np.random.default_rng(0).permutation(23)
     z = vae.transform(X)
@@ -460,7 +461,8 @@ def gaussian():
     tensors = (torch.from_numpy(part).float() for part in (mean, axes, variances))
     start_at_linear(module, *linear_network(*tensors, noise))
     with torch.no_grad():
-        module.mean_picture.fill_(0.5)
+        module.mean_image.fill_(0.5)
+        module.pixel_scale.fill_(1.0)
         module.noise_logvar.fill_(np.log(noise))
         module.logvar_head.weight.zero_()  # q(z|x) has the variance that complete images have
     covariance = axes @ np.diag(variances - noise) @ axes.T + noise * np.eye(12)

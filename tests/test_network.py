@@ -11,17 +11,21 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 from torch.distributions import Normal as NormalDistribution
 
 from skvae import _network
+from skvae._batches import pass_size
 from skvae._network import (
     LEAST_PRECISION,
     ConvVAE,
     Fold,
     LabelDecoder,
     LinearPath,
+    SmoothReLU,
     Unfold,
     default_hidden_channels,
+    dense,
     draw_weights,
     reorder_components,
     reparametrize,
+    set_pixel_units,
     solve_by_elimination,
     stage_folds,
     start_at_class_means,
@@ -50,6 +54,7 @@ def build(image_shape, n_components=3, hidden_channels=None, hidden_units=8):
         hidden_channels = default_hidden_channels(*image_shape[1:])
     module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
     draw_weights(module, torch.Generator().manual_seed(0))
+    set_pixel_units(module, torch.full(image_shape, 0.5), torch.full((image_shape[0], 1, 1), 0.3))
     start_at_logits(module, torch.full(image_shape[:1], 0.3))
     return module
 
@@ -517,7 +522,8 @@ def linear_with_holes(image_shape, n_components, n_axes, seed=0):
     draw_weights(module, torch.Generator().manual_seed(seed))
     start_at_linear(module, *linear_network(*tensors, noise))
     with torch.no_grad():
-        module.mean_picture.copy_(torch.from_numpy(rng.uniform(size=image_shape)))
+        module.mean_image.copy_(torch.from_numpy(rng.uniform(size=image_shape)))
+        module.pixel_scale.fill_(1.0)
     weights = np.zeros((n_numbers, n_components))
     weights[:, :n_axes] = axes * np.sqrt(variances - noise)
     return module, weights, mean, noise
@@ -640,18 +646,19 @@ def test_the_convolutions_see_deviations_and_which_pixels_there_are():
     seen = []
     module.encoder.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
     with torch.no_grad():
-        module.mean_picture.copy_(torch.rand(2, 6, 5))
+        module.mean_image.copy_(torch.rand(2, 6, 5))
+        module.pixel_scale.fill_(2.0)
         x = torch.from_numpy(images_with_holes((2, 6, 5)))
         mu, logvar = module.encode(x)
     observed = ~x.isnan()
-    expected = torch.cat([(x - module.mean_picture).nan_to_num(), observed.float()], 1)
-    torch.testing.assert_close(seen[0][..., :6, :5], expected, rtol=0, atol=0)
+    expected = torch.cat([(x - module.mean_image).nan_to_num(), observed.float() - 1], 1)
+    torch.testing.assert_close(seen[0][..., :6, :5], 2 * expected, rtol=0, atol=0)
     assert mu.isfinite().all()
     assert logvar.isfinite().all()
     assert module.decode(mu).shape == x.shape
     # That all pixels of a picture are the mean ones is not that they are missing.
     with torch.no_grad():
-        mean, missing = module.mean_picture[None], torch.full((1, 2, 6, 5), torch.nan)
+        mean, missing = module.mean_image[None], torch.full((1, 2, 6, 5), torch.nan)
         assert not torch.equal(module.encode(mean)[0], module.encode(missing)[0])
 
 
@@ -664,7 +671,8 @@ def test_every_parameter_gets_a_finite_gradient_from_images_with_holes(linear):
     else:
         module = ConvVAE((2, 6, 5), 3, (4,), 8, holes=True)
         draw_weights(module, torch.Generator().manual_seed(0))
-        module.mean_picture.fill_(0.5)
+        module.mean_image.fill_(0.5)
+        module.pixel_scale.fill_(1.0)
     x = torch.from_numpy(images_with_holes((2, 6, 5)))
     logits, mu, logvar, *_ = module(x, torch.randn(6, 3))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
@@ -681,3 +689,64 @@ def test_reordered_components_are_the_same_model_of_images_with_holes():
     mu, logvar = module.encode(x)
     reorder_components(module.state_dict(), order)
     torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
+
+
+# Rows that do not depend on their place
+
+
+def dense_products(n_components, image_shape=(1, 28, 28), hidden_units=256):
+    """(numbers out, numbers in) of each dense product of a network with a linear path."""
+    module = ConvVAE(image_shape, n_components, (64,), hidden_units, linear_path=True, holes=True)
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    assert len(layers) == 5
+    matrices = [layer.weight for layer in layers]
+    matrices += [module.linear.encoder, module.linear.decoder]
+    return sorted({tuple(matrix.shape) for matrix in matrices})
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 10, 32])
+@pytest.mark.parametrize("image_shape", [(1, 8, 8), (1, 28, 28), (3, 17, 5)], ids=str)
+def test_a_row_of_a_dense_product_has_the_same_bits_at_every_place(n_components, image_shape):
+    generator = torch.Generator().manual_seed(0)
+    for n_out, n_in in dense_products(n_components, image_shape):
+        weight, bias = torch.randn(n_out, n_in, generator=generator), torch.randn(n_out)
+        for n in (1, 2, 4, 8, 16, 32, 64, 128):
+            x = torch.randn(1, n_in, generator=generator).repeat(n, 1)  # one row at every place
+            y = dense(x, weight, bias)
+            assert (y == y[:1]).all(), (n_out, n_in, n)
+            torch.testing.assert_close(y, x @ weight.T + bias, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (1, 200, 3), (3, 64, 64), (3, 512, 512), (3, 1024, 1024)]
+)
+def test_passes_have_as_many_rows_as_dense_products_want(shape):
+    size = pass_size(shape)
+    assert size in {1, 2, 4, 8, 16, 32, 64, 128}
+    assert size == 1 or size * math.prod(shape) <= 2**22
+
+
+def test_images_with_holes_have_the_same_bits_at_every_place(monkeypatch):
+    module, *_ = linear_with_holes((3, 4, 3), 4, 4)
+    x = torch.from_numpy(images_with_holes((3, 4, 3)))[3:4].repeat(16, 1, 1, 1)
+    x[5] = x[5].flip(1)
+    places = torch.arange(16) != 5
+    for numbers in (1, 3 * 144, 5 * 144 + 1, 2**24):
+        monkeypatch.setattr(_network, "MAX_GRAM_NUMBERS", numbers)
+        with torch.no_grad():
+            mu = module.encode(x)[0][places]
+        assert (mu == mu[:1]).all()
+
+
+# An activation without a tail
+
+
+def test_the_activation_is_nearly_gelu_and_exactly_0_in_its_tail():
+    x = torch.linspace(-20, 20, 4_001, dtype=torch.float64).requires_grad_()
+    y = SmoothReLU()(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert (y - nn.GELU()(x)).abs().max() < 0.07
+    tail = x < -1.8
+    assert (y[tail] == 0).all()
+    assert (slope[tail] == 0).all()
+    assert (slope[x > 1.8] == 1).all()

@@ -12,13 +12,15 @@ from skvae._batches import ImageDataset
 from skvae._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
 from skvae._images import ImageFormat
 from skvae._inference import build_module
+from skvae._network import ConvVAE, draw_weights, set_pixel_units
 from skvae._start import (
-    channel_means,
     class_means,
     coarse_rows,
     fit_linear_decoder,
+    incremental_pca,
     linear_network,
-    mean_picture,
+    pixel_statistics,
+    principal_components,
     probabilistic_pca,
     set_first_weights,
 )
@@ -232,6 +234,57 @@ def test_large_pictures_are_analysed_in_blocks():
     assert noise == pytest.approx(expected[3], rel=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 300), (4, 5, 3)])
+def test_the_axes_of_images_beyond_memory_are_those_of_all_of_them(monkeypatch, shape):
+    n_pixels = int(np.prod(shape))
+    rows = low_rank(1_000, n_pixels)
+    module, image_format = unset(shape, "gaussian", 2)
+    dataset = ImageDataset(rows, image_format)
+    *expected, expected_noise = (
+        np.asarray(part) for part in principal_components(module, dataset, 0)
+    )
+    monkeypatch.setattr(_start, "MAX_NUMBERS", 100 * n_pixels)
+    *tensors, noise = principal_components(module, dataset, 0)
+    mean, axes, variances = (tensor.numpy() for tensor in tensors)
+    part = pca_of(rows, shape)
+    assert not np.allclose(part[2], expected[2], rtol=0.03)  # those of some are others
+    np.testing.assert_allclose(mean, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(np.abs(axes.T @ expected[1]), np.eye(2), atol=2e-3)
+    np.testing.assert_allclose(variances, expected[2], rtol=1e-3)
+    assert noise == pytest.approx(expected_noise, rel=1e-3)
+
+
+@pytest.mark.parametrize("n_images", [2, 5, 130, 1_001])
+def test_any_number_of_images_can_be_analysed_in_blocks(n_images):
+    module, image_format = unset((1, 40), "gaussian", 3)
+    rows = low_rank(n_images, 40)
+    expected = pca_of(rows, (1, 40), 3)
+    mean, axes, variances, noise = incremental_pca(module, ImageDataset(rows, image_format))
+    np.testing.assert_allclose(mean, expected[0], atol=1e-5)
+    assert axes.shape == expected[1].shape
+    np.testing.assert_allclose(variances, expected[2], rtol=0.02)
+    assert noise == pytest.approx(expected[3], rel=0.02)
+
+
+@pytest.mark.parametrize("image_shape", [(1, 8, 8), (1, 105, 105)])
+def test_the_convolutions_start_at_the_same_function_in_any_unit(image_shape):
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.uniform(0.6, 0.9, (20, *image_shape)).astype(np.float32))
+    modules = [ConvVAE(image_shape, 2, (4,), 8) for _ in range(2)]
+    for module in modules:
+        draw_weights(module, torch.Generator().manual_seed(0))
+    mean, std = x.mean(0), (x - x.mean(0)).std().reshape(1, 1, 1)
+    set_pixel_units(modules[0], mean, std)
+    with torch.no_grad():
+        modules[1].mean_image.copy_(mean)
+        modules[1].pixel_scale.copy_(1 / std)
+        torch.testing.assert_close(modules[0].encode(x), modules[1].encode(x))
+    # Sums over many numbers move less with each step of the optimiser.
+    fan_in = modules[0].encoder[1].weight[0].numel()
+    share = (modules[0].pixel_scale * std).item()
+    assert share == pytest.approx(min(1, 144 / fan_in), rel=1e-5)
+
+
 def test_the_axes_come_from_the_seed_alone():
     rows = low_rank(60, 20)
     state, torch_state = np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
@@ -260,7 +313,7 @@ def test_the_noise_starts_at_the_error_of_the_images_set_aside(scale):
 
 
 @pytest.mark.parametrize("likelihood", BERNOULLI)
-def test_a_fitted_linear_decoder_explains_more_than_the_mean_picture(likelihood):
+def test_a_fitted_linear_decoder_explains_more_than_the_mean_image(likelihood):
     rng = np.random.default_rng(0)
     factors = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 30))
     rows = (1 / (1 + np.exp(-2 * factors))).astype(np.float32)
@@ -346,25 +399,26 @@ def unset_with_holes(shape, likelihood="gaussian", n_components=2, linear_path=T
     return build_module(architecture, likelihood, "cpu"), image_format
 
 
-def test_the_mean_picture_is_that_of_what_was_observed(pictures):
+def test_the_mean_image_is_that_of_what_was_observed(pictures):
     rows = with_holes(pictures.astype(float))
     rows[:, 7] = np.nan  # a pixel of the second channel
     _, image_format = unset_with_holes((4, 5, 3))
     dataset = ImageDataset(rows, image_format)
-    mean = mean_picture(dataset)
-    assert mean.dtype == torch.float32
+    mean, std = pixel_statistics(dataset)
+    assert mean.dtype == std.dtype == torch.float32
     x = dataset[:].double().numpy()
     seen = ~np.isnan(x)
     expected = np.nansum(x, 0) / seen.sum(0).clip(1)
     expected[1, 0, 2] = x[:, 1][seen[:, 1]].mean()
     np.testing.assert_allclose(mean, expected, rtol=1e-6)
-    np.testing.assert_allclose(channel_means(dataset), expected.mean((1, 2)), rtol=1e-6)
+    deviations = np.square(x - expected).swapaxes(0, 1).reshape(3, -1)
+    np.testing.assert_allclose(std[:, 0, 0], np.nanmean(deviations, 1) ** 0.5, rtol=1e-5)
 
 
 def test_nothing_at_all_was_observed():
     _, image_format = unset_with_holes((4, 5))
     dataset = ImageDataset(np.full((3, 20), np.nan), image_format)
-    assert (mean_picture(dataset) == 0).all()
+    assert all((part == 0).all() for part in pixel_statistics(dataset))
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 3), (4, 150)])
@@ -372,13 +426,13 @@ def test_rows_for_the_analysis_have_the_mean_pixel_in_holes(shape):
     module, image_format = unset_with_holes(shape)
     rows = with_holes(low_rank(50, int(np.prod(shape))), 0.6)
     dataset = ImageDataset(rows, image_format)
-    module.mean_picture.copy_(mean_picture(dataset))
+    module.mean_image.copy_(pixel_statistics(dataset)[0])
     filled, holes = coarse_rows(module, dataset)
     assert filled.dtype == np.float32
     assert holes.dtype == bool
     x = dataset[:]
     missing = x.isnan()
-    expected = torch.where(missing, module.mean_picture, x)
+    expected = torch.where(missing, module.mean_image, x)
     if shape == (4, 150):  # means of two pixels; a hole is where both are missing
         missing = missing.unflatten(3, (-1, 2)).all(4)
         expected = expected.unflatten(3, (-1, 2)).mean(4)
@@ -433,7 +487,7 @@ def test_the_first_weights_of_images_with_holes_are_finite(pictures, likelihood,
         dataset = ImageDataset(rows, image_format)
         set_first_weights(module, dataset, None, likelihood, 0)
         assert all(weight.isfinite().all() for weight in module.state_dict().values())
-        torch.testing.assert_close(module.mean_picture, mean_picture(dataset))
+        torch.testing.assert_close(module.mean_image, pixel_statistics(dataset)[0])
 
 
 def test_complete_images_start_at_the_same_pca_whether_or_not_holes_may_come(pictures):
@@ -450,5 +504,5 @@ def test_logits_start_at_the_mean_of_the_observed_pixels_of_each_channel(picture
     dataset = ImageDataset(rows, image_format)
     set_first_weights(module, dataset, None, "bernoulli", 0)
     mean = torch.sigmoid(module.decoder[-2].bias.reshape(3, -1)).detach().numpy()
-    expected = channel_means(dataset).numpy()
+    expected = pixel_statistics(dataset)[0].mean((1, 2)).numpy()
     np.testing.assert_allclose(mean, np.repeat(expected[:, None], mean.shape[1], 1), rtol=1e-5)

@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from skvae._net import (
     TrainSettings,
 )
-from skvae._training import default_max_iter, reorder_net, train
+from skvae._training import reorder_net, train
 
 
 def test_training_lowers_the_loss(small):
@@ -133,14 +133,6 @@ def test_gaussian_keeps_pixels_a_little_outside(digits):
     assert vae.score(brighter) != vae.score(image)
     with pytest.warns(UserWarning, match=r"clipped to \(-8, 24\)"):
         assert vae.score(10 * image) == vae.score(np.minimum(10 * image, 24))
-
-
-@pytest.mark.parametrize(
-    ("n_samples", "batch_size", "expected"),
-    [(1, 128, 200), (1_797, 128, 200), (60_000, 128, 12), (60_000, 256, 24), (10**8, 128, 1)],
-)
-def test_default_budget(n_samples, batch_size, expected):
-    assert default_max_iter(n_samples, batch_size) == expected
 
 
 def test_a_validation_loss_that_is_not_finite(digits):
