@@ -41,15 +41,15 @@ def stage_folds(height, width, n_stages):
 
 
 def default_hidden_channels(height, width):
-    """Channels of each stage of the encoder, starting at the picture.
+    """Channels of each stage of the encoder, starting at the image.
 
     There is one stage for sides of up to 28 pixels, which two halvings reduce to at most 7 cells,
-    and one more for each further halving.
+    and there are two for longer sides: what a few numbers tell of a large image is coarse.
 
     Parameters
     ----------
     height, width : int
-        Sides of the picture, in pixels.
+        Sides of the image, in pixels.
 
     Returns
     -------
@@ -58,10 +58,9 @@ def default_hidden_channels(height, width):
     Examples
     --------
     >>> default_hidden_channels(28, 28), default_hidden_channels(105, 105)
-    ((64,), (32, 64, 64))
+    ((64,), (64, 64))
     """
-    n_stages = max(1, _n_halvings(height) - 1, _n_halvings(width) - 1)
-    return (64,) if n_stages == 1 else (32,) + (64,) * (n_stages - 1)
+    return (64,) if max(_n_halvings(height), _n_halvings(width)) <= 2 else (64, 64)
 
 
 def _n_halvings(side):
@@ -172,6 +171,9 @@ SHARES_WINDOW = 2_048
 
 # Numbers that a usual sum in the first convolution runs over: 3 x 3 blocks of 4 x 4 pixels.
 USUAL_FAN_IN = 144
+
+# Blocks of more pixels are convolved on their own, those of fewer with their neighbours.
+MAX_OVERLAPPING = 16
 
 # Smallest standard deviation of pixels in [0, 1] by which they are divided.
 MIN_STD = 1e-3
@@ -358,9 +360,11 @@ def _stages(channels, folds, cells, n_masks):
     stages = list(zip(folds, channels[:-1], channels[1:], more, strict=True))
     for fold, n_in, n_out, n_more in reversed(stages):
         n_folded, n_seen = (n * fold[0] * fold[1] for n in (n_in, n_in + n_more))
+        # A large block knows enough of its surroundings by itself.
+        width = 3 if math.prod(fold) <= MAX_OVERLAPPING else 1
         encoder = [
             Fold(*fold),
-            _conv(n_seen, n_out, cells),
+            _conv(n_seen, n_out, cells, width),
             SmoothReLU(),
             _conv(n_out, n_out, cells),
             SmoothReLU(),
@@ -370,7 +374,7 @@ def _stages(channels, folds, cells, n_masks):
             SmoothReLU(),
             _conv(n_out, n_out, cells),
             SmoothReLU(),
-            _conv(n_out, n_folded, cells),
+            _conv(n_out, n_folded, cells, width),
             Unfold(*fold),
         ]
         cells = [cells[0] * fold[0], cells[1] * fold[1]]

@@ -130,8 +130,8 @@ def test_folds_leave_at_most_seven_cells_and_waste_less_than_one_fold(height, n_
     assert all(fold in (1, 2) for fold in folds[1:])
 
 
-def test_one_stage_for_each_halving_beyond_the_first_two():
-    sides = {8: 1, 28: 1, 32: 2, 64: 3, 105: 3, 224: 4}
+def test_one_stage_for_small_images_and_two_for_large_ones():
+    sides = {8: 1, 28: 1, 32: 2, 64: 2, 105: 2, 224: 2}
     assert {side: len(default_hidden_channels(side, side)) for side in sides} == sides
 
 
