@@ -221,6 +221,7 @@ class VAENet(skorch.NeuralNet):
         """
         batch, _ = batch
         loss, errors, posteriors, self.unknown_ = 0.0, 0.0, [], 0.0
+        self.step_noise_, self.errors_of_others_ = None, self._errors_of_others(batch)
         for part in batch:
             part_loss, part_errors, posterior = self._loss(part, batch, training=True)
             part_loss.backward()
@@ -262,6 +263,26 @@ class VAENet(skorch.NeuralNet):
         loss, _, posterior = self._loss(part, batch, training=False)
         return {"loss": loss, "y_pred": posterior}
 
+    @torch.no_grad()
+    def _errors_of_others(self, batch):
+        """Squared error and number of pixels of all parts of a batch but the first, as a tensor.
+
+        The noise variance is that of the whole batch, and the gradient of each part needs it. So
+        the other parts pass through the network once more. A batch of one part costs nothing.
+        """
+        totals = 0.0
+        if self.module_.noise_logvar is not None:
+            for i in range(1, len(batch.parts)):
+                part = batch.parts[i]
+                logits, *_ = self.infer(part["x"], noise=part["noise"])
+                totals = totals + self._errors(part["x"], logits)[1]
+        return totals
+
+    def _errors(self, x, logits):
+        """`squared_errors` of each image, and their sums over the images as one tensor."""
+        errors = squared_errors(x, logits.detach(), self.module_.holes)
+        return errors, torch.stack([error.sum() for error in errors])
+
     def _loss(self, part, batch, *, training):
         """Loss of a part of a batch, its squared error and number of pixels, and its posterior.
 
@@ -273,14 +294,15 @@ class VAENet(skorch.NeuralNet):
         logits, mu, logvar, noise_logvar, class_logits = self.infer(x, noise=part["noise"])
         dtype, noise_terms = sum_dtype(mu.device), []
         if noise_logvar is not None:
-            holes = self.module_.holes
-            errors = squared_errors(x, logits.detach(), holes)
-            observed = ~x.isnan() if holes else None
+            errors, totals = self._errors(x, logits)
+            observed = ~x.isnan() if self.module_.holes else None
             jacobian = image_jacobian(x, self.settings.log_jacobian, observed, dtype=dtype)
             noise_terms = [*errors, jacobian]
+            if training and self.step_noise_ is None:
+                (totals,) = self.processes.sum([totals + self.errors_of_others_])
+                self.step_noise_ = cautious_noise(noise_logvar, *totals)
             if training:
-                totals = self.processes.sum([torch.stack([error.sum() for error in errors])])
-                noise_logvar = cautious_noise(noise_logvar, *totals[0])
+                noise_logvar = self.step_noise_
         output = logits, mu, logvar, noise_logvar, class_logits
         log_likelihood, kl = self.criterion_(output, x, y)
         terms = [log_likelihood, kl, *noise_terms]

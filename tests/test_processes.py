@@ -77,6 +77,14 @@ def test_fits_are_those_of_one_process(group, alone):
             )
 
 
+def test_fits_in_parts_are_those_of_whole_batches(alone):
+    for name in parallel.IN_PARTS:
+        for key, array in alone[name].items():
+            np.testing.assert_allclose(
+                alone[f"{name} in parts"][key], array, rtol=1e-4, atol=1e-4, err_msg=name
+            )
+
+
 def test_the_first_process_gives_the_seed_and_speaks(tmp_path):
     codes, errors, results = run("no seed", 2, tmp_path)
     assert codes == [0, 0], errors
