@@ -246,14 +246,12 @@ class VAENet(skorch.NeuralNet):
     def _sum_over_processes(self, errors):
         """Sum gradients, errors and probabilities of classes of a step; return the errors."""
         trained = [p for p in self.module_.parameters() if p.requires_grad]
-        for parameter in trained:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        grads = [parameter.grad for parameter in trained]
+        # A process whose share is empty has no gradient.
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
         unknown = torch.as_tensor(self.unknown_, dtype=errors.dtype, device=errors.device)
         *sums, errors, self.unknown_ = self.processes.sum([*grads, errors, unknown])
-        for grad, total in zip(grads, sums, strict=True):
-            grad.copy_(total)
+        for parameter, total in zip(trained, sums, strict=True):
+            parameter.grad = total
         return errors
 
     @torch.no_grad()
