@@ -129,8 +129,8 @@ class VAENet(skorch.NeuralNet):
 
     The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
-    or over the 64 that it sees in addition, and times the mean of `undecided_losses` over the
-    images without a label.
+    or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
+    images without a label, divided by the number of all images of the step.
 
     Parameters
     ----------
@@ -316,15 +316,16 @@ class VAENet(skorch.NeuralNet):
     def _loss_of_classes(self, class_logits, y, batch, *, training):
         """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
 
-        The same loss of the validation images has no part for unknown classes.
+        That of unknown classes is divided by all images of the batch, so that an image counts as
+        much whether many or few others have no label. Validation images have no such term.
         """
-        loss, n_unknown = 0.0, len(batch) - batch.n_labelled
-        if training and n_unknown:
+        loss = 0.0
+        if training and len(batch) > batch.n_labelled:
             decoder = self.module_.label_decoder
             p = torch.softmax(class_logits.detach(), 1)
             self.unknown_ = self.unknown_ + (y < 0).to(p.dtype) @ p
             losses = undecided_losses(class_logits, y, decoder.shares, decoder.log_priors)
-            loss = self.settings.label_weight * losses.sum() / n_unknown
+            loss = self.settings.label_weight * losses.sum() / len(batch)
         if batch.n_labelled and not batch.labelled:
             frequencies = self.log_frequencies_
             loss = loss + self._label_loss(

@@ -702,7 +702,7 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         log_p = torch.stack([-cross_entropies(decoder, mu, y, torch.zeros(3)) for y in each], 1)
         # The frequencies are those of the steps before, and start as equal ones.
         terms = -log_p.exp() * log_p
-        expected = expected + 3.0 * terms.sum(1).mean()
+        expected = expected + 3.0 * terms.sum() / N
     torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.backward()
     scale = max(gradient.abs().max().item() for gradient in gradients.values())
@@ -712,6 +712,25 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         if expected is None or name.startswith("logvar_head."):  # which it does not reach
             expected = torch.zeros_like(actual)
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("n_unlabelled", [1, 6, 30, N])
+def test_an_unlabelled_image_counts_the_same_among_few_and_many(digits, n_unlabelled):
+    # Copies of one image, of which some have no label: the loss grows in proportion to them.
+    codes = np.where(np.arange(N) < n_unlabelled, -1, 1)
+    x = dataset_of(np.repeat(digits[0][:1], N, 0))[:]
+    part = {"x": x, "noise": torch.zeros(N, 3), "y": torch.from_numpy(codes)}
+    with_term, without = (
+        labelled_step([part], codes=codes, label_weight=weight) for weight in (3.0, 0.0)
+    )
+    net = classifier_net()
+    log_p = torch.log_softmax(net.module_.label_decoder(*net.module_.encode(x[:1])), 1)
+    entropy = -(log_p.exp() * log_p).sum().item()
+    frequencies = torch.tensor(np.bincount(codes[codes >= 0], minlength=3).clip(1)).log()
+    mu, _ = net.module_.encode(x[:1])
+    known = cross_entropies(net.module_.label_decoder, mu, torch.tensor([1]), frequencies).item()
+    expected = 3.0 * (n_unlabelled / N * entropy + (known if n_unlabelled < N else 0.0))
+    assert (with_term[1] - without[1]).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_kl_of_an_unlabelled_image_does_not_depend_on_any_label(digits):
