@@ -196,17 +196,20 @@ class RunningStatistics(Callback):
 
     They use the posteriors of the training steps, so they need no pass of their own. A batch of n
     images has the weight n / 2,048, and the average so far has the rest. At the very start, the
-    first 2,048 images have equal weights.
+    first 2,048 images have equal weights, in one call of `partial_fit` or in many.
 
     Parameters
     ----------
     moments : ndarray of shape (3, K) or None
         Averages so far of each component's KL, mu and mu^2. None: there are none yet.
+
+    n_images : int
+        Number of images in these averages, at most 2,048.
     """
 
-    def __init__(self, moments):
+    def __init__(self, moments=None, n_images=0):
         self._moments = None if moments is None else torch.tensor(moments, device="cpu")
-        self._n_images = 0 if moments is None else WINDOW
+        self.n_images = n_images
 
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
@@ -216,8 +219,8 @@ class RunningStatistics(Callback):
             terms = kl_divergence(mu, logvar), mu, mu.square()
             # Kept on the device, so that the CPU need not wait for it.
             new = torch.stack([term.mean(0, dtype=dtype) for term in terms])
-            self._n_images = min(WINDOW, self._n_images + len(mu))
-            share = min(1.0, len(mu) / self._n_images)
+            self.n_images = min(WINDOW, self.n_images + len(mu))
+            share = min(1.0, len(mu) / self.n_images)
             before = new if self._moments is None else self._moments.to(new)
             self._moments = before + share * (new - before)
 

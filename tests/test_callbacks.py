@@ -316,7 +316,7 @@ def moments_of(mu, logvar):
 
 def test_the_first_statistics_are_means_over_all_images():
     rng = np.random.default_rng(0)
-    statistics = RunningStatistics(None)
+    statistics = RunningStatistics()
     batches = [batch(n, rng) for n in (100, 100, 7)]
     for y_pred in batches:
         statistics.on_batch_end(NET, training=True, y_pred=y_pred)
@@ -327,7 +327,7 @@ def test_the_first_statistics_are_means_over_all_images():
 def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
     rng = np.random.default_rng(1)
     before = rng.uniform(size=(3, 3))
-    statistics, sizes = RunningStatistics(before), (128, 128, 50)
+    statistics, sizes = RunningStatistics(before, WINDOW), (128, 128, 50)
     batches = [batch(n, rng) for n in sizes]
     for y_pred in batches:
         statistics.on_batch_end(NET, training=True, y_pred=y_pred)
@@ -343,7 +343,7 @@ def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
 
 def test_a_batch_larger_than_the_window_is_all_that_counts():
     y_pred = batch(WINDOW + 1, np.random.default_rng(2))
-    statistics = RunningStatistics(np.full((3, 3), 1e9))
+    statistics = RunningStatistics(np.full((3, 3), 1e9), WINDOW)
     statistics.on_batch_end(NET, training=True, y_pred=y_pred)
     assert_allclose(statistics.moments, moments_of(*y_pred), rtol=1e-5, atol=1e-6)
 
@@ -351,7 +351,7 @@ def test_a_batch_larger_than_the_window_is_all_that_counts():
 def test_statistics_with_classes_are_in_units_of_the_prior():
     net, rng = SimpleNamespace(module_=network(n_classes=4)), np.random.default_rng(3)
     mu, logvar = batch(100, rng)
-    statistics = RunningStatistics(None)
+    statistics = RunningStatistics()
     statistics.on_batch_end(net, training=True, y_pred=[mu, logvar])
     mean, variance = (part.detach() for part in net.module_.label_decoder.moments())
     expected = moments_of((mu - mean) / variance.sqrt(), logvar - variance.log())

@@ -97,7 +97,7 @@ def test_no_number_is_read_from_the_device_within_an_epoch(digits, n_labelled):
     # would wait for it.
     settings = {**SETTINGS, "device": "meta", "beta_warmup": 0.5, "label_weight": 2.0}
     settings = TrainSettings(**settings)
-    statistics = RunningStatistics(np.zeros((3, 3)))
+    statistics = RunningStatistics(np.zeros((3, 3)), 1)
     callbacks = [OneCycle(1e-3, 3, 4, None), Warmup(6, 4), statistics]
     n_classes, labels = 0, None
     if n_labelled is not None:
