@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 
 from . import _inference, _start, _training
 from ._batches import ImageDataset, scarce
-from ._callbacks import WINDOW, RunningStatistics, finished_epochs
+from ._callbacks import WINDOW, RunningStatistics, check_callbacks, finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
 from ._elbo import LIKELIHOODS
@@ -107,6 +107,7 @@ def _fit(estimator, X, y, processes, context):
     continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
     prepared = _prepare(estimator, X, y, continuing)
     n_valid = _n_valid(estimator, prepared)
+    check_callbacks(estimator.callbacks or (), validates=n_valid > 0)
     estimator._seed = processes.of_first(estimator._seed)
     plan = _plan(estimator, prepared, n_valid, processes)
     _require_same(estimator, prepared, plan, processes)
@@ -172,6 +173,7 @@ def partial_fit(estimator, X, y=None, classes=None):
             raise ValueError("partial_fit trains in one process: set data_parallel=False.")
         continuing = hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
+        check_callbacks(estimator.callbacks or (), validates=False)
         dataset, _ = _split(estimator, prepared, 0)
         annealed = continuing and estimator._annealed
         settings = settings_of(

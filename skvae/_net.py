@@ -163,6 +163,10 @@ class VAENet(skorch.NeuralNet):
         """
         self.settings = settings
         self.beta = self.kl_weight_ = settings.beta
+        # Not used here, but callbacks of the user go by them and log them.
+        self.verbose = settings.verbose if self.processes.is_first else 0
+        self.lr, self.batch_size = settings.learning_rate, settings.batch_size
+        self.max_epochs = settings.n_epochs
         for group in self.optimizer_.param_groups:
             group["lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
 
@@ -404,6 +408,8 @@ class VAENet(skorch.NeuralNet):
             terms["loss"] = loss
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
+            before = [record[f"{prefix}_loss"] for record in list(self.history)[:-1]]
+            self.history.record(f"{prefix}_loss_best", all(loss < other for other in before))
             if not math.isfinite(loss):
                 images = "training" if training else "validation"
                 epoch = self.settings.first_epoch + len(self.history)
