@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -194,14 +195,14 @@ class Batch:
     ----------
     n_images : int
 
-    parts : iterable of dict
+    parts : sequence of dict
         Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device. If there
-        are classes, also ``y`` of shape (n,).
+        are classes, also ``y`` of shape (n,). They can be read more than once.
 
     n_labelled : int, default=0
         Images whose class is known.
 
-    labelled : iterable of dict, default=()
+    labelled : sequence of dict, default=()
         Each has ``x`` and ``y`` of further images, of which only the classes are trained on.
     """
 
@@ -216,6 +217,28 @@ class Batch:
 
     def __iter__(self):
         return iter(self.parts)
+
+
+class Parts(Sequence):
+    """The parts of a batch, each of which is made whenever it is read: memory need hold only one.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(i)`` returns the part at place i, the same one in each call.
+
+    n_parts : int
+    """
+
+    def __init__(self, make, n_parts):
+        self.make = make
+        self.n_parts = n_parts
+
+    def __len__(self):
+        return self.n_parts
+
+    def __getitem__(self, i):
+        return self.make(range(self.n_parts)[i])
 
 
 class EpochBatches:
@@ -259,24 +282,52 @@ class EpochBatches:
             self.members = [np.flatnonzero(self.y == label) for label in classes]
 
     def __iter__(self):
-        n_features = self.dataset.image_format.n_features
-        step = max(self.dataset.pass_size, MAX_PASS_NUMBERS // n_features) * self.processes.size
         order = random_order(len(self.dataset), self.generator)
         for positions in batches_of(order, self.batch_size):
-            parts = self._parts(positions, step)
-            # Parts are made when they are due, but a single part is kept for callbacks to read.
-            parts = list(parts) if len(positions) <= step else parts
+            parts = self._parts(positions, noisy=True)
             n_labelled = 0 if self.y is None else int(np.sum(self.y[positions] >= 0))
-            yield Batch(len(positions), parts, n_labelled, self._labelled(step)), None
+            yield Batch(len(positions), parts, n_labelled, self._labelled()), None
 
-    def _parts(self, positions, step):
-        for some in slices(len(positions), step):
-            own, x = self._share(positions[some])
-            noise = normal_draws(some.stop - some.start, self.n_components, self.generator)
-            part = {"x": x, "noise": noise[self.processes.share]}
-            yield part_on(self.device, part, None if self.y is None else self.y[own])
+    def _parts(self, positions, *, noisy):
+        """The parts of the images at these positions, with noise or without.
 
-    def _labelled(self, step):
+        The draws are those of all images of all processes, in order. So they depend neither on how
+        the images are divided, nor on when and how often a part is read.
+        """
+        n_features = self.dataset.image_format.n_features
+        size = max(self.dataset.pass_size, MAX_PASS_NUMBERS // n_features) * self.processes.size
+        some = slices(len(positions), size)
+        single = len(some) == 1
+        if self.binarize:
+            draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
+        noise = normal_draws(len(positions), self.n_components, self.generator) if noisy else None
+        share = self.processes.share
+
+        def part(i):
+            own = positions[some[i]][share]
+            tensors = {"x": self.dataset[own]}
+            if self.binarize:
+                tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
+            if noisy:
+                tensors["noise"] = noise[some[i]][share]
+            return part_on(self.device, tensors, None if self.y is None else self.y[own])
+
+        # A single part is kept, as callbacks may read it too.
+        return [part(0)] if single else Parts(part, len(some))
+
+    def _pixel_draws(self, n_images, *, kept):
+        """A function that returns uniform draws for the pixels of n images, the same in each call.
+
+        They are kept, or made anew from the state that the generator has now.
+        """
+        shape = (n_images, *self.dataset.image_format.channels_first_shape)
+        state = self.generator.get_state()
+        draws = uniform_draws(shape, self.generator)
+        if kept:
+            return lambda: draws
+        return lambda: uniform_draws(shape, torch.Generator("cpu").set_state(state))
+
+    def _labelled(self):
         """Parts of further labelled images, as many of each class."""
         if not self.members:
             return ()
@@ -285,17 +336,7 @@ class EpochBatches:
         shares = torch.rand(N_LABELLED, generator=self.generator, device="cpu").double().numpy()
         some = [self.members[c] for c in np.resize(classes, N_LABELLED)]
         places = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
-        parts = (self._share(np.array(places)[some]) for some in slices(N_LABELLED, step))
-        return [part_on(self.device, {"x": x}, self.y[own]) for own, x in parts]
-
-    def _share(self, positions):
-        """Positions and images of those that this process trains on."""
-        share = self.processes.share
-        x = self.dataset[positions[share]]
-        if self.binarize:
-            draws = uniform_draws((len(positions), *x.shape[1:]), self.generator)
-            x = binary_draw(x, draws[share])
-        return positions[share], x
+        return self._parts(np.array(places), noisy=False)
 
 
 def random_order(n, generator):

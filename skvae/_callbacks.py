@@ -2,6 +2,7 @@
 
 import math
 
+import skorch.callbacks
 import torch
 from skorch.callbacks import Callback
 
@@ -27,6 +28,59 @@ EARLY_STOPPING_STATE = {
     "reference_epoch": (int,),
     "cooldown": (int, type(None)),
 }
+
+# skorch's callbacks that would do nothing, or something else than they say, and why.
+SCORING = (
+    "a batch gives mu and log sigma^2, which are no predictions. Score each epoch by "
+    "scikit-learn's ScoringMonitor, which set_callbacks takes."
+)
+REFUSED = {
+    "LRScheduler": "the fit sets the rate of each step. Set learning_rate, which is its peak.",
+    "EpochScoring": SCORING,
+    "BatchScoring": SCORING,
+    "PassthroughScoring": SCORING,
+    "ProgressBar": "losses of single batches are not recorded. Set verbose=1, which shows a bar.",
+    "LoadInitState": "it would replace weights and history. Set checkpoint, or warm_start=True.",
+    "InputShapeSetter": "the network has the shape of the images. Remove it.",
+}
+
+
+def check_callbacks(callbacks, validates):
+    """Refuse callbacks of skorch that cannot work.
+
+    Parameters
+    ----------
+    callbacks : sequence
+        As skorch takes them: objects or classes, or pairs of a name and one of these.
+
+    validates : bool
+        Whether there is a validation loss.
+
+    Raises
+    ------
+    ValueError
+        With the reason, and what to do instead.
+    """
+    for item in callbacks:
+        callback = item[1] if isinstance(item, (tuple, list)) else item
+        callback = callback() if isinstance(callback, type) else callback
+        name = type(callback).__name__
+        for refused, reason in REFUSED.items():
+            if isinstance(callback, getattr(skorch.callbacks, refused)):
+                raise ValueError(f"callbacks has {name}, which does not work here: {reason}")
+        if isinstance(callback, Callback) and getattr(callback, "log_on_batch_end", False):
+            raise ValueError(
+                f"callbacks has {name} with log_on_batch_end=True, but losses of single batches "
+                "are not recorded. Set log_on_batch_end=False."
+            )
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(callback, skorch.callbacks.WandbLogger) and callback.save_model:
+            monitor = "valid_loss_best"
+        if not validates and isinstance(monitor, str) and monitor.startswith("valid_"):
+            raise ValueError(
+                f"callbacks has {name}, which needs {monitor}, but no images are set aside. Set "
+                "early_stopping=True, or let it go by another value such as train_loss."
+            )
 
 
 def one_cycle(share):
@@ -196,17 +250,20 @@ class RunningStatistics(Callback):
 
     They use the posteriors of the training steps, so they need no pass of their own. A batch of n
     images has the weight n / 2,048, and the average so far has the rest. At the very start, the
-    first 2,048 images have equal weights.
+    first 2,048 images have equal weights, in one call of `partial_fit` or in many.
 
     Parameters
     ----------
     moments : ndarray of shape (3, K) or None
         Averages so far of each component's KL, mu and mu^2. None: there are none yet.
+
+    n_images : int
+        Number of images in these averages, at most 2,048.
     """
 
-    def __init__(self, moments):
+    def __init__(self, moments=None, n_images=0):
         self._moments = None if moments is None else torch.tensor(moments, device="cpu")
-        self._n_images = 0 if moments is None else WINDOW
+        self.n_images = n_images
 
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
@@ -216,8 +273,8 @@ class RunningStatistics(Callback):
             terms = kl_divergence(mu, logvar), mu, mu.square()
             # Kept on the device, so that the CPU need not wait for it.
             new = torch.stack([term.mean(0, dtype=dtype) for term in terms])
-            self._n_images = min(WINDOW, self._n_images + len(mu))
-            share = min(1.0, len(mu) / self._n_images)
+            self.n_images = min(WINDOW, self.n_images + len(mu))
+            share = min(1.0, len(mu) / self.n_images)
             before = new if self._moments is None else self._moments.to(new)
             self._moments = before + share * (new - before)
 

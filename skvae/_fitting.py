@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from . import _inference, _start, _training
 from ._batches import ImageDataset, scarce
 from ._budget import Budget, default_budget
-from ._callbacks import finished_epochs
+from ._callbacks import WINDOW, RunningStatistics, check_callbacks, finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device
 from ._elbo import LIKELIHOODS
@@ -112,6 +112,7 @@ def _fit(estimator, X, y, processes, context):
     continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
     prepared = _prepare(estimator, X, y, continuing)
     n_valid = _n_valid(estimator, prepared)
+    check_callbacks(estimator.callbacks or (), validates=n_valid > 0)
     estimator._seed = processes.of_first(estimator._seed)
     plan = _plan(estimator, prepared, n_valid, processes)
     _require_same(estimator, prepared, plan, processes)
@@ -182,6 +183,7 @@ def partial_fit(estimator, X, y=None, classes=None):
             raise ValueError("partial_fit trains in one process: set data_parallel=False.")
         continuing = hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
+        check_callbacks(estimator.callbacks or (), validates=False)
         dataset, _ = _split(estimator, prepared, 0)
         annealed = continuing and estimator._annealed
         _, batch_size = _budget(estimator, prepared, len(dataset))
@@ -193,15 +195,20 @@ def partial_fit(estimator, X, y=None, classes=None):
             rate=ANNEALED_RATE if annealed else 1.0,
         )
         if continuing:
-            net, moments = estimator.net_, estimator._component_moments
+            net = estimator.net_
+            statistics = RunningStatistics(estimator._component_moments, estimator._n_averaged)
         else:
             module = _module(estimator, prepared, dataset, None, Processes())
             net = build_net(module, settings, settings.callbacks)
-            moments = None
-        net, interrupted, moments = _training.train_increment(net, dataset, settings, moments)
+            statistics = RunningStatistics()
+        net, interrupted = _training.train_increment(net, dataset, settings, statistics)
+        moments, n_averaged = statistics.moments, statistics.n_images
         if moments is None:  # interrupted before the first batch
-            moments = _inference.component_moments(net.module_, _as_trained(estimator, dataset))
-        attributes = _attributes(estimator, prepared, net, moments, annealed=annealed)
+            sample = _as_trained(estimator, dataset.subsample())
+            moments, n_averaged = _inference.component_moments(net.module_, sample), len(sample)
+        attributes = _attributes(
+            estimator, prepared, net, moments, n_averaged=n_averaged, annealed=annealed
+        )
         vars(estimator).update(attributes)
         # In place, so that the cost of a call does not grow. Last, so that nothing fails after it.
         if net.module_.label_decoder is not None:
@@ -458,12 +465,14 @@ def _result(estimator, prepared, net, dataset, processes):
         raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
     order = np.argsort(-moments[0], kind="stable")
     _training.reorder_net(net, order)
-    attributes = _attributes(estimator, prepared, net, moments[:, order], annealed=True)
+    attributes = _attributes(
+        estimator, prepared, net, moments[:, order], n_averaged=WINDOW, annealed=True
+    )
     return {**attributes, "_history": history}
 
 
-def _attributes(estimator, prepared, net, moments, *, annealed):
-    """The attributes that every training sets."""
+def _attributes(estimator, prepared, net, moments, *, n_averaged, annealed):
+    """The attributes that every training sets; `moments` are averages over `n_averaged` images."""
     return {
         "net_": net,
         "device_": prepared.device,
@@ -471,6 +480,7 @@ def _attributes(estimator, prepared, net, moments, *, annealed):
         "_binarize": bool(estimator.binarize),
         "_annealed": annealed,
         "_component_moments": moments,
+        "_n_averaged": n_averaged,
     }
 
 

@@ -77,6 +77,7 @@ def model_to_file(name, params, state):
             "likelihood": state["likelihood_"],
             "binarize": state["_binarize"],
             "annealed": state["_annealed"],
+            "n_averaged": state["_n_averaged"],
             "robust": state["_robust"],
             "missing_values": state["_missing_values"],
             "saw_holes": state["_saw_holes"],
@@ -118,6 +119,7 @@ def model_specs(header):
     require(type(axis) is int and axis in (0, -1), "channel_axis")
     for name in ("as_rows", "binarize", "annealed", "robust", "saw_holes", "saw_uint8"):
         require(type(header[name]) is bool, name)
+    require(is_count(header["n_averaged"]), "n_averaged")
     missing_values = header["missing_values"]
     require(missing_values is None or type(missing_values) in (int, float), "missing_values")
     require(header["architecture"]["holes"] == (missing_values is not None), "holes")
@@ -173,6 +175,7 @@ def model_from_file(header, arrays):
         "likelihood_": header["likelihood"],
         "_binarize": header["binarize"],
         "_annealed": header["annealed"],
+        "_n_averaged": header["n_averaged"],
         "_robust": header["robust"],
         "_missing_values": header["missing_values"],
         "_saw_holes": header["saw_holes"],

@@ -129,8 +129,8 @@ class VAENet(skorch.NeuralNet):
 
     The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
-    or over the 64 that it sees in addition, and times the mean of `undecided_losses` over the
-    images without a label.
+    or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
+    images without a label, divided by the number of all images of the step.
 
     Parameters
     ----------
@@ -163,6 +163,10 @@ class VAENet(skorch.NeuralNet):
         """
         self.settings = settings
         self.beta = self.kl_weight_ = settings.beta
+        # Not used here, but callbacks of the user go by them and log them.
+        self.verbose = settings.verbose if self.processes.is_first else 0
+        self.lr, self.batch_size = settings.learning_rate, settings.batch_size
+        self.max_epochs = settings.n_epochs
         for group in self.optimizer_.param_groups:
             group["lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
 
@@ -221,6 +225,7 @@ class VAENet(skorch.NeuralNet):
         """
         batch, _ = batch
         loss, errors, posteriors, self.unknown_ = 0.0, 0.0, [], 0.0
+        self.step_noise_, self.errors_of_others_ = None, self._errors_of_others(batch)
         for part in batch:
             part_loss, part_errors, posterior = self._loss(part, batch, training=True)
             part_loss.backward()
@@ -245,14 +250,12 @@ class VAENet(skorch.NeuralNet):
     def _sum_over_processes(self, errors):
         """Sum gradients, errors and probabilities of classes of a step; return the errors."""
         trained = [p for p in self.module_.parameters() if p.requires_grad]
-        for parameter in trained:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        grads = [parameter.grad for parameter in trained]
+        # A process whose share is empty has no gradient.
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
         unknown = torch.as_tensor(self.unknown_, dtype=errors.dtype, device=errors.device)
         *sums, errors, self.unknown_ = self.processes.sum([*grads, errors, unknown])
-        for grad, total in zip(grads, sums, strict=True):
-            grad.copy_(total)
+        for parameter, total in zip(trained, sums, strict=True):
+            parameter.grad = total
         return errors
 
     @torch.no_grad()
@@ -261,6 +264,26 @@ class VAENet(skorch.NeuralNet):
         (part,) = batch
         loss, _, posterior = self._loss(part, batch, training=False)
         return {"loss": loss, "y_pred": posterior}
+
+    @torch.no_grad()
+    def _errors_of_others(self, batch):
+        """Squared error and number of pixels of all parts of a batch but the first, as a tensor.
+
+        The noise variance is that of the whole batch, and the gradient of each part needs it. So
+        the other parts pass through the network once more. A batch of one part costs nothing.
+        """
+        totals = 0.0
+        if self.module_.noise_logvar is not None:
+            for i in range(1, len(batch.parts)):
+                part = batch.parts[i]
+                logits, *_ = self.infer(part["x"], noise=part["noise"])
+                totals = totals + self._errors(part["x"], logits)[1]
+        return totals
+
+    def _errors(self, x, logits):
+        """`squared_errors` of each image, and their sums over the images as one tensor."""
+        errors = squared_errors(x, logits.detach(), self.module_.holes)
+        return errors, torch.stack([error.sum() for error in errors])
 
     def _loss(self, part, batch, *, training):
         """Loss of a part of a batch, its squared error and number of pixels, and its posterior.
@@ -273,14 +296,15 @@ class VAENet(skorch.NeuralNet):
         logits, mu, logvar, noise_logvar, class_logits = self.infer(x, noise=part["noise"])
         dtype, noise_terms = sum_dtype(mu.device), []
         if noise_logvar is not None:
-            holes = self.module_.holes
-            errors = squared_errors(x, logits.detach(), holes)
-            observed = ~x.isnan() if holes else None
+            errors, totals = self._errors(x, logits)
+            observed = ~x.isnan() if self.module_.holes else None
             jacobian = image_jacobian(x, self.settings.log_jacobian, observed, dtype=dtype)
             noise_terms = [*errors, jacobian]
+            if training and self.step_noise_ is None:
+                (totals,) = self.processes.sum([totals + self.errors_of_others_])
+                self.step_noise_ = cautious_noise(noise_logvar, *totals)
             if training:
-                totals = self.processes.sum([torch.stack([error.sum() for error in errors])])
-                noise_logvar = cautious_noise(noise_logvar, *totals[0])
+                noise_logvar = self.step_noise_
         output = logits, mu, logvar, noise_logvar, class_logits
         log_likelihood, kl = self.criterion_(output, x, y)
         terms = [log_likelihood, kl, *noise_terms]
@@ -296,15 +320,16 @@ class VAENet(skorch.NeuralNet):
     def _loss_of_classes(self, class_logits, y, batch, *, training):
         """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
 
-        The same loss of the validation images has no part for unknown classes.
+        That of unknown classes is divided by all images of the batch, so that an image counts as
+        much whether many or few others have no label. Validation images have no such term.
         """
-        loss, n_unknown = 0.0, len(batch) - batch.n_labelled
-        if training and n_unknown:
+        loss = 0.0
+        if training and len(batch) > batch.n_labelled:
             decoder = self.module_.label_decoder
             p = torch.softmax(class_logits.detach(), 1)
             self.unknown_ = self.unknown_ + (y < 0).to(p.dtype) @ p
             losses = undecided_losses(class_logits, y, decoder.shares, decoder.log_priors)
-            loss = self.settings.label_weight * losses.sum() / n_unknown
+            loss = self.settings.label_weight * losses.sum() / len(batch)
         if batch.n_labelled and not batch.labelled:
             frequencies = self.log_frequencies_
             loss = loss + self._label_loss(
@@ -383,6 +408,8 @@ class VAENet(skorch.NeuralNet):
             terms["loss"] = loss
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
+            before = [record[f"{prefix}_loss"] for record in list(self.history)[:-1]]
+            self.history.record(f"{prefix}_loss_best", all(loss < other for other in before))
             if not math.isfinite(loss):
                 images = "training" if training else "validation"
                 epoch = self.settings.first_epoch + len(self.history)

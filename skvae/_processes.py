@@ -39,20 +39,24 @@ class Processes:
         Parameters
         ----------
         tensors : list of tensor
-            Of one dtype, on one device.
+            Of one dtype, on one device, and without gaps in memory.
 
         Returns
         -------
         sums : list of tensor
-            Equal to the last bit in all processes.
+            Equal to the last bit in all processes. They share one buffer, in which each lies in
+            the order in memory of its tensor, so that numbers are copied once.
         """
         if self.group is None:
             return tensors
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        flat = torch.cat([tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors])
         with _said_plainly():
             dist.all_reduce(flat, group=self.group)
         parts = flat.split([tensor.numel() for tensor in tensors])
-        return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        return [
+            part.as_strided(tensor.shape, tensor.stride())
+            for part, tensor in zip(parts, tensors, strict=True)
+        ]
 
     def wait(self):
         """Wait until all processes have come here."""

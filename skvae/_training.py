@@ -15,7 +15,6 @@ from ._callbacks import (
     EarlyStopping,
     OneCycle,
     ProgressBar,
-    RunningStatistics,
     Warmup,
     restore_progress,
 )
@@ -140,7 +139,7 @@ def as_if_ended(net):
     return ended
 
 
-def train_increment(net, dataset, settings, moments):
+def train_increment(net, dataset, settings, statistics):
     """Train a net for one more epoch, at a constant rate.
 
     Parameters
@@ -152,8 +151,8 @@ def train_increment(net, dataset, settings, moments):
 
     settings : TrainSettings
 
-    moments : ndarray of shape (3, K) or None
-        As for `RunningStatistics`.
+    statistics : RunningStatistics
+        Updated.
 
     Returns
     -------
@@ -162,15 +161,11 @@ def train_increment(net, dataset, settings, moments):
     interrupted : bool
         Whether Ctrl-C ended the epoch.
 
-    moments : ndarray of shape (3, K) or None
-        Updated. None: the epoch ended before its first batch did.
-
     Raises
     ------
     ValueError
         If the loss or a weight becomes NaN or infinite.
     """
-    statistics = RunningStatistics(moments)
     old = net.settings
     if (settings.device, settings.callbacks) != (old.device, old.callbacks):
         optimizer_state = deepcopy(net.optimizer_.state_dict()["state"])
@@ -188,7 +183,7 @@ def train_increment(net, dataset, settings, moments):
                 interrupted = not _stopped_by_callback(net)
     finally:
         net.callbacks_.pop()
-    return net, interrupted, statistics.moments
+    return net, interrupted
 
 
 def _stopped_by_callback(net):

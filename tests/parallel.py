@@ -6,13 +6,14 @@ import signal
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from skorch.callbacks import Callback, EarlyStopping
 
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAETransformer, _batches
 
 # 130 = 4 * 32 + 2: of the last batch, the third process gets nothing.
 N_IMAGES = 130
@@ -37,24 +38,49 @@ def images():
     return X, labels
 
 
+def large_images():
+    """Pictures of so many numbers that one process takes a batch of 120 in two parts."""
+    X, _ = images()
+    return np.tile(X, (1, 34, 34))
+
+
+# Trained on batches in small parts, too.
+IN_PARTS = ("running noise", "binarized", "holes", "few labels")
+
+
 def fits(data_parallel):
     """Fitted estimators of every kind, by name."""
+    fitted = {name: vae.fit(*data) for name, (vae, data) in kinds(data_parallel).items()}
+    with mock.patch.object(_batches, "MAX_PASS_NUMBERS", 5 * 36):
+        for name in IN_PARTS:
+            vae, data = kinds(data_parallel)[name]
+            fitted[f"{name} in parts"] = vae.fit(*data)
+    return fitted
+
+
+def kinds(data_parallel):
+    """Estimators of every kind, and what to fit them to, by name."""
     X, labels = images()
     few = np.where(np.arange(N_IMAGES) % 10 < 2, labels, -1)
     holes = np.where(np.random.default_rng(1).random(X.shape) < 0.3, np.nan, X)
-    settings = {**SMALL, "data_parallel": data_parallel}
-    vae, clf = ConvVAETransformer(**settings), ConvVAEClassifier(**settings)
+
+    def vae(**params):
+        return ConvVAETransformer(**SMALL, data_parallel=data_parallel).set_params(**params)
+
+    def classifier(**params):
+        return ConvVAEClassifier(**SMALL, data_parallel=data_parallel, **params)
+
     bernoulli = {"likelihood": "bernoulli", "early_stopping": False}
+    large = {"likelihood": "gaussian", "batch_size": 120, "max_iter": 2}
     return {
-        "early stopping": vae.fit(X),
-        "running noise": ConvVAETransformer(**settings).set_params(early_stopping=False).fit(X),
-        "Bernoulli": ConvVAETransformer(**settings).set_params(**bernoulli).fit(X),
-        "binarized": ConvVAETransformer(**settings)
-        .set_params(**bernoulli, binarize=True, beta_warmup=0.5)
-        .fit(X),
-        "holes": ConvVAETransformer(**settings).set_params(missing_values=np.nan).fit(holes),
-        "labels": clf.fit(X, labels),
-        "few labels": ConvVAEClassifier(**settings, unlabeled=-1).fit(X, few),
+        "early stopping": (vae(), (X,)),
+        "running noise": (vae(early_stopping=False), (X,)),
+        "Bernoulli": (vae(**bernoulli), (X,)),
+        "binarized": (vae(**bernoulli, binarize=True, beta_warmup=0.5), (X,)),
+        "holes": (vae(missing_values=np.nan), (holes,)),
+        "labels": (classifier(), (X, labels)),
+        "few labels": (classifier(unlabeled=-1), (X, few)),
+        "large": (vae(**large), (large_images(),)),
     }
 
 
@@ -62,11 +88,8 @@ def results(estimator):
     """Weights, losses and latents of a fitted estimator."""
     weights = {name: weight.numpy() for name, weight in estimator.module_.state_dict().items()}
     history = estimator.history_.drop(columns=["epoch", "duration"]).to_numpy()
-    return {**weights, "history": history, "latents": estimator.transform(estimator_input())}
-
-
-def estimator_input():
-    return images()[0][:20] / 2
+    X = images()[0] if estimator.image_shape_ == (6, 6) else large_images()
+    return {**weights, "history": history, "latents": estimator.transform(X[:20] / 2)}
 
 
 class At(Callback):

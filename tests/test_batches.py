@@ -313,6 +313,44 @@ def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, monkeypatc
                     assert torch.equal(own, together[r::size])
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("labels", ["none", "few"])
+@pytest.mark.parametrize("binarize", [False, True])
+def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize, monkeypatch):
+    data = dataset(40, labels={"none": None, "few": FEW}[labels])
+    settings = {"batch_size": 13, "binarize": binarize}
+    expected = labelled_batches(data, **settings)
+    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 1)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * 2)  # two images of each process
+    shares = [labelled_batches(data, **settings, processes=OneOf(r, size)) for r in range(size)]
+    for (_, (part,), labelled), *others in zip(expected, *shares, strict=True):
+        for r, (_, parts, further) in enumerate(others):
+            for whole_part, divided in ((part, parts), *((each, further) for each in labelled)):
+                for name, tensor in whole_part.items():
+                    assert torch.equal(torch.cat([p[name] for p in divided]), tensor[r::size])
+            assert len(parts) == 1 if len(part["x"]) == 1 else len(parts) > 2
+
+
+@pytest.mark.parametrize("binarize", [False, True])
+@pytest.mark.parametrize("n_in_a_pass", [4, 100])
+def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, monkeypatch):
+    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 1)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * n_in_a_pass)
+    settings = {"batch_size": 10, "binarize": binarize}
+    data, generator = dataset(30, labels=FEW[:30]), generator_for(0, EPOCH, 0)
+    once = labelled_batches(data, **settings)
+    batches = EpochBatches(data, 10, 3, generator, binarize, "cpu", ALONE)
+    for (batch, _), (_, parts, labelled) in zip(batches, once, strict=True):
+        for sequence, first_read in ((batch.parts, parts), (batch.labelled, labelled)):
+            n = len(sequence)
+            assert n == len(first_read)
+            for i in [*range(n), *reversed(range(n)), -1]:
+                for name, tensor in first_read[i].items():
+                    assert torch.equal(sequence[i][name], tensor)
+            with pytest.raises(IndexError):
+                sequence[n]
+
+
 @pytest.mark.parametrize("labels", [None, MANY])
 def test_shares_of_validation_add_up(labels):
     data, noise = dataset(40, labels=labels), PixelNoise(3, 0)

@@ -1,8 +1,14 @@
 """Callbacks of training: rate, warm-up, early stopping, statistics, bar, the caller's own."""
 
+import json
 import math
+import re
+import sys
 from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -19,6 +25,7 @@ from skvae._callbacks import (
     COOLDOWN,
     FIRST_RATE,
     LAST_RATE,
+    REFUSED,
     RISE,
     WINDOW,
     EarlyStopping,
@@ -316,7 +323,7 @@ def moments_of(mu, logvar):
 
 def test_the_first_statistics_are_means_over_all_images():
     rng = np.random.default_rng(0)
-    statistics = RunningStatistics(None)
+    statistics = RunningStatistics()
     batches = [batch(n, rng) for n in (100, 100, 7)]
     for y_pred in batches:
         statistics.on_batch_end(NET, training=True, y_pred=y_pred)
@@ -327,7 +334,7 @@ def test_the_first_statistics_are_means_over_all_images():
 def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
     rng = np.random.default_rng(1)
     before = rng.uniform(size=(3, 3))
-    statistics, sizes = RunningStatistics(before), (128, 128, 50)
+    statistics, sizes = RunningStatistics(before, WINDOW), (128, 128, 50)
     batches = [batch(n, rng) for n in sizes]
     for y_pred in batches:
         statistics.on_batch_end(NET, training=True, y_pred=y_pred)
@@ -343,7 +350,7 @@ def test_later_images_count_by_their_number_and_earlier_ones_by_the_rest():
 
 def test_a_batch_larger_than_the_window_is_all_that_counts():
     y_pred = batch(WINDOW + 1, np.random.default_rng(2))
-    statistics = RunningStatistics(np.full((3, 3), 1e9))
+    statistics = RunningStatistics(np.full((3, 3), 1e9), WINDOW)
     statistics.on_batch_end(NET, training=True, y_pred=y_pred)
     assert_allclose(statistics.moments, moments_of(*y_pred), rtol=1e-5, atol=1e-6)
 
@@ -351,7 +358,7 @@ def test_a_batch_larger_than_the_window_is_all_that_counts():
 def test_statistics_with_classes_are_in_units_of_the_prior():
     net, rng = SimpleNamespace(module_=network(n_classes=4)), np.random.default_rng(3)
     mu, logvar = batch(100, rng)
-    statistics = RunningStatistics(None)
+    statistics = RunningStatistics()
     statistics.on_batch_end(net, training=True, y_pred=[mu, logvar])
     mean, variance = (part.detach() for part in net.module_.label_decoder.moments())
     expected = moments_of((mu - mean) / variance.sqrt(), logvar - variance.log())
@@ -411,3 +418,175 @@ def test_progress_bar_over_epochs(digits, capsys):
 
 def test_callbacks_change_no_bit(digits):
     assert_array_equal(weights_of(fit(digits[0], callbacks=[Steps()])), weights_of(fit(digits[0])))
+
+
+# Those of skorch: each works, or is refused with a reason
+
+PAGE = Path(__file__).parents[1] / "docs" / "guide" / "callbacks.md"
+ROWS = dict(re.findall(r"^\| `(\w+)` \| (works|refused)", PAGE.read_text(), re.M))
+VALIDATED = {"early_stopping": True, "max_iter": 3}
+
+
+def test_the_table_has_all_callbacks_of_skorch():
+    known = set(skorch.callbacks.__all__) - {"Callback", "WarmRestartLR"}  # which are none
+    assert known <= ROWS.keys()
+    assert {name for name, answer in ROWS.items() if answer == "refused"} == REFUSED.keys()
+
+
+def refused_callback(name):
+    """An object of a class that is refused."""
+    needs = {
+        "EpochScoring": ["accuracy"],
+        "BatchScoring": ["accuracy"],
+        "PassthroughScoring": ["train_loss"],
+        "LoadInitState": [skorch.callbacks.Checkpoint()],
+    }
+    return getattr(skorch.callbacks, name)(*needs.get(name, []))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_callbacks_that_cannot_work_are_refused(digits, name, method):
+    vae = ConvVAETransformer(**SMALL)
+    for callback in (refused_callback(name), ("mine", refused_callback(name))):
+        vae.set_params(callbacks=[Steps(), callback])
+        with pytest.raises(ValueError, match=f"callbacks has {name}, which does not work here"):
+            getattr(vae, method)(digits[0])
+    assert not hasattr(vae, "net_")
+    with pytest.raises(ValueError, match="LRScheduler"):
+        fit(digits[0], callbacks=[skorch.callbacks.LRScheduler])  # a class
+
+
+@pytest.mark.parametrize("name", ["NeptuneLogger", "SacredLogger", "MlflowLogger"])
+def test_losses_of_batches_cannot_be_logged(digits, name):
+    logger = getattr(skorch.callbacks, name)(MagicMock(), log_on_batch_end=True)
+    with pytest.raises(ValueError, match=f"{name} with log_on_batch_end=True"):
+        fit(digits[0], callbacks=[logger])
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        skorch.callbacks.Checkpoint(),
+        skorch.callbacks.Checkpoint,
+        skorch.callbacks.EarlyStopping(),
+        skorch.callbacks.WandbLogger(MagicMock()),
+    ],
+)
+def test_what_needs_a_validation_loss_says_so(digits, callback):
+    with pytest.raises(ValueError, match=r"needs valid_loss.* Set early_stopping=True"):
+        fit(digits[0], callbacks=[callback])
+    vae = ConvVAETransformer(**SMALL, callbacks=[callback])
+    with pytest.raises(ValueError, match="needs valid_loss"):
+        vae.partial_fit(digits[0])
+
+
+def test_which_losses_are_the_best_so_far(digits):
+    class Best(Callback):
+        def on_train_end(self, net, **kwargs):
+            self.columns = {
+                name: net.history[:, name]
+                for phase in ("train", "valid")
+                for name in (f"{phase}_loss", f"{phase}_loss_best")
+            }
+
+    note = Best()
+    fit(digits[0], callbacks=[note], early_stopping=True, max_iter=12, learning_rate=0.05)
+    for phase in ("train", "valid"):
+        losses, best = (note.columns[f"{phase}_loss{end}"] for end in ("", "_best"))
+        assert best == [i == np.argmin(losses[: i + 1]) for i in range(12)]
+    assert not all(note.columns["valid_loss_best"])
+
+
+def test_checkpoints_hold_the_best_and_the_last_weights(digits, tmp_path):
+    callbacks = [
+        skorch.callbacks.Checkpoint(dirname=str(tmp_path), f_pickle=None),
+        skorch.callbacks.TrainEndCheckpoint(dirname=str(tmp_path)),
+    ]
+    vae = fit(digits[0], callbacks=callbacks, **VALIDATED)
+    assert vae.n_iter_ == 3
+    for name in ("params.pt", "train_end_params.pt"):
+        # The components were not sorted yet.
+        weights = torch.load(tmp_path / name, weights_only=True)
+        for key, weight in vae.module_.state_dict().items():
+            assert_array_equal(np.sort(weight.ravel()), np.sort(weights[key].ravel()))
+    best = int(vae.history_["valid_loss"].argmin())
+    for name, n_epochs in (("history.json", best + 1), ("train_end_history.json", 3)):
+        assert len(json.loads((tmp_path / name).read_text())) == n_epochs
+    for name in ("optimizer.pt", "train_end_optimizer.pt"):
+        assert (tmp_path / name).exists()
+
+
+def test_what_loggers_log(digits, monkeypatch, tmp_path):
+    for module in ("neptune", "neptune.types", "neptune.handler"):
+        monkeypatch.setitem(sys.modules, module, MagicMock())
+    sys.modules["neptune.handler"].Handler = type("Handler", (), {})
+    board, wandb, sacred, run, client = (MagicMock() for _ in range(5))
+    wandb.dir = str(tmp_path)
+    neptune, lines = MagicMock(), []
+    c = skorch.callbacks
+    callbacks = [
+        c.TensorBoard(board),
+        c.WandbLogger(wandb),
+        c.SacredLogger(sacred),
+        c.MlflowLogger(run, client),
+        c.NeptuneLogger(neptune),
+        c.PrintLog(sink=lines.append),
+        c.EpochTimer(),
+    ]
+    vae = fit(digits[0], callbacks=callbacks, **VALIDATED)
+    losses = list(vae.history_["valid_loss"])
+    calls = board.add_scalar.call_args_list
+    tag = "Loss/valid_loss"
+    assert [call.kwargs["scalar_value"] for call in calls if call.kwargs["tag"] == tag] == losses
+    assert [call.args[0]["valid_loss"] for call in wandb.log.call_args_list] == losses
+    assert (tmp_path / "best_model.pth").exists()
+    for logged, places in ((sacred.log_scalar, (0, 1)), (client.log_metric, (1, 2))):
+        pairs = [[call.args[i] for i in places] for call in logged.call_args_list]
+        assert [value for name, value in pairs if name == "valid_loss"] == losses
+    assert client.log_artifact.call_count == 4
+    config = dict(call.args for call in neptune["training"].__setitem__.call_args_list)
+    expected = {"lr": vae.learning_rate, "epochs": 3, "batch_size": 32, "device": "cpu"}
+    assert {name: config[f"config/{name}"] for name in expected} == expected
+    assert len(lines) == 2 + 3  # a header
+    assert all(f"{loss:.4f}" in line for loss, line in zip(losses, lines[2:], strict=True))
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_print_log_prints_if_verbose(digits, capsys, verbose):
+    fit(digits[0], callbacks=[skorch.callbacks.PrintLog()], verbose=verbose)
+    assert ("train_loss" in capsys.readouterr().out) == bool(verbose)
+
+
+def test_mappers_of_weights_and_clipping(digits):
+    note = Norms()
+    c = skorch.callbacks
+    callbacks = [
+        c.Initializer("mu_head.bias", fn=partial(torch.nn.init.constant_, val=0.25)),
+        c.ParamMapper("logvar_head.bias", fn=partial(torch.nn.init.constant_, val=0.5), at=2),
+        c.Freezer("mu_head.bias"),
+        c.Freezer("logvar_head.bias", at=2),
+        c.Freezer("decoder.0.bias"),
+        c.Unfreezer("decoder.0.bias", at=2),
+        c.GradientNormClipping(0.01),
+        note,
+    ]
+    vae = fit(digits[0], callbacks=callbacks)
+    module = vae.module_
+    assert (module.mu_head.bias == 0.25).all()
+    assert (module.logvar_head.bias == 0.5).all()
+    start = fit(digits[0], learning_rate=1e-30).module_
+    assert not torch.equal(module.decoder[0].bias, start.decoder[0].bias)
+    assert max(note.norms) <= 0.01 * (1 + 1e-4)
+
+
+class Norms(Callback):
+    """Norm of the gradient of every step."""
+
+    def initialize(self):
+        self.norms = []
+        return self
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        squares = [p.grad.square().sum() for _, p in named_parameters if p.grad is not None]
+        self.norms.append(torch.stack(squares).sum().sqrt().item())

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, _fitting, _inference, _training
+from skvae import ConvVAETransformer, _fitting, _inference, _training, load
 from skvae._callbacks import WINDOW
 
 
@@ -279,6 +279,34 @@ def test_partial_fit_updates_what_components_tell(digits, fitted):
     vae.kl_per_component_[:] = 0  # a copy
     assert_allclose(vae.kl_per_component_, moments[0], rtol=1e-5)
     assert_array_equal(weights_of(vae), before)
+
+
+def same(vae, path):
+    return vae
+
+
+def pickled(vae, path):
+    return pickle.loads(pickle.dumps(vae))
+
+
+def saved(vae, path):
+    vae.save(path)
+    return load(path)
+
+
+@pytest.mark.parametrize("via", [same, pickled, saved])
+def test_small_calls_of_partial_fit_count_by_their_images(digits, tmp_path, via):
+    # Weights that stand still: the averages are those over all images, by torch.distributions.
+    images, start = digits[0][:330], 0
+    vae = ConvVAETransformer(**SMALL, pixel_range=(0, 16), learning_rate=1e-30)
+    for n in (1, 32, 32, 5, 100, 32, 32, 64, 32):
+        vae = via(vae.partial_fit(images[start : start + n]), tmp_path / "model.skvae")
+        start += n
+    assert start == len(images)
+    posterior = torch.distributions.Normal(*map(torch.from_numpy, vae.posterior(images)))
+    kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    assert_allclose(vae.kl_per_component_, kl.mean(0), rtol=1e-4)
+    assert vae.n_active_components_ == (vae.transform(images).var(0) > 0.01).sum()
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])

@@ -40,6 +40,7 @@ LIES = {
     "likelihood": "gamma",
     "binarize": 1,
     "annealed": 0,
+    "n_averaged": 0,
     "estimator": "PCA",
     "robust": None,
     "missing_values": "nan",

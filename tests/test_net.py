@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, fit
+from conftest import SMALL, fit, fit_classifier, weights_of
 from nets import ARCHITECTURE, SETTINGS, dataset_of, network, prepared
 from skorch.callbacks import Callback
 
@@ -97,7 +97,7 @@ def test_no_number_is_read_from_the_device_within_an_epoch(digits, n_labelled):
     # would wait for it.
     settings = {**SETTINGS, "device": "meta", "beta_warmup": 0.5, "label_weight": 2.0}
     settings = TrainSettings(**settings)
-    statistics = RunningStatistics(np.zeros((3, 3)))
+    statistics = RunningStatistics(np.zeros((3, 3)), 1)
     callbacks = [OneCycle(1e-3, 3, 4, None), Warmup(6, 4), statistics]
     n_classes, labels = 0, None
     if n_labelled is not None:
@@ -350,11 +350,8 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, lik
 
     (part,) = parts_of_a_batch()
     monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 16 * 64)
-    sizes = [len(part["x"]) for part in parts_of_a_batch()]
-    assert sizes == [16, 16, 16, 2]
-    # The noise is drawn part by part, so that the same one has to be given to both.
-    divided = zip(*(part[name].split(sizes) for name in ("x", "noise")), strict=True)
-    divided = [{"x": x, "noise": noise} for x, noise in divided]
+    divided = parts_of_a_batch()
+    assert [len(part["x"]) for part in divided] == [16, 16, 16, 2]
     expected, step, sums, _ = first_step([part], likelihood, 1.0)
     gradients, other, other_sums, _ = first_step(divided, likelihood, 1.0)
     scale = max(gradient.abs().max().item() for gradient in expected)
@@ -366,23 +363,75 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, lik
     torch.testing.assert_close(other_sums[1], sums[1])
 
 
-def test_the_noise_of_a_step_in_parts(digits):
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize("size", [60, 20, 7])
+@pytest.mark.parametrize("least", [0.01, 10.0])
+def test_the_noise_of_a_step_is_that_of_the_whole_batch(digits, holes, size, least):
+    # By torch.distributions: one variance, the mean squared error of all observed pixels of the
+    # batch, but not less than that of the images set aside.
+    images = punch(digits[0][:60]) if holes else digits[0][:60]
+    x = torch.from_numpy(images / 16).float()[:, None]
+    noise = _batches.normal_draws(60, 3, _batches.generator_for(0))
+    parts = [{"x": x[i : i + size], "noise": noise[i : i + size]} for i in range(0, 60, size)]
+    params = {"noise_logvar": math.log(least), "holes": holes}
+    gradients, step, (n, sums), _ = first_step(parts, "gaussian", **params)
+    module = network(likelihood="gaussian", holes=holes)
+    logits, mu, logvar, *_ = module(x, noise)
+    observed = ~x.isnan()
+    variance = (x - logits.detach())[observed].square().mean().clamp_min(least)
+    normal = torch.distributions.Normal(logits[observed], variance.sqrt())
+    log_p, posterior = normal.log_prob(x[observed]).sum(), torch.exp(logvar / 2)
+    posterior = torch.distributions.Normal(mu, posterior)
+    prior = torch.distributions.Normal(0.0, 1.0)
+    kl = torch.distributions.kl_divergence(posterior, prior).sum()
+    loss = (kl - log_p) / 60
+    torch.testing.assert_close(step["loss"], loss.detach())
+    assert n == 60
+    torch.testing.assert_close(sums[:2].float(), torch.stack([log_p, kl]).detach())
+    loss.backward()
+    scale = max(parameter.grad.abs().max().item() for parameter in module.parameters())
+    for parameter, gradient in zip(module.parameters(), gradients, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6 * scale)
+
+
+def test_without_images_set_aside_the_running_mean_takes_one_step_for_all_parts(digits):
     dataset, n = dataset_of(digits[0][:60]), 60
     noise = _batches.normal_draws(n, 3, _batches.generator_for(0))
     whole, parts = (
         [{"x": dataset[i : i + size], "noise": noise[i : i + size]} for i in range(0, n, size)]
         for size in (60, 20)
     )
-    # Without images set aside, the running mean takes one step for all parts.
     params = {"likelihood": "gaussian", "noise_logvar": 1.0, "set_aside": False}
     torch.testing.assert_close(first_step(parts, **params)[3], first_step(whole, **params)[3])
-    # In training, each part goes by the larger of the noise and its own error, which is nearly
-    # that of all.
-    expected, actual = (
-        torch.cat([part.flatten() for part in first_step(batch, "gaussian", -20.0)[0]])
-        for batch in (whole, parts)
+
+
+class Reads(Callback):
+    """A callback that reads the batches of every step, before and after."""
+
+    def on_batch_begin(self, net, batch, **kwargs):
+        assert sum(len(part["x"]) for part in batch[0]) == len(batch[0])
+
+    def on_batch_end(self, net, batch, **kwargs):
+        assert sum(len(part["x"]) for part in batch[0]) == len(batch[0])
+        assert all(len(part["y"]) for part in batch[0].labelled)
+
+
+@pytest.mark.parametrize("n_in_a_pass", [10, 100])
+@pytest.mark.parametrize(
+    "params",
+    [{"likelihood": "gaussian"}, {"likelihood": "bernoulli", "binarize": True}],
+    ids=["gaussian", "binarize"],
+)
+def test_who_reads_the_parts_of_a_batch_changes_no_bit(digits, monkeypatch, params, n_in_a_pass):
+    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", n_in_a_pass)
+    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", n_in_a_pass * 64)
+    labels = np.where(np.arange(100) % 5, -1, digits[1][:100] % 3)
+    params = {**params, "unlabeled": -1, "max_iter": 2}
+    read, unread = (
+        fit_classifier(digits[0][:100], labels, callbacks=callbacks, **params)
+        for callbacks in ([Reads()], None)
     )
-    assert 0 < (actual - expected).norm() < 0.01 * expected.norm()
+    np.testing.assert_array_equal(weights_of(read), weights_of(unread))
 
 
 # Holes
@@ -403,7 +452,7 @@ def test_a_step_in_parts_with_holes_is_that_of_the_whole_batch(digits, likelihoo
         [{"x": x[i : i + size], "noise": noise[i : i + size]} for i in range(0, 60, size)]
         for size in (60, 20)
     )
-    params = {"likelihood": likelihood, "noise_logvar": 1.0, "set_aside": False, "holes": True}
+    params = {"likelihood": likelihood, "noise_logvar": -20.0, "set_aside": False, "holes": True}
     expected, step, sums, noise_logvar = first_step(whole, **params)
     gradients, other, other_sums, other_logvar = first_step(parts, **params)
     scale = max(gradient.abs().max().item() for gradient in expected)
@@ -572,6 +621,8 @@ def test_recorded_kl_is_that_of_the_classes(digits, which):
 def labelled_step(parts, further=(), *, codes, **settings):
     """Gradients, loss and sums of a step of a net with classes."""
     net = classifier_net(**{"label_weight": 3.0, **settings})
+    if net.module_.noise_logvar is not None:
+        net.module_.noise_logvar.fill_(-20.0)  # so that the error of the batch counts
     net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
     net.history.new_epoch()
     net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
@@ -591,16 +642,18 @@ def parts_of(digits, codes, sizes):
 
 
 @pytest.mark.parametrize("which", CODES)
-def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which):
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which, likelihood):
     codes = codes_of(digits, which)
+    params = {"codes": codes, "likelihood": likelihood}
     further = {True: [], False: []}
     if which == "few":
         known = np.resize(np.flatnonzero(codes >= 0), _batches.N_LABELLED)
         x, y = dataset_of(digits[0][:N])[known], torch.from_numpy(codes[known])
         further[False] = [{"x": x, "y": y}]
         further[True] = [{"x": x[:40], "y": y[:40]}, {"x": x[40:], "y": y[40:]}]
-    whole = labelled_step(parts_of(digits, codes, [N]), further[False], codes=codes)
-    parts = labelled_step(parts_of(digits, codes, [25, 25, 10]), further[True], codes=codes)
+    whole = labelled_step(parts_of(digits, codes, [N]), further[False], **params)
+    parts = labelled_step(parts_of(digits, codes, [25, 25, 10]), further[True], **params)
     scale = max(gradient.abs().max().item() for gradient in whole[0].values())
     for name, gradient in whole[0].items():
         torch.testing.assert_close(parts[0][name], gradient, rtol=1e-4, atol=1e-6 * scale)
@@ -649,7 +702,7 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         log_p = torch.stack([-cross_entropies(decoder, mu, y, torch.zeros(3)) for y in each], 1)
         # The frequencies are those of the steps before, and start as equal ones.
         terms = -log_p.exp() * log_p
-        expected = expected + 3.0 * terms.sum(1).mean()
+        expected = expected + 3.0 * terms.sum() / N
     torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
     expected.backward()
     scale = max(gradient.abs().max().item() for gradient in gradients.values())
@@ -659,6 +712,25 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         if expected is None or name.startswith("logvar_head."):  # which it does not reach
             expected = torch.zeros_like(actual)
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("n_unlabelled", [1, 6, 30, N])
+def test_an_unlabelled_image_counts_the_same_among_few_and_many(digits, n_unlabelled):
+    # Copies of one image, of which some have no label: the loss grows in proportion to them.
+    codes = np.where(np.arange(N) < n_unlabelled, -1, 1)
+    x = dataset_of(np.repeat(digits[0][:1], N, 0))[:]
+    part = {"x": x, "noise": torch.zeros(N, 3), "y": torch.from_numpy(codes)}
+    with_term, without = (
+        labelled_step([part], codes=codes, label_weight=weight) for weight in (3.0, 0.0)
+    )
+    net = classifier_net()
+    log_p = torch.log_softmax(net.module_.label_decoder(*net.module_.encode(x[:1])), 1)
+    entropy = -(log_p.exp() * log_p).sum().item()
+    frequencies = torch.tensor(np.bincount(codes[codes >= 0], minlength=3).clip(1)).log()
+    mu, _ = net.module_.encode(x[:1])
+    known = cross_entropies(net.module_.label_decoder, mu, torch.tensor([1]), frequencies).item()
+    expected = 3.0 * (n_unlabelled / N * entropy + (known if n_unlabelled < N else 0.0))
+    assert (with_term[1] - without[1]).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_kl_of_an_unlabelled_image_does_not_depend_on_any_label(digits):

@@ -10,9 +10,10 @@ import numpy as np
 import parallel
 import pytest
 import torch
+import torch.distributed as dist
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._processes import Processes
+from skvae._processes import Processes, training_processes
 
 SCRIPT = Path(parallel.__file__)
 # A process that waits for another one would wait for 30 minutes, torch's default.
@@ -74,6 +75,14 @@ def test_fits_are_those_of_one_process(group, alone):
             # Sums of float32 in another order, and what a few steps make of it.
             np.testing.assert_allclose(
                 results[0][name][key], array, rtol=1e-4, atol=1e-4, err_msg=f"{name}: {key}"
+            )
+
+
+def test_fits_in_parts_are_those_of_whole_batches(alone):
+    for name in parallel.IN_PARTS:
+        for key, array in alone[name].items():
+            np.testing.assert_allclose(
+                alone[f"{name} in parts"][key], array, rtol=1e-4, atol=1e-4, err_msg=name
             )
 
 
@@ -159,6 +168,27 @@ def test_a_process_alone():
     assert alone.is_first
     alone.require_same({"beta": 1.0})
     alone.copy_first(tensors)
+
+
+@pytest.fixture
+def group_of_one(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_sums_have_the_shapes_and_the_order_in_memory_of_their_tensors(group_of_one):
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(4, 3, 2, 5), (4, 3, 2, 5), (2, 3), (), (0,)]
+    tensors = [torch.randn(shape, generator=rng) for shape in shapes]
+    tensors[1] = tensors[1].to(memory_format=torch.channels_last)
+    with training_processes(True) as processes:
+        sums = processes.sum(tensors)
+    for total, tensor in zip(sums, tensors, strict=True):
+        assert torch.equal(total, tensor)
+        assert total.stride() == tensor.stride()
+    # One buffer: nothing is copied back.
+    assert len({total.untyped_storage().data_ptr() for total in sums}) == 1
 
 
 def test_a_file_does_not_know_of_processes(small, tmp_path):
