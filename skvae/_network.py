@@ -380,6 +380,7 @@ class ConvVAE(nn.Module):
         self.image_shape = channels, height, width = tuple(image_shape)
         self.holes = holes
         self.n_components = n_components
+        self.hidden_channels = tuple(hidden_channels)
         folds = stage_folds(height, width, len(hidden_channels))
         total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
         cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
