@@ -338,12 +338,13 @@ class ProgressBar(Callback):
 
     def _show(self, record):
         """Show the figures of an epoch; in a narrow terminal only the last, which tell most."""
-        figures = [
-            f"{phase} loss {record[f'{phase}_loss']:.2f}, "
-            f"explained {record[f'{phase}_{EXPLAINED}']:.1%}"
-            for phase in PHASES
-            if f"{phase}_loss" in record
-        ]
+        figures = []
+        for phase in PHASES:
+            loss, share = (record.get(f"{phase}_{term}") for term in ("loss", EXPLAINED))
+            if loss is not None:
+                # An epoch in a checkpoint of an older version has no share.
+                explained = "" if share is None else f", explained {share:.1%}"
+                figures.append(f"{phase} loss {loss:.2f}{explained}")
         if self.bar.ncols and self.bar.ncols < WIDE:
             figures = figures[-1:]
         self.bar.set_postfix_str("; ".join(figures), refresh=False)
