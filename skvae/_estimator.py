@@ -227,8 +227,8 @@ class BaseConvVAE(
         One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
         (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
         ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
-        of p(x|z) explains, of one draw of z and of about 2,048 images as the steps saw them; the
-        same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
+        of p(x|z) explains, of one draw of z and of at most about 1,024 images as the steps saw
+        them; the same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component over images, in nats: how much the component tells

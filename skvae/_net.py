@@ -9,7 +9,6 @@ import torch
 
 from ._batches import (
     EPOCH,
-    MAX_SUBSAMPLE,
     N_LABELLED,
     EpochBatches,
     PixelNoise,
@@ -40,6 +39,10 @@ MAX_GRADIENT = 0.3
 
 # Weight of a batch in the running mean of the squared error, which is the noise variance.
 NOISE_UPDATE_SHARE = 0.02
+
+# Images of an epoch, spread over its steps, that tell the share of the variance explained. More
+# would cost more than a hundredth of the time of small networks.
+MAX_MEASURED = 1_024
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,7 @@ class VAENet(skorch.NeuralNet):
         dataset = iterator.dataset
         scale = channel_scale(dataset.image_format, self.device)
         self.explained_[training] = ExplainedVariance(self.module_.holes, scale)
-        # About 2,048 images tell the share of the variance well enough, and cost little.
-        every = math.ceil(len(dataset) / MAX_SUBSAMPLE)
+        every = math.ceil(len(dataset) / MAX_MEASURED)
         for i, batch in enumerate(iterator):
             self.measures_ = i % every == 0
             self.notify("on_batch_begin", batch=batch, training=training)
