@@ -1,14 +1,17 @@
 """Callbacks of training: rate, warm-up, early stopping, statistics, bar, checkpoint (skorch)."""
 
 import math
+import sys
 
 import skorch.callbacks
 import torch
 from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+from tqdm.std import tqdm as plain_tqdm
 
 from ._devices import sum_dtype
 from ._elbo import kl_divergence
-from ._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS
+from ._history import EXPLAINED, LABEL_COLUMNS, PHASES, TRAIN_COLUMNS, VALID_COLUMNS
 from ._network import as_arrays, as_tensors, set_weights
 
 # The one-cycle schedule, with the defaults of torch's OneCycleLR: share of the steps in which the
@@ -20,6 +23,12 @@ COOLDOWN = 0.2
 
 # Images over which `partial_fit` averages its running statistics.
 WINDOW = 2_048
+
+# Columns of a terminal that hold all figures beside the bar; what differs from tqdm's defaults in a
+# terminal, and in a log, which gets a line every 30 seconds.
+WIDE = 120
+TERMINAL_STYLE = {}
+LOG_STYLE = {"mininterval": 30, "maxinterval": 30, "ascii": True}
 
 # What early stopping has to remember in a checkpoint, beside the best weights: names and types.
 EARLY_STOPPING_STATE = {
@@ -294,9 +303,10 @@ def finished_epochs(net):
     Returns
     -------
     rows : list of dict of str to float
-        ``train_loss``, ``train_log_likelihood`` and ``train_kl`` in nats per image; the same
-        three with ``valid_`` if there was validation; with labels, ``label_loss`` and
-        ``accuracy`` of each phase that has them; ``duration`` in seconds.
+        ``train_loss``, ``train_log_likelihood`` and ``train_kl`` in nats per image, and
+        ``train_explained_variance_ratio``; the same four with ``valid_`` if there was validation;
+        with labels, ``label_loss`` and ``accuracy`` of each phase that has them; ``duration`` in
+        seconds.
     """
     columns = (*TRAIN_COLUMNS, *VALID_COLUMNS, *LABEL_COLUMNS)
     keys = {name: name for name in columns} | {"duration": "dur"}
@@ -308,20 +318,120 @@ def finished_epochs(net):
 
 
 class ProgressBar(Callback):
-    """Show each finished epoch and its losses.
+    """Show the steps of a training, the time left, and the figures of the last finished epoch.
+
+    In a terminal and in a notebook the bar moves. A file, such as a log, gets a line now and then.
 
     Parameters
     ----------
-    bar : tqdm.tqdm
+    summary : str
+        A line that is written before the first step.
+
+    n_epochs : int
+        Epochs of the whole training.
+
+    n_batches : int
+        Batches in an epoch.
+
+    early_stopping : EarlyStopping or None
+        It may end the training earlier.
     """
 
-    def __init__(self, bar):
-        self.bar = bar
+    def __init__(self, summary, n_epochs, n_batches, early_stopping):
+        self.summary = summary
+        self.n_epochs = n_epochs
+        self.n_batches = n_batches
+        self.early_stopping = early_stopping
+        self.bar = None
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(
+            total=self.n_epochs * self.n_batches,
+            initial=len(net.history) * self.n_batches,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            smoothing=0,  # the time left follows from all steps so far
+            miniters=1,
+            delay=1e-9,  # nothing is shown before the summary
+            **(TERMINAL_STYLE if bar_moves() else LOG_STYLE | {"file": LogLines(sys.stderr)}),
+        )
+        self._describe(min(len(net.history) + 1, self.n_epochs))
+        # Where the bar is: a notebook shows it in its output, not among the errors.
+        self.bar.write(self.summary, file=self.bar.fp)
+        self.bar.delay = 0  # else a short training would end without its figures
+
+    def on_epoch_begin(self, net, **kwargs):
+        self._describe(len(net.history))
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            self.bar.update()
 
     def on_epoch_end(self, net, **kwargs):
-        losses = [name for name in ("train_loss", "valid_loss") if name in net.history[-1]]
-        self.bar.set_postfix({name: f"{net.history[-1, name]:.2f}" for name in losses})
-        self.bar.update()
+        self._show(net.history[-1])
+        if self.early_stopping is not None:
+            self.bar.total = self.early_stopping.last_epoch * self.n_batches
+
+    def on_train_end(self, net, **kwargs):
+        epochs = [record for record in net.history if "dur" in record]
+        if epochs and self.early_stopping is not None:
+            best = min(epochs, key=lambda record: record["valid_loss"])
+            self.bar.set_description_str(f"epoch {best['epoch']}, best of {len(epochs)}", False)
+            self._show(best)
+        if self.bar.n == len(epochs) * self.n_batches:  # not if Ctrl-C ended it within an epoch
+            self.bar.total = self.bar.n
+        self.close()
+
+    def close(self):
+        """Leave the bar as it is, also after an error."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _describe(self, epoch):
+        stop = self.early_stopping
+        last = self.n_epochs if stop is None else stop.last_epoch
+        may_end_earlier = stop is not None and stop.cooldown_ is None
+        text = f"epoch {epoch}/{last}{' at most' if may_end_earlier else ''}"
+        self.bar.set_description_str(text, refresh=False)
+
+    def _show(self, record):
+        """Show the figures of an epoch; in a narrow terminal only the last, which tell most."""
+        figures = []
+        for phase in PHASES:
+            loss, share = (record.get(f"{phase}_{term}") for term in ("loss", EXPLAINED))
+            if loss is not None:
+                # An epoch in a checkpoint of an older version has no share.
+                explained = "" if share is None else f", explained {share:.1%}"
+                figures.append(f"{phase} loss {loss:.2f}{explained}")
+        if self.bar.ncols and self.bar.ncols < WIDE:
+            figures = figures[-1:]
+        self.bar.set_postfix_str("; ".join(figures), refresh=False)
+
+
+class LogLines:
+    """A stream on which each state of a bar is a line of its own.
+
+    Parameters
+    ----------
+    stream : text stream
+    """
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        """Write what there is to see of a text, as a line."""
+        if text.strip():
+            self.stream.write(text.strip() + "\n")
+
+    def flush(self):
+        """Flush the stream."""
+        self.stream.flush()
+
+
+def bar_moves():
+    """Whether a bar is drawn over itself: in a terminal or in a notebook."""
+    in_notebook = tqdm.display is not plain_tqdm.display
+    return in_notebook or sys.stderr.isatty()
 
 
 class Checkpoint(Callback):

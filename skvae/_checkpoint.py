@@ -21,7 +21,14 @@ from ._headers import (
     saved_params,
     weight_shapes_of,
 )
-from ._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, rows_of
+from ._history import (
+    EXPLAINED_COLUMNS,
+    LABEL_COLUMNS,
+    TRAIN_COLUMNS,
+    VALID_COLUMNS,
+    extend,
+    rows_of,
+)
 from ._version import __version__
 
 # Keys of the plan of a training.
@@ -232,7 +239,9 @@ def progress_specs(header):
         epochs = (state["reference_epoch"], state["cooldown"] or 0)
         require(all(0 <= epoch <= header["n_epochs"] for epoch in epochs), "early_stopping")
     columns = {*TRAIN_COLUMNS, *VALID_COLUMNS * stops, "duration"}
-    require(set(header["history"]) - set(LABEL_COLUMNS) == columns, "history")
+    found = set(header["history"]) - set(LABEL_COLUMNS)
+    # Those of older versions lack the variance explained.
+    require(columns - set(EXPLAINED_COLUMNS) <= found <= columns, "history")
     shapes = weight_shapes_of(header, header["likelihood"])
     n_steps, frozen = header["n_steps"], header["frozen"]
     require(type(n_steps) is dict and n_steps.keys() <= shapes.keys(), "n_steps")

@@ -81,7 +81,8 @@ def _continuous_bernoulli_mean(logits):
     v = torch.where(near_zero, 1.0, logits)
     far = -1 / torch.expm1(-v) - 1 / v
     v = torch.where(near_zero, logits, 0.0)
-    near = 0.5 + v / 12 - v**3 / 720 + v**5 / 30_240
+    # 1/2 + v/12 - v^3/720 + v^5/30240, without the slow powers of torch.
+    near = 0.5 + v * (1 / 12 - v.square() * (1 / 720 - v.square() / 30_240))
     return torch.where(near_zero, near, far)
 
 

@@ -184,7 +184,8 @@ class BaseConvVAE(
         used.
 
     verbose : int, default=0
-        0: silent. 1: a progress bar over the epochs.
+        0: silent. 1: a line about images, network and steps before training, and a progress bar
+        with the time left, the losses and the share of the variance explained.
 
     Attributes
     ----------
@@ -225,8 +226,10 @@ class BaseConvVAE(
 
     history_ : DataFrame
         One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
-        (log p(x|z) of one draw of z) and ``train_kl``, in nats per image; the same three with
-        ``valid_`` if there was early stopping; ``duration`` in seconds.
+        (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
+        ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
+        of p(x|z) explains, of one draw of z and of at most about 1,024 images as the steps saw
+        them; the same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component over images, in nats: how much the component tells
@@ -466,6 +469,45 @@ class BaseConvVAE(
         check_is_fitted(self)
         dataset = self._scoring_dataset(X)
         return _inference.elbo(self.module_, dataset, self.likelihood_, self.net_.noise)
+
+    def explained_variance_ratio(self, X):
+        """Share of the variance of the pixels of X that `reconstruct` explains.
+
+        That is 1 - sum (x - reconstruction)^2 / sum (x - mean image of X)^2 over all observed
+        pixels of all images, in the units of X: R^2 of all pixels together. If no pixel has the
+        same value in all images, it is ``sklearn.metrics.r2_score`` of rows with
+        ``multioutput="variance_weighted"``. PCA, on its training data, has the sum of its
+        ``explained_variance_ratio_``.
+
+        Unlike `score`, it compares models with different `likelihood`, `binarize` and
+        `pixel_range`, and a VAE with PCA. But it says nothing about the noise and the posterior,
+        and as a rule rises with every further component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
+                (n_samples, H, W, C) or (n_samples, C, H, W)
+            Images in the units of the training data. They pass through the network a few at a time,
+            so the reconstructions are never held as a whole.
+
+        Returns
+        -------
+        ratio : float
+            At most 1. It is 0 for reconstructions that are all the mean image of X, and below 0 for
+            worse ones. If all images of X are equal, nothing varies: it is 1 if the reconstructions
+            are equal to them, else 0.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skvae import ConvVAETransformer
+        >>> images = load_digits().images
+        >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+        >>> 0.5 < vae.explained_variance_ratio(images) < 1
+        True
+        """
+        check_is_fitted(self)
+        return _inference.explained_variance_ratio(self.module_, self._dataset(X), self.likelihood_)
 
     def log_likelihood(self, X, n_draws=100):
         """Importance-weighted estimate of log p(x) of each image.

@@ -1,16 +1,19 @@
 """The history of a training: for each quantity, a list of one number per epoch (plain Python).
 
-The keys are ``train_loss``, ``train_log_likelihood``, ``train_kl``, with labels also
-``train_label_loss`` and ``train_accuracy``; the same with ``valid_``; and ``duration``. NaN stands
-for a quantity that an epoch does not have.
+The keys are ``train_loss``, ``train_log_likelihood``, ``train_kl`` and
+``train_explained_variance_ratio``, with labels also ``train_label_loss`` and ``train_accuracy``;
+the same with ``valid_``; and ``duration``. NaN stands for a quantity that an epoch does not have.
 """
 
 import math
 
-# Phases of an epoch, and terms of the loss that are recorded in each.
-PHASES, TERMS = ("train", "valid"), ("loss", "log_likelihood", "kl")
+# Phases of an epoch, and what is recorded in each: the loss, its terms, and the share of the
+# variance explained, which older files lack.
+EXPLAINED = "explained_variance_ratio"
+PHASES, TERMS = ("train", "valid"), ("loss", "log_likelihood", "kl", EXPLAINED)
 LABEL_TERMS = ("label_loss", "accuracy")
 TRAIN_COLUMNS, VALID_COLUMNS = ([f"{phase}_{term}" for term in TERMS] for phase in PHASES)
+EXPLAINED_COLUMNS = [f"{phase}_{EXPLAINED}" for phase in PHASES]
 LABEL_COLUMNS = [f"{phase}_{term}" for phase in PHASES for term in LABEL_TERMS]
 
 

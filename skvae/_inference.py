@@ -25,7 +25,9 @@ from ._elbo import (
     log_weights,
     squared_errors,
 )
+from ._explained_variance import ExplainedVariance
 from ._network import blank_module, reparametrize
+from ._pixel_range import is_hole
 
 
 def build_module(architecture, likelihood, device):
@@ -179,6 +181,37 @@ def decode(module, z, likelihood, image_format):
 
     latents = torch.from_numpy(np.array(z, dtype=np.float32))
     return _map_passes(module, mean_image, latents)[0]
+
+
+def explained_variance_ratio(module, dataset, likelihood):
+    """Share of the variance of the observed pixels that decoding the posterior means explains.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+        All of its rows.
+
+    likelihood : str
+
+    Returns
+    -------
+    ratio : float
+        In the units of X, with values outside the pixel range as they are.
+    """
+    image_format = dataset.image_format
+    marker = image_format.missing_values
+    explained = ExplainedVariance(holes=marker is not None)
+    for some in dataset.passes():
+        rows = dataset.rows[some]
+        x = rows.astype(np.float64)
+        if marker is not None:
+            x[is_hole(rows, marker)] = np.nan
+        mu, _ = encode(module, dataset.at(some))
+        mean = decode(module, mu, likelihood, image_format).reshape(x.shape)
+        explained.add(torch.from_numpy(x), torch.from_numpy(mean))
+    return explained.ratio
 
 
 def elbo(module, dataset, likelihood, noise):

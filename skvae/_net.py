@@ -7,9 +7,17 @@ import numpy as np
 import skorch.callbacks
 import torch
 
-from ._batches import EPOCH, N_LABELLED, EpochBatches, PixelNoise, ScoringBatches, generator_for
+from ._batches import (
+    EPOCH,
+    N_LABELLED,
+    EpochBatches,
+    PixelNoise,
+    ScoringBatches,
+    generator_for,
+)
 from ._devices import sum_dtype
 from ._elbo import (
+    LIKELIHOODS,
     MIN_NOISE_VARIANCE,
     cautious_noise,
     elbo_terms,
@@ -20,7 +28,8 @@ from ._elbo import (
     squared_errors,
     undecided_losses,
 )
-from ._history import LABEL_TERMS, PHASES
+from ._explained_variance import ExplainedVariance
+from ._history import EXPLAINED, LABEL_TERMS, PHASES
 from ._processes import Processes
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
@@ -30,6 +39,10 @@ MAX_GRADIENT = 0.3
 
 # Weight of a batch in the running mean of the squared error, which is the noise variance.
 NOISE_UPDATE_SHARE = 0.02
+
+# Images of an epoch, spread over its steps, that tell the share of the variance explained. More
+# would cost more than a hundredth of the time of small networks.
+MAX_MEASURED = 1_024
 
 
 @dataclass(frozen=True)
@@ -207,11 +220,19 @@ class VAENet(skorch.NeuralNet):
 
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
-        self.sums_, self.label_sums_ = {}, {}
+        self.sums_, self.label_sums_, self.explained_ = {}, {}, {}
+        self.measures_ = False
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         # As in skorch, but without reading the loss of each batch, which would wait for a GPU.
-        for batch in iterator or ():
+        if iterator is None:
+            return
+        dataset = iterator.dataset
+        scale = channel_scale(dataset.image_format, self.device)
+        self.explained_[training] = ExplainedVariance(self.module_.holes, scale)
+        every = math.ceil(len(dataset) / MAX_MEASURED)
+        for i, batch in enumerate(iterator):
+            self.measures_ = i % every == 0
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             self.notify("on_batch_end", batch=batch, training=training, **step)
@@ -305,6 +326,9 @@ class VAENet(skorch.NeuralNet):
                 self.step_noise_ = cautious_noise(noise_logvar, *totals)
             if training:
                 noise_logvar = self.step_noise_
+        if self.measures_:
+            mean = LIKELIHOODS[self.settings.likelihood].mean(logits.detach())
+            self.explained_[training].add(x, mean)
         output = logits, mu, logvar, noise_logvar, class_logits
         log_likelihood, kl = self.criterion_(output, x, y)
         terms = [log_likelihood, kl, *noise_terms]
@@ -388,6 +412,8 @@ class VAENet(skorch.NeuralNet):
             self.sums_[training] = int(n), sums
         for training, sums in self.label_sums_.items():
             (self.label_sums_[training],) = self.processes.sum([sums])
+        for explained in self.explained_.values():
+            explained.sum_over(self.processes)
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
@@ -406,6 +432,8 @@ class VAENet(skorch.NeuralNet):
                 terms |= dict(zip(LABEL_TERMS, label_terms, strict=True))
                 loss += self.settings.label_weight * label_terms[0]
             terms["loss"] = loss
+            if training in self.explained_:
+                terms[EXPLAINED] = self.explained_[training].ratio
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
             before = [record[f"{prefix}_loss"] for record in list(self.history)[:-1]]
@@ -416,6 +444,25 @@ class VAENet(skorch.NeuralNet):
                 raise ValueError(
                     f"The loss of the {images} images became {loss} in epoch {epoch}. {ADVICE}"
                 )
+
+
+def channel_scale(image_format, device):
+    """Span of each channel in the units of X, as a share of the largest; None if it is the same.
+
+    Parameters
+    ----------
+    image_format : ImageFormat
+
+    device : str
+
+    Returns
+    -------
+    scale : tensor of shape (C, 1, 1) or None
+    """
+    extent = image_format.extent  # 0 for a channel that is constant
+    if extent.min() == extent.max():
+        return None
+    return torch.tensor(extent / extent.max(), dtype=torch.float32, device=device)[:, None, None]
 
 
 def build_net(module, settings, callbacks=(), processes=None):

@@ -432,7 +432,7 @@ class ConvVAE(nn.Module):
         self.image_shape = channels, height, width = tuple(image_shape)
         self.holes = holes
         self.n_components = n_components
-        self.n_stages = len(hidden_channels)
+        self.hidden_channels = tuple(hidden_channels)
         folds = stage_folds(height, width, len(hidden_channels))
         total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
         cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
@@ -591,7 +591,7 @@ def draw_weights(module, generator):
     generator : torch.Generator
     """
     last = module.mu_head, module.logvar_head, module.decoder[-2]
-    hidden_gain = GAIN if module.n_stages > 1 else 1.0
+    hidden_gain = GAIN if len(module.hidden_channels) > 1 else 1.0
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             bound = 1 / math.sqrt(layer.weight[0].numel())

@@ -1,14 +1,13 @@
 """Training of a network: all epochs of a schedule, or one epoch more (torch, skorch)."""
 
 import math
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 
 import skorch.callbacks
 import torch
 from skorch.helper import predefined_split
-from tqdm.auto import tqdm
 
 from ._callbacks import (
     Checkpoint,
@@ -79,15 +78,13 @@ def train(
     stop = None
     if valid is not None:
         stop = EarlyStopping(settings.n_iter_no_change, settings.tol, n_epochs)
-    bar = tqdm(
-        total=n_epochs,
-        initial=n_done,
-        desc=settings.name,
-        unit="epoch",
-        disable=not (settings.verbose and processes.is_first),
-    )
     one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
-    own_callbacks = [*([] if stop is None else [stop]), one_cycle, ProgressBar(bar)]
+    own_callbacks = [*([] if stop is None else [stop]), one_cycle]
+    bar = nullcontext()
+    if settings.verbose and processes.is_first:
+        summary = summary_of(module, dataset, settings, valid, n_done)
+        own_callbacks.append(ProgressBar(summary, n_epochs, n_batches, stop))
+        bar = closing(own_callbacks[-1])
     if settings.beta_warmup:
         own_callbacks.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
     if save_progress is not None:
@@ -117,6 +114,38 @@ def train(
     net.callbacks = list(settings.callbacks)
     net.processes = Processes()
     return net, interrupted
+
+
+def summary_of(module, dataset, settings, valid, n_done):
+    """What is about to be trained, in a line.
+
+    Parameters
+    ----------
+    module, dataset, settings, valid
+        As for `train`.
+
+    n_done : int
+        Epochs that a checkpoint holds.
+
+    Returns
+    -------
+    summary : str
+    """
+    shape = " x ".join(map(str, dataset.image_format.shape))
+    n_weights = sum(parameter.numel() for parameter in module.parameters())
+    n_batches = math.ceil(len(dataset) / settings.batch_size)
+    images = f"{len(dataset):,} images of {shape}"
+    if valid is not None:
+        images += f" and {len(valid):,} to validate"
+    channels = ", ".join(map(str, module.hidden_channels))
+    stages = "stage" if len(module.hidden_channels) == 1 else "stages"
+    network = f"{len(module.hidden_channels)} {stages} of {channels} channels"
+    epochs = f"{'at most ' if valid is not None else ''}{settings.n_epochs} epochs"
+    return (
+        f"{settings.name}: {images}; {network}, {n_weights:,} weights; {epochs} of {n_batches:,} "
+        f"steps of {min(settings.batch_size, len(dataset)):,} images"
+        + (f"; {n_done} epochs are done" if n_done else "")
+    )
 
 
 def as_if_ended(net):

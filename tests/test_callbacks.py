@@ -1,5 +1,6 @@
 """Callbacks of training: rate, warm-up, early stopping, statistics, bar, the caller's own."""
 
+import io
 import json
 import math
 import re
@@ -20,7 +21,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from skorch.history import History
 
-from skvae import ConvVAETransformer, _fitting
+from skvae import ConvVAETransformer, _callbacks, _fitting
 from skvae._callbacks import (
     COOLDOWN,
     FIRST_RATE,
@@ -241,7 +242,10 @@ def test_a_fit_that_stops_early(digits, capsys):
     assert_allclose(rates[10:], cycle(10) * (n_run - epochs[10:]) / (n_run - 10))
     # Every epoch is seen by all: the history, the caller's callbacks, the bar.
     assert steps.epochs == list(vae.history_["epoch"]) == list(range(1, n_run + 1))
-    assert f"{n_run}/30" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "at most 30 epochs of 12 steps of 32 images" in shown
+    best = vae.history_["valid_loss"].argmin() + 1
+    assert f"epoch {best}, best of {n_run} 100%" in shown
 
 
 def valid_images(vae, images):
@@ -387,7 +391,7 @@ def test_callers_early_stopping_is_no_interruption(digits, capsys, named):
     vae = fit(digits[0], max_iter=50, callbacks=callbacks, verbose=1)
     assert vae.n_iter_ == 3
     assert steps.epochs == [1, 2, 3]
-    assert "3/50" in capsys.readouterr().err
+    assert "epoch 3/50 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pattern", ["decoder.0.*", "mu_head.*", "logvar_head.bias"])
@@ -405,15 +409,125 @@ def test_frozen_weights_stay_as_they_start(digits, pattern, early_stopping):
     assert np.isfinite(vae.transform(digits[0])).all()
 
 
-def test_progress_bar_over_epochs(digits, capsys):
-    fit(digits[0], verbose=1)
+# The bar
+
+
+def states(text):
+    """What a bar showed, one state after the other, without the spaces at the end."""
+    return [state.rstrip() for state in re.split(r"[\r\n]+", text) if state.strip()]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A function that puts a terminal in place of the errors; a bar then shows each step."""
+
+    def terminal(n_columns=150):
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stderr", stream)
+        style = {"mininterval": 0, "ncols": n_columns}
+        monkeypatch.setattr(_callbacks, "TERMINAL_STYLE", style)
+        return stream
+
+    return terminal
+
+
+def test_a_bar_moves_within_an_epoch(digits, terminal):
+    stream = terminal()
+    vae = fit(digits[0], verbose=1)
+    summary, *shown, last = states(stream.getvalue())
+    assert summary.startswith("ConvVAETransformer: 400 images of 8 x 8; 1 stage of 8 channels, ")
+    n_weights = sum(p.numel() for p in vae.module_.parameters())
+    assert f"{n_weights:,} weights; 3 epochs of 13 steps of 32 images" in summary
+    percents = [int(re.search(r"(\d+)%", state)[1]) for state in shown]
+    expected = [round(100 * step / 39) for step in range(40)]
+    assert set(expected) - {100} <= set(percents)
+    assert percents == sorted(percents)
+    epochs = [int(re.match(r"epoch (\d)/3 ", state)[1]) for state in shown]
+    assert sorted(set(epochs)) == [1, 2, 3]
+    assert re.search(r"\| \d\d:\d\d<\d\d:\d\d", shown[2])  # the time left, after a step
+    loss, share = vae.history_.iloc[-1][["train_loss", "train_explained_variance_ratio"]]
+    assert last.startswith("epoch 3/3 100%")
+    assert last.endswith(f", train loss {loss:.2f}, explained {share:.1%}")
+
+
+def test_a_bar_tells_of_early_stopping(digits, terminal):
+    stream = terminal()
+    vae = fit(digits[0], max_iter=30, learning_rate=0.01, verbose=1, **STALLS)
+    summary, *shown, last = states(stream.getvalue())
+    assert "360 images of 8 x 8 and 40 to validate; " in summary
+    assert "at most 30 epochs of 12 steps" in summary
+    assert shown[0].startswith("epoch 1/30 at most ")
+    # In the cool-down the last epoch is known.
+    assert any(re.match(r"epoch 11/12  \d\d%", state) for state in shown)
+    best = vae.history_.iloc[vae.history_["valid_loss"].argmin()]
+    assert last.startswith(f"epoch {best['epoch']:.0f}, best of 12 100%")
+    for phase in ("train", "valid"):
+        loss, share = best[f"{phase}_loss"], best[f"{phase}_explained_variance_ratio"]
+        assert f"{phase} loss {loss:.2f}, explained {share:.1%}" in last
+
+
+def test_a_narrow_terminal_has_the_figures_that_tell_most(digits, terminal):
+    stream = terminal(79)
+    fit(digits[0], early_stopping=True, verbose=1)
+    _, *_, last = states(stream.getvalue())
+    assert len(last) <= 79
+    assert re.search(r", valid loss [\d.]+, explained -?[\d.]+%$", last)
+    assert "train" not in last
+
+
+def test_a_log_gets_few_lines(digits, capsys):
+    fit(digits[0], max_iter=20, verbose=1)
     shown = capsys.readouterr().err
-    assert "ConvVAETransformer" in shown
-    assert "3/3" in shown
-    assert "train_loss=" in shown
-    fit(digits[0])
+    assert "\r" not in shown
+    summary, start, end = shown.splitlines()
+    assert summary.startswith("ConvVAETransformer: ")
+    assert start.startswith("epoch 1/20   0%|")
+    assert end.startswith("epoch 20/20 100%|")
+    assert "train loss" in end
+
+
+def test_ctrl_c_leaves_the_bar_where_it_was(digits, terminal):
+    class CtrlC(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            if len(net.history) == 2:
+                raise KeyboardInterrupt
+
+    stream = terminal()
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        fit(digits[0], verbose=1, callbacks=[CtrlC()])
+    shown = states(stream.getvalue())
+    assert shown[-1].startswith("epoch 2/3  36%")
+
+
+def test_an_error_closes_the_bar(digits, terminal):
+    stream = terminal()
+    with pytest.raises(ValueError, match="loss of the training images became"):
+        fit(digits[0], verbose=1, learning_rate=1e30)
+    assert stream.getvalue().endswith("\n")
+
+
+def test_silence_costs_nothing(digits, capsys):
+    names = []
+
+    class Names(Callback):
+        def on_train_begin(self, net, **kwargs):
+            names.extend(type(callback).__name__ for _, callback in net.callbacks_)
+
+    fit(digits[0], callbacks=[Names()])
     captured = capsys.readouterr()
     assert captured.err == captured.out == ""
+    assert "ProgressBar" not in names
+    fit(digits[0], callbacks=[Names()], verbose=1)
+    assert "ProgressBar" in names
 
 
 def test_callbacks_change_no_bit(digits):

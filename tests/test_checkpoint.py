@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 from comparisons import FixedSeed, assert_same_training
-from conftest import SMALL
+from conftest import SMALL, weights_of
 from faults import Crash, CrashAtTheEnd, full_disk, interrupt
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import EarlyStopping, Freezer
@@ -121,6 +121,23 @@ def test_callbacks_see_the_epochs_that_are_left(images, path):
 
     fit(images, checkpoint=path, callbacks=[See(99)])
     assert seen == [3, 4]
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_file_without_the_variance_explained_goes_on(images, path, early_stopping):
+    params = {"early_stopping": early_stopping, "verbose": 1}
+    crash(images, **params, checkpoint=path)
+    header, arrays = _persistence.read(path, _checkpoint.progress_specs)
+    # As versions without it wrote them.
+    header["history"] = [name for name in header["history"] if "explained" not in name]
+    arrays = {name: array for name, array in arrays.items() if "explained" not in name}
+    _persistence.write(path, header, arrays)
+    resumed, whole = fit(images, **params, checkpoint=path), fit(images, **params)
+    np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
+    for phase in ("train", "valid")[: 1 + early_stopping]:
+        column = f"{phase}_explained_variance_ratio"
+        assert np.isnan(resumed.history_[column][:2]).all()
+        np.testing.assert_array_equal(resumed.history_[column][2:], whole.history_[column][2:])
 
 
 # A finished fit

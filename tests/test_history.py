@@ -3,6 +3,7 @@
 import math
 
 from skvae._history import (
+    EXPLAINED_COLUMNS,
     LABEL_COLUMNS,
     TRAIN_COLUMNS,
     VALID_COLUMNS,
@@ -53,7 +54,9 @@ def test_rows_are_appended_in_place():
 
 
 def test_names_of_the_columns():
-    assert TRAIN_COLUMNS == ["train_loss", "train_log_likelihood", "train_kl"]
-    assert VALID_COLUMNS == ["valid_loss", "valid_log_likelihood", "valid_kl"]
+    terms = ["loss", "log_likelihood", "kl", "explained_variance_ratio"]
+    assert [f"train_{term}" for term in terms] == TRAIN_COLUMNS
+    assert [f"valid_{term}" for term in terms] == VALID_COLUMNS
+    assert [TRAIN_COLUMNS[3], VALID_COLUMNS[3]] == EXPLAINED_COLUMNS
     labels = ["train_label_loss", "train_accuracy", "valid_label_loss", "valid_accuracy"]
     assert labels == LABEL_COLUMNS

@@ -78,6 +78,7 @@ def methods_of(cls):
 
 def test_methods():
     assert methods_of(ConvVAETransformer) == {
+        "explained_variance_ratio",
         "fit",
         "impute",
         "inverse_transform",

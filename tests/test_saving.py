@@ -204,6 +204,14 @@ def test_a_history_of_any_length_is_saved(small, digits, tmp_path, likelihood):
         assert saved(other, tmp_path).n_iter_ == n_epochs + 1
 
 
+def test_a_history_without_the_variance_explained_is_loaded(small, digits, tmp_path):
+    vae = pickle.loads(pickle.dumps(small))
+    del vae._history["train_explained_variance_ratio"]  # as versions without it have them
+    column = saved(vae, tmp_path).partial_fit(digits[0]).history_["train_explained_variance_ratio"]
+    assert np.isnan(column[:-1]).all()
+    assert column.notna().sum() == 1
+
+
 def test_training_goes_on_alike_after_every_way(digits, tmp_path):
     X = digits[0]
     vae = ConvVAETransformer(**QUICK, pixel_range=(0, 16)).fit(X)
