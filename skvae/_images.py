@@ -36,6 +36,9 @@ class ImageFormat:
 
     missing_values : number, default=None
         Marks missing pixels; it may be NaN. None: there are none.
+
+    robust : bool, default=False
+        Whether the range was learned from percentiles.
     """
 
     shape: tuple
@@ -44,6 +47,7 @@ class ImageFormat:
     as_rows: bool
     bounded: bool = True
     missing_values: float | None = None
+    robust: bool = False
 
     @property
     def n_features(self):

@@ -5,18 +5,22 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
 from . import _images
-from ._batches import ImageDataset
+from ._batches import MAX_SUBSAMPLE, ImageDataset
 from ._elbo import LIKELIHOODS
 from ._network import default_hidden_channels
-from ._pixel_range import count_observed, resolve_pixel_range, warn_about_values
+from ._pixel_range import PixelValues, resolve_pixel_range, warn_about_values
 from ._warnings import warn
 
 # Pixels in [0, 1] with mean m have a variance of at most m (1 - m), which they reach if all are 0
 # or 1. Pixels above this share of it count as two-valued.
 TWO_VALUED_SHARE = 0.75
+
+# About so many numbers show the contrast, but at least so many images.
+N_CONTRAST_NUMBERS, MIN_CONTRAST_IMAGES = 2**22, 64
 
 NAN_ADVICE = "If NaN stands for missing pixels, set missing_values=np.nan."
 
@@ -65,18 +69,27 @@ def validate_images(estimator, X, *, training=False, reset=False):
         )
     rows = _real_numbers(estimator, rows, reset)
     if reset:
-        _learn_format(estimator, rows, seen_shape)
-    image_format = image_format_of(estimator)
-    warn_about_values(
-        image_format.channels(rows),
-        image_format.pixel_range,
-        bounded=image_format.bounded,
-        robust=estimator._robust,
-        training=training,
-        missing_values=image_format.missing_values,
+        _learn_shape(estimator, rows, seen_shape)
+    shape_only = _images.ImageFormat(
+        estimator.image_shape_,
+        estimator.channel_axis_,
+        (0.0, 1.0),
+        estimator._as_rows,
+        missing_values=estimator._missing_values,
     )
+    values = PixelValues(rows, shape_only)
+    _check_finite(estimator, values)
+    if reset:
+        _images.warn_if_ambiguous(shape_only, shape_given=estimator.image_shape is not None)
+        estimator.pixel_range_ = resolve_pixel_range(estimator.pixel_range, values)
+        estimator._robust = isinstance(estimator.pixel_range, str)
+        image_format = replace(shape_only, pixel_range=estimator.pixel_range_)
+        estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
+    image_format = image_format_of(estimator)
+    if not (reset and image_format.robust):  # a range of these very percentiles
+        warn_about_values(values, image_format, training=training)
     if image_format.missing_values is not None:
-        _check_holes(estimator, rows, training)
+        _check_holes(estimator, values, training)
     return rows
 
 
@@ -110,64 +123,53 @@ def check_in_memory(X, *, training=False):
 
 
 def _real_numbers(estimator, rows, reset):
-    """The rows as an array of real numbers, as scikit-learn checks them."""
-    missing_values = estimator._missing_values
-    allow_nan = missing_values is not None and np.isnan(missing_values)
-    try:
-        # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
-        rows = validate_data(
-            estimator,
-            rows,
-            dtype="numeric",
-            reset=reset,
-            ensure_all_finite="allow-nan" if allow_nan else True,
-        )
-    except ValueError as error:
-        if "contains NaN" in str(error):
-            raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
-        raise
+    """The rows as an array of real numbers, as scikit-learn checks them; some may be infinite."""
+    # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
+    rows = validate_data(estimator, rows, dtype="numeric", reset=reset, ensure_all_finite=False)
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
     return rows
 
 
-def _learn_format(estimator, rows, seen_shape):
-    """Set the attributes that say how rows hold images, and the family of the pixels."""
+def _check_finite(estimator, values):
+    """Refuse infinite values, and NaN unless it marks holes, with scikit-learn's own messages."""
+    if values.dtype.kind != "f" or values.finite:
+        return
+    missing_values = estimator._missing_values
+    try:
+        assert_all_finite(
+            values.rows,
+            allow_nan=missing_values is not None and np.isnan(missing_values),
+            estimator_name=type(estimator).__name__,
+            input_name="X",
+        )
+    except ValueError as error:
+        if "contains NaN" in str(error):
+            raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
+        raise
+
+
+def _learn_shape(estimator, rows, seen_shape):
+    """Set the attributes that say how rows hold images, but for the range."""
     estimator.image_shape_ = _images.resolve_shape(
         estimator.image_shape, estimator.channel_axis, rows.shape[1], seen_shape
     )
     estimator.channel_axis_ = int(estimator.channel_axis)
     estimator._as_rows = seen_shape is None
     estimator._saw_uint8 = rows.dtype == np.uint8
-    image_format = _images.ImageFormat(
-        estimator.image_shape_,
-        estimator.channel_axis_,
-        (0.0, 1.0),
-        estimator._as_rows,
-        missing_values=estimator._missing_values,
-    )
-    _images.warn_if_ambiguous(image_format, shape_given=estimator.image_shape is not None)
-    estimator.pixel_range_ = resolve_pixel_range(
-        estimator.pixel_range, image_format.channels(rows), image_format.missing_values
-    )
-    estimator._robust = isinstance(estimator.pixel_range, str)
-    image_format = replace(image_format, pixel_range=estimator.pixel_range_)
-    estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
 
 
-def _check_holes(estimator, rows, training):
+def _check_holes(estimator, values, training):
     """Note whether `fit` saw holes, and warn about holes that the network cannot know."""
-    counts = count_observed(rows, estimator._missing_values)
-    has_holes = bool((counts < len(rows)).any())
     if training:
-        estimator._saw_holes = has_holes or estimator._saw_holes
-        never = int((counts == 0).sum())
-        if never:
+        estimator._saw_holes = values.has_holes or estimator._saw_holes
+        if values.n_never_observed:
             warn(
-                f"{never} of {len(counts)} numbers of an image are missing in all images. In "
-                "their place, the decoder will give something between the others."
+                f"{values.n_never_observed} of {values.rows.shape[1]} numbers of an image are "
+                "missing in all images. In their place, the decoder will give something between "
+                "the others."
             )
-    elif has_holes and not estimator._saw_holes:
+    elif values.has_holes and not estimator._saw_holes:
         warn(
             f"Pixels of X are missing, but none was in the training of this "
             f"{type(estimator).__name__}. It did not learn what to do without them. Train it on "
@@ -181,7 +183,8 @@ def _resolve_likelihood(estimator, rows, image_format):
         return str(estimator.likelihood)
     if estimator.binarize:
         return "bernoulli"
-    sample = ImageDataset(rows, image_format).subsample()
+    n_images = np.clip(N_CONTRAST_NUMBERS // rows.shape[1], MIN_CONTRAST_IMAGES, MAX_SUBSAMPLE)
+    sample = ImageDataset(rows, image_format).at(slice(None, None, -(-len(rows) // n_images)))
     moments = np.zeros(3)
     for part in sample.passes():
         x = sample[part].numpy()
@@ -210,6 +213,7 @@ def image_format_of(estimator):
         estimator._as_rows,
         bounded=LIKELIHOODS[estimator.likelihood_].bounded,
         missing_values=estimator._missing_values,
+        robust=estimator._robust,
     )
 
 
@@ -223,8 +227,15 @@ def check_parameters(estimator):
     Raises
     ------
     ValueError
-        If `binarize` is combined with another likelihood than Bernoulli.
+        If `binarize` is combined with another likelihood than Bernoulli, or if `missing_values` is
+        infinite.
     """
+    marker = estimator.missing_values
+    if marker is not None and np.isinf(marker):
+        raise ValueError(
+            "missing_values must be NaN or a finite number: infinite values of X are refused. "
+            f"Got {marker}. Replace them by NaN, and set missing_values=np.nan."
+        )
     if estimator.binarize and estimator.likelihood not in ("auto", "bernoulli"):
         raise ValueError(
             "binarize=True needs likelihood='bernoulli', the family of 0/1 pixels. "

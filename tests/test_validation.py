@@ -13,10 +13,11 @@ from conftest import SMALL
 from numpy.testing import assert_array_equal
 
 import skvae
-from skvae import ConvVAETransformer
+from skvae import ConvVAETransformer, _validation
 from skvae._validation import image_format_of, validate_images
 
 QUICK = {**SMALL, "max_iter": 1}
+AUTO = {**QUICK, "likelihood": "auto"}
 ON_IMAGES = ["transform", "posterior", "score_samples", "score", "log_likelihood"]
 
 
@@ -325,10 +326,103 @@ def test_the_format_follows_the_fitted_attributes(digits):
     assert not image_format.bounded
 
 
+# How often X is read
+
+
+class CountedReads(np.ndarray):
+    """An array that notes which blocks of its memory NumPy's functions read, in order."""
+
+    reads = None
+
+    def __array_finalize__(self, other):
+        self.reads = getattr(other, "reads", None)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        self._note(inputs)
+        inputs = [x.view(np.ndarray) if isinstance(x, CountedReads) else x for x in inputs]
+        return getattr(ufunc, method)(*inputs, **kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        self._note(args)
+        args = [x.view(np.ndarray) if isinstance(x, CountedReads) else x for x in args]
+        return function(*args, **kwargs)
+
+    def astype(self, *args, **kwargs):
+        self._note([self])
+        return self.view(np.ndarray).astype(*args, **kwargs)
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        if isinstance(key, np.ndarray):  # a copy
+            self.reads.append((part.nbytes, None))
+            return part.view(np.ndarray)
+        return part
+
+    def _note(self, arrays):
+        for array in arrays:
+            if isinstance(array, CountedReads):
+                read = array.nbytes, array.__array_interface__["data"][0]
+                # What was just read, and is no larger than a block, is in the cache.
+                if self.reads[-1:] != [read] or array.nbytes > 2**22:
+                    self.reads.append(read)
+
+
+def n_reads(vae, X, monkeypatch, *, method=None):
+    """How often a validation reads X, on average over its bytes."""
+    reads = []
+
+    def counted(*args, ensure_all_finite, **kwargs):
+        assert ensure_all_finite is False  # scikit-learn would read X once more
+        rows = sklearn_validate_data(*args, ensure_all_finite=ensure_all_finite, **kwargs)
+        assert np.shares_memory(rows, X)
+        rows = rows.view(CountedReads)
+        rows.reads = reads
+        return rows
+
+    sklearn_validate_data = _validation.validate_data
+    with monkeypatch.context() as patch:
+        patch.setattr(_validation, "validate_data", counted)
+        validate_images(vae, X, training=method is None, reset=method is None)
+    return sum(n_bytes for n_bytes, _ in reads) / X.nbytes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "params", "passes", "sampled"),
+    [
+        (np.float32, {"likelihood": "gaussian"}, 1, 0),
+        (np.float32, {}, 1, 1 / 2),
+        (np.float64, {"pixel_range": "robust"}, 1, 3 / 2),
+        (np.float32, {"missing_values": np.nan}, 1, 1 / 2),
+        (np.float32, {"missing_values": -1, "pixel_range": (0, 1)}, 1, 1 / 2),
+        (np.uint8, {"likelihood": "gaussian"}, 0, 1 / 2),
+        (np.uint8, {}, 0, 1),
+        (np.uint8, {"missing_values": 7}, 1, 1 / 2),
+        (np.uint8, {"pixel_range": (0, 300)}, 0, 1),
+        (bool, {}, 0, 1),
+    ],
+    ids=str,
+)
+def test_x_is_read_once_and_a_sample_of_it(tmp_path, monkeypatch, dtype, params, passes, sampled):
+    # Half of 4,096 images are a sample.
+    X = (noise(4_096, 6, 6, 3) * (1 if np.dtype(dtype).kind == "f" else 255)).astype(dtype)
+    np.save(tmp_path / "X.npy", X)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    vae = ConvVAETransformer(**{**AUTO, **params})
+    assert n_reads(vae, X, monkeypatch) == pytest.approx(passes + sampled)
+    once = passes or 1 / 2
+    assert n_reads(vae, X, monkeypatch, method="transform") == pytest.approx(once)
+
+
+def test_the_counter_counts():
+    rows = noise(50, 20).view(CountedReads)
+    rows.reads = []
+    rows[:10].min(), rows[:10].max(), rows[10:].max(), np.where(rows > 0, 1, 0)
+    rows[np.array([1, 2])]
+    sizes = [n_bytes // rows.itemsize for n_bytes, _ in rows.reads]
+    assert sizes == [200, 800, 1_000, 40]
+
+
 # Which family "auto" is
-
-
-AUTO = {**QUICK, "likelihood": "auto"}
 
 
 def strokes(n=40):
