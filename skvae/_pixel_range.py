@@ -86,20 +86,19 @@ class PixelValues:
     ----------
     rows : ndarray of shape (n, n_features)
 
-    image_format : ImageFormat
-        Its range does not matter.
+    missing_values : number, default=None
+        Marks missing values, which do not count. None: there are none.
     """
 
-    def __init__(self, rows, image_format):
+    def __init__(self, rows, missing_values=None):
         self.rows = rows
         self.dtype = rows.dtype
-        self.image_format = image_format
-        self.missing_values = image_format.missing_values
-        self.n_channels = image_format.channels_first_shape[0]
+        self.missing_values = missing_values
 
     def thinned(self, n_images):
         """About so many of the images, spread evenly over X."""
-        return PixelValues(self.rows[:: math.ceil(len(self.rows) / n_images)], self.image_format)
+        step = math.ceil(len(self.rows) / n_images)
+        return PixelValues(self.rows[::step], self.missing_values)
 
     @property
     def finite(self):
@@ -110,48 +109,44 @@ class PixelValues:
     @property
     def has_holes(self):
         """Whether any value is missing."""
-        return self._scan[3]
+        return self.missing_values is not None and self._scan[3]
 
     @property
     def n_never_observed(self):
         """How many of the numbers of an image are missing in all images."""
         return int(self._scan[2].sum())
 
-    def extremes(self, n_ranges):
-        """Least and greatest value, of all channels together or of each.
+    def extremes(self, image_format=None):
+        """Least and greatest value, of each channel or of all together.
 
         Parameters
         ----------
-        n_ranges : int
-            1, or the number of channels.
+        image_format : ImageFormat, default=None
+            Says where the channels are. None: all values count together.
 
         Returns
         -------
-        extremes : ndarray of shape (n_ranges, 2), float64
+        extremes : ndarray of shape (C, 2) or (1, 2), float64
             NaN where all values are missing.
         """
-        parts = [self._parts(each[None], n_ranges) for each in self._scan[:3]]
-        extremes = np.full((n_ranges, 2), np.nan)
+        parts = [_parts(each[None], image_format) for each in self._scan[:3]]
+        extremes = np.full((len(parts[0]), 2), np.nan)
         for i, (least, greatest, never) in enumerate(zip(*parts, strict=True)):
             if not never.all():
                 extremes[i] = least[~never].min(), greatest[~never].max()
         return extremes
 
-    def percentiles(self, n_ranges):
+    def percentiles(self, image_format=None):
         """The robust percentiles, from images spread evenly over X; otherwise as `extremes`."""
         sample = self.rows[:: math.ceil(self.rows.size / N_PERCENTILE_VALUES)]
-        percentiles = self.extremes(n_ranges)
-        for i, values in enumerate(self._parts(sample, n_ranges)):
+        percentiles = self.extremes(image_format)
+        for i, values in enumerate(_parts(sample, image_format)):
             observed = values[~is_hole(values, self.missing_values)] if self.has_holes else values
             # Otherwise all that was observed lies between the images of the sample.
             if observed.size:
                 # "nearest" does not interpolate: a percentile is a value that occurs.
                 percentiles[i] = np.percentile(observed, ROBUST_PERCENTILES, method="nearest")
         return percentiles
-
-    def _parts(self, rows, n_ranges):
-        """The rows as they are, or those of each channel."""
-        return [rows] if n_ranges == 1 else self.image_format.channels(rows).swapaxes(0, 1)
 
     @cached_property
     def _scan(self):
@@ -174,6 +169,11 @@ class PixelValues:
         return least, greatest, has_holes & (least > greatest), has_holes
 
 
+def _parts(rows, image_format):
+    """The numbers of each channel; without a format, all of them as one part."""
+    return [rows] if image_format is None else image_format.channels(rows).swapaxes(0, 1)
+
+
 def _blocks(rows):
     """The rows of an array, in blocks of at most `BLOCK_VALUES` values or of one row."""
     n_rows = max(1, BLOCK_VALUES // max(1, rows.shape[1]))
@@ -188,7 +188,7 @@ def _ends(dtype):
     return (dtype.type(np.inf), dtype.type(-np.inf)) if dtype.kind == "f" else (True, False)
 
 
-def resolve_pixel_range(pixel_range, values):
+def resolve_pixel_range(pixel_range, values, image_format):
     """The range of the pixels, in the units of X.
 
     Parameters
@@ -199,6 +199,9 @@ def resolve_pixel_range(pixel_range, values):
 
     values : PixelValues
         Of the training data.
+
+    image_format : ImageFormat
+        Says where the channels are.
 
     Returns
     -------
@@ -219,9 +222,9 @@ def resolve_pixel_range(pixel_range, values):
         If the percentiles coincide. The full range is then used instead.
     """
     if pixel_range is None or isinstance(pixel_range, str):
-        ranges = _learned_range(pixel_range, values)
+        ranges = _learned_range(pixel_range, values, image_format)
     else:
-        ranges = _given_range(pixel_range, values.n_channels)
+        ranges = _given_range(pixel_range, image_format.n_channels)
     for low, high in np.reshape(ranges, (-1, 2)).tolist():
         if not fits_float32(low, high):
             raise ValueError(
@@ -231,19 +234,20 @@ def resolve_pixel_range(pixel_range, values):
     return ranges
 
 
-def _learned_range(mode, values):
+def _learned_range(mode, values, image_format):
     fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(values.dtype.str[1:])
     if mode is None and fixed:
         return fixed
-    n_ranges = 1 if fixed else values.n_channels  # one for all colours keeps their proportions
-    ranges = values.extremes(n_ranges)
-    where = [""] if n_ranges == 1 else [f" of channel {c}" for c in range(n_ranges)]
+    if fixed or image_format.n_channels == 1:  # one for all colours keeps their proportions
+        image_format = None
+    ranges = values.extremes(image_format)
+    where = [""] if image_format is None else [f" of channel {c}" for c in range(len(ranges))]
     for c in np.flatnonzero(np.isnan(ranges[:, 0])):
         raise ValueError(
             f"All values{where[c]} are missing (missing_values={values.missing_values!r})."
         )
     if mode is not None:
-        inner, (lower, upper) = values.percentiles(n_ranges), ROBUST_PERCENTILES
+        inner, (lower, upper) = values.percentiles(image_format), ROBUST_PERCENTILES
         flat = (inner[:, 0] == inner[:, 1]) & (ranges[:, 0] < ranges[:, 1])
         for c in np.flatnonzero(flat):
             low, high = ranges[c]
@@ -253,7 +257,7 @@ def _learned_range(mode, values):
                 "instead."
             )
         ranges = np.where(flat[:, None], ranges, inner)
-    return tuple(ranges[0].tolist()) if n_ranges == 1 else ranges
+    return tuple(ranges[0].tolist()) if image_format is None else ranges
 
 
 def _given_range(pixel_range, n_channels):
@@ -342,10 +346,11 @@ def warn_about_values(values, image_format, *, training):
     span = np.broadcast_to(image_format.span, len(ranges))
     tolerance = max(image_format.margin, 1e-3) if training else MARGIN
     bounds = ranges + np.outer(span, (-tolerance, tolerance))
-    extremes = values.extremes(len(ranges))
+    channels = None if len(ranges) == 1 else image_format
+    extremes = values.extremes(channels)
     outside = _is_outside(extremes, bounds)
     if image_format.robust and outside.any():
-        extremes[outside] = values.percentiles(len(ranges))[outside]
+        extremes[outside] = values.percentiles(channels)[outside]
         outside = _is_outside(extremes, bounds)
     if outside.any():
         c = int(outside.argmax())

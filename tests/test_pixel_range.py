@@ -27,11 +27,11 @@ def values_of(X, missing_values=None, pixel_range=(0.0, 1.0), **params):
     """The values of images of shape (n, C, n_pixels), and a format of theirs."""
     shape = (X.shape[1], 1, X.shape[2])
     image_format = ImageFormat(shape, 0, pixel_range, True, missing_values=missing_values, **params)
-    return PixelValues(X.reshape(len(X), -1), image_format), image_format
+    return PixelValues(X.reshape(len(X), -1), missing_values), image_format
 
 
 def range_of(pixel_range, X, missing_values=None):
-    return resolve_pixel_range(pixel_range, values_of(X, missing_values)[0])
+    return resolve_pixel_range(pixel_range, *values_of(X, missing_values))
 
 
 @pytest.mark.parametrize(
@@ -212,21 +212,21 @@ def test_one_pass_tells_extremes_and_holes(dtype, marker, order):
     X, observed = with_holes(dtype, marker)
     X[:, 1, 4], observed[:, 1, 4] = marker, False
     rows = np.array(X.reshape(40, 21), order=order)
-    values = PixelValues(rows, values_of(X, marker)[1])
+    values, image_format = PixelValues(rows, marker), values_of(X)[1]
     np.testing.assert_array_equal(is_hole(X, marker), ~observed)
     assert values.has_holes is True
     assert values.n_never_observed == 1
     assert values.finite
     seen = [X[:, c][observed[:, c]] for c in range(3)]
-    np.testing.assert_array_equal(values.extremes(3), [(x.min(), x.max()) for x in seen])
-    np.testing.assert_array_equal(values.extremes(1), [(X[observed].min(), X[observed].max())])
+    np.testing.assert_array_equal(values.extremes(image_format), [(x.min(), x.max()) for x in seen])
+    np.testing.assert_array_equal(values.extremes(), [(X[observed].min(), X[observed].max())])
     plain = values_of(np.where(observed, X, np.array(50, dtype)))[0]
     assert plain.has_holes is False
     assert plain.n_never_observed == 0
     nothing = values_of(np.full_like(X, marker), marker)[0]
     assert nothing.n_never_observed == 21
     assert nothing.finite
-    np.testing.assert_array_equal(nothing.extremes(3), np.full((3, 2), np.nan))
+    np.testing.assert_array_equal(nothing.extremes(image_format), np.full((3, 2), np.nan))
 
 
 @pytest.mark.usefixtures("blocks")

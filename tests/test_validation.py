@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 import skvae
 from skvae import ConvVAETransformer, _validation
-from skvae._validation import image_format_of, validate_images
+from skvae._validation import check_images, learn_images
 
 QUICK = {**SMALL, "max_iter": 1}
 AUTO = {**QUICK, "likelihood": "auto"}
@@ -94,7 +94,7 @@ def test_a_plain_reading_is_silent(shape, params):
     vae = ConvVAETransformer(**QUICK, **params)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        validate_images(vae, X, training=True, reset=True)
+        learn_images(vae, X)
     assert vae.n_features_in_ == np.prod(shape[1:])
 
 
@@ -316,12 +316,13 @@ def test_a_family_chosen_by_contrast_is_not_binarised_later(digits, method):
         getattr(vae, method)(digits[0][:40])
 
 
-def test_the_format_follows_the_fitted_attributes(digits):
+def test_what_was_learned_is_not_what_parameters_say_later(digits):
     vae = ConvVAETransformer(**{**QUICK, "likelihood": "gaussian"}).fit(digits[0].reshape(400, 64))
     vae.set_params(image_shape=(4, 16), channel_axis=0, likelihood="bernoulli")
-    image_format = image_format_of(vae)
-    assert image_format.shape == (8, 8)
-    assert image_format.channel_axis == -1
+    image_format = vae._format
+    assert image_format.shape == vae.image_shape_ == (8, 8)
+    assert image_format.channel_axis == vae.channel_axis_ == -1
+    assert image_format.pixel_range is vae.pixel_range_
     assert image_format.as_rows
     assert not image_format.bounded
 
@@ -367,8 +368,8 @@ class CountedReads(np.ndarray):
                     self.reads.append(read)
 
 
-def n_reads(vae, X, monkeypatch, *, method=None):
-    """How often a validation reads X, on average over its bytes."""
+def n_reads(vae, X, monkeypatch, *, learn):
+    """How often a check reads X, on average over its bytes."""
     reads = []
 
     def counted(*args, ensure_all_finite, **kwargs):
@@ -382,7 +383,10 @@ def n_reads(vae, X, monkeypatch, *, method=None):
     sklearn_validate_data = _validation.validate_data
     with monkeypatch.context() as patch:
         patch.setattr(_validation, "validate_data", counted)
-        validate_images(vae, X, training=method is None, reset=method is None)
+        if learn:
+            _, vae._format, _ = learn_images(vae, X)
+        else:
+            check_images(vae, X)
     return sum(n_bytes for n_bytes, _ in reads) / X.nbytes
 
 
@@ -408,9 +412,9 @@ def test_x_is_read_once_and_a_sample_of_it(tmp_path, monkeypatch, dtype, params,
     np.save(tmp_path / "X.npy", X)
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
     vae = ConvVAETransformer(**{**AUTO, **params})
-    assert n_reads(vae, X, monkeypatch) == pytest.approx(passes + sampled)
+    assert n_reads(vae, X, monkeypatch, learn=True) == pytest.approx(passes + sampled)
     once = passes or 1 / 2
-    assert n_reads(vae, X, monkeypatch, method="transform") == pytest.approx(once)
+    assert n_reads(vae, X, monkeypatch, learn=False) == pytest.approx(once)
 
 
 def test_the_counter_counts():
@@ -466,12 +470,11 @@ def mixed(share):
 )
 def test_the_family_follows_the_contrast(X, params, expected):
     vae = ConvVAETransformer(**AUTO, **params)
-    assert not hasattr(vae, "likelihood_")
-    rows = validate_images(vae, X, training=True, reset=True)
-    assert vae.likelihood_ == expected
+    values, image_format, likelihood = learn_images(vae, X)
+    assert likelihood == expected
     assert vae.likelihood == "auto"
     if not vae.binarize:
-        x = image_format_of(vae).to_unit(rows).astype(np.float64)
+        x = image_format.to_unit(values.rows).astype(np.float64)
         two_valued = x.var() > 0.75 * x.mean() * (1 - x.mean())
         assert expected == ("bernoulli" if two_valued else "gaussian")
 
@@ -481,8 +484,7 @@ def test_of_many_images_some_tell_the_family():
     X = noise(4_000, 2, 2)
     X[::2] = X[::2] > 0.5
     vae = ConvVAETransformer(**AUTO)
-    validate_images(vae, X, training=True, reset=True)
-    assert vae.likelihood_ == "bernoulli"
+    assert learn_images(vae, X)[2] == "bernoulli"
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
