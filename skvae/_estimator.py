@@ -21,7 +21,7 @@ from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
 from ._pixel_range import is_hole, whole_numbers
-from ._validation import check_in_memory, image_format_of, validate_images
+from ._validation import check_images, check_in_memory
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -612,17 +612,18 @@ class BaseConvVAE(
         False
         """
         check_is_fitted(self)
-        if self._missing_values is None:
+        image_format = self._format
+        if image_format.missing_values is None:
             raise ValueError(
                 f"This {type(self).__name__} was fitted with missing_values=None, so nothing is "
                 "missing. Set missing_values, such as missing_values=np.nan, before fit."
             )
         self._check_n_draws(n_draws)
         rng = check_random_state(random_state) if sample else None
-        rows = validate_images(self, X)
-        dataset = ImageDataset(rows, image_format_of(self))
+        rows = check_images(self, X).rows
+        dataset = ImageDataset(rows, image_format)
         filled = rows.copy()
-        holes = is_hole(rows, self._missing_values)
+        holes = is_hole(rows, image_format.missing_values)
         some = np.flatnonzero(holes.any(axis=1))
         if len(some):
             decoded = _inference.impute(
@@ -630,7 +631,7 @@ class BaseConvVAE(
             ).reshape(len(some), -1)
             values = decoded[holes[some]]
             if filled.dtype.kind in "iu":
-                values = whole_numbers(values, filled.dtype, self._missing_values)
+                values = whole_numbers(values, filled.dtype, image_format.missing_values)
             filled[holes] = values
         return filled.reshape(np.shape(X))
 
@@ -664,7 +665,7 @@ class BaseConvVAE(
             raise ValueError(f"n_draws must be a whole number above 0. Got {n_draws!r}.")
 
     def _dataset(self, X):
-        return ImageDataset(validate_images(self, X), image_format_of(self))
+        return ImageDataset(check_images(self, X).rows, self._format)
 
     def _scoring_dataset(self, X):
         dataset = self._dataset(X)
@@ -678,7 +679,22 @@ class BaseConvVAE(
         return check_random_state(random_state)
 
     def _decode(self, z):
-        return _inference.decode(self.module_, z, self.likelihood_, image_format_of(self))
+        return _inference.decode(self.module_, z, self.likelihood_, self._format)
+
+    @property
+    def image_shape_(self):
+        """Shape of one image, in the layout that `fit` saw."""
+        return self._format.shape
+
+    @property
+    def channel_axis_(self):
+        """Place of the channels in a three-number `image_shape_`."""
+        return self._format.channel_axis
+
+    @property
+    def pixel_range_(self):
+        """``(low, high)`` in the units of X, for all channels or for each."""
+        return self._format.pixel_range
 
     @property
     def module_(self):
@@ -725,7 +741,7 @@ class BaseConvVAE(
         if self.likelihood_ != "gaussian":
             raise AttributeError("noise_variance_ exists only with the Gaussian likelihood.")
         variance = noise_variance(self.module_.noise_logvar.detach()).item()
-        in_units = variance * image_format_of(self).span ** 2
+        in_units = variance * self._format.span**2
         return float(in_units[0]) if len(in_units) == 1 else in_units
 
     @property
@@ -747,7 +763,7 @@ class BaseConvVAE(
         return _saving.state_of(self, super().__getstate__())
 
     def __setstate__(self, state):
-        state = dict(state)
+        state = _saving.with_format(state)
         weights, version = state.pop("_weights", None), state.pop("_skvae_version", None)
         super().__setstate__(state)
         if weights is not None:

@@ -6,7 +6,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._estimator import BaseConvVAE
 from ._graphs import GRAPHS, as_onnx, with_classes
-from ._validation import image_format_of
 
 # Version of ONNX's operators: the lowest that torch exports, which most runtimes have.
 OPSET = 18
@@ -88,8 +87,8 @@ def to_onnx(estimator, part="transform"):
         raise ValueError(f"{type(estimator).__name__} does not predict. Choose another part.")
     if part == "inverse_transform":
         return model_of(estimator, part, (estimator.n_components_,), np.float32, OPSET)
-    dtype = np.uint8 if estimator._saw_uint8 else np.float32
-    return model_of(estimator, part, image_format_of(estimator).output_shape, dtype, OPSET)
+    dtype = np.uint8 if estimator._format.saw_uint8 else np.float32
+    return model_of(estimator, part, estimator._format.output_shape, dtype, OPSET)
 
 
 def model_of(estimator, part, shape, dtype, opset):
@@ -115,7 +114,7 @@ def model_of(estimator, part, shape, dtype, opset):
     -------
     model : onnx.ModelProto
     """
-    image_format, likelihood = image_format_of(estimator), estimator.likelihood_
+    image_format, likelihood = estimator._format, estimator.likelihood_
     graph = GRAPHS[part](estimator.module_, image_format, likelihood, dtype)
     model = as_onnx(graph, shape, dtype, opset)
     return with_classes(model, labels_of(estimator)) if part == "predict" else model

@@ -23,11 +23,11 @@ from ._network import as_arrays, set_weights
 from ._processes import Processes, training_processes
 from ._sklearn_callbacks import FitTasks
 from ._validation import (
+    check_images,
     check_parameters,
     check_same_model,
-    image_format_of,
+    learn_images,
     resolve_architecture,
-    validate_images,
 )
 from ._warnings import warn
 
@@ -221,8 +221,12 @@ def partial_fit(estimator, X, y=None, classes=None):
 def _prepare(estimator, X, y, continuing, *, all_images=True, classes=None):
     """Check the input; set the attributes that the first fit determines."""
     check_parameters(estimator)
-    rows = validate_images(estimator, X, training=True, reset=not continuing)
-    labels = None
+    if continuing:
+        values = check_images(estimator, X, training=True)
+        estimator._format = estimator._format.after(values)
+    else:
+        values, estimator._format, estimator.likelihood_ = learn_images(estimator, X)
+    rows, labels = values.rows, None
     if is_classifier(estimator):
         labels = _prepare_labels(estimator, rows, y, continuing, all_images, classes)
     if continuing:
@@ -286,7 +290,7 @@ def _n_valid(estimator, prepared):
 def _split(estimator, prepared, n_valid):
     """The images to train on, and those to validate on or None."""
     rows, labels = prepared.rows, prepared.labels
-    dataset = ImageDataset(rows, image_format_of(estimator), labels=labels)
+    dataset = ImageDataset(rows, estimator._format, labels=labels)
     if not n_valid:
         return dataset, None
     candidates = _may_be_set_aside(prepared)
@@ -409,16 +413,15 @@ def settings_of(estimator, device, budget, *, first_epoch=0, rate=1.0, weight_de
     -------
     settings : TrainSettings
     """
-    image_format = image_format_of(estimator)
     return TrainSettings(
         likelihood=estimator.likelihood_,
-        log_jacobian=image_format.log_jacobian,
+        log_jacobian=estimator._format.log_jacobian,
         beta=float(estimator.beta),
         beta_warmup=float(estimator.beta_warmup),
         label_weight=_label_weight(estimator),
         learning_rate=rate * float(estimator.learning_rate),
         weight_decay=weight_decay,
-        tol=float(estimator.tol) * image_format.n_features,
+        tol=float(estimator.tol) * estimator._format.n_features,
         binarize=bool(estimator.binarize),
         batch_size=budget.batch_size,
         n_epochs=budget.n_epochs,

@@ -1,12 +1,12 @@
 """Rows of X <-> images in [0, 1]: shape, layout and scale (NumPy only)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
 
-from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, is_hole
+from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, is_hole, resolve_pixel_range
 from ._warnings import warn
 
 # Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
@@ -15,7 +15,7 @@ MIN_PICTURE_FEATURES = 16
 
 @dataclass(frozen=True, eq=False)
 class ImageFormat:
-    """How the rows of X hold images.
+    """How the rows of X hold images, and what else was learned of the training images.
 
     Parameters
     ----------
@@ -36,6 +36,15 @@ class ImageFormat:
 
     missing_values : number, default=None
         Marks missing pixels; it may be NaN. None: there are none.
+
+    robust : bool, default=False
+        Whether the range was learned from percentiles.
+
+    saw_uint8 : bool, default=False
+        Whether the training images were uint8.
+
+    saw_holes : bool, default=False
+        Whether pixels of training images were missing.
     """
 
     shape: tuple
@@ -44,6 +53,55 @@ class ImageFormat:
     as_rows: bool
     bounded: bool = True
     missing_values: float | None = None
+    robust: bool = False
+    saw_uint8: bool = False
+    saw_holes: bool = False
+
+    @classmethod
+    def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range, missing_values):
+        """The format of training images, as yet of a bounded family.
+
+        Parameters
+        ----------
+        values : PixelValues
+            Of the training images.
+
+        seen_shape : tuple of int or None
+            Shape of one image, if X has 3 or 4 dimensions.
+
+        image_shape, channel_axis, pixel_range, missing_values
+            The constructor's parameters.
+
+        Returns
+        -------
+        image_format : ImageFormat
+
+        Raises
+        ------
+        ValueError
+            As `resolve_shape` and `resolve_pixel_range`.
+
+        Warns
+        -----
+        UserWarning
+            As `warn_if_ambiguous` and `resolve_pixel_range`.
+        """
+        learned = cls(
+            shape=resolve_shape(image_shape, channel_axis, values.rows.shape[1], seen_shape),
+            channel_axis=int(channel_axis),
+            pixel_range=(0.0, 1.0),
+            as_rows=seen_shape is None,
+            missing_values=missing_values,
+            robust=isinstance(pixel_range, str),
+            saw_uint8=values.dtype == np.uint8,
+            saw_holes=values.has_holes,
+        )
+        warn_if_ambiguous(learned, shape_given=image_shape is not None)
+        return replace(learned, pixel_range=resolve_pixel_range(pixel_range, values, learned))
+
+    def after(self, values):
+        """The format when the training went on with images of these values."""
+        return replace(self, saw_holes=self.saw_holes or values.has_holes)
 
     @property
     def n_features(self):
@@ -58,6 +116,11 @@ class ImageFormat:
         channels = self.shape[self.channel_axis]
         height, width = np.delete(self.shape, self.channel_axis).tolist()
         return (channels, height, width)
+
+    @property
+    def n_channels(self):
+        """C, which is 1 where the shape names no channels."""
+        return self.channels_first_shape[0]
 
     @property
     def low(self):
@@ -92,8 +155,7 @@ class ImageFormat:
     @property
     def log_jacobian(self):
         """log |dx/dX| of `to_unit` for one number, -log(span): a tuple, for each channel."""
-        n_channels = self.channels_first_shape[0]
-        return tuple(np.broadcast_to(-np.log(self.span), n_channels).tolist())
+        return tuple(np.broadcast_to(-np.log(self.span), self.n_channels).tolist())
 
     def to_unit(self, rows):
         """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
@@ -152,10 +214,9 @@ class ImageFormat:
 
     def channels(self, rows):
         """Rows of X as a view of shape (n, C, H * W), still in the units of X."""
-        n_channels = self.channels_first_shape[0]
         if self.channels_last:
-            return rows.reshape(len(rows), -1, n_channels).swapaxes(1, 2)
-        return rows.reshape(len(rows), n_channels, -1)
+            return rows.reshape(len(rows), -1, self.n_channels).swapaxes(1, 2)
+        return rows.reshape(len(rows), self.n_channels, -1)
 
     def along_channels(self, values, dtype):
         """One value, or one for each channel, in a shape that broadcasts to images of X."""

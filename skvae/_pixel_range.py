@@ -5,6 +5,7 @@ shape (C, 2) holds one range for each channel.
 """
 
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -24,8 +25,11 @@ ROBUST_PERCENTILES, N_PERCENTILE_VALUES = (0.1, 99.9), 2**24
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-# Values that are looked at together, so that the memory does not grow with X.
-BLOCK_VALUES = 2**24
+# Values that are looked at together: few enough to stay in the cache while they are.
+BLOCK_VALUES = 2**18
+
+# Where nothing can lie outside the range, so many images show whether there is contrast.
+N_CONTRAST_IMAGES = 2_048
 
 
 def is_hole(values, missing_values):
@@ -73,29 +77,118 @@ def whole_numbers(values, dtype, marker):
     return integers
 
 
-def _blocks(values):
-    """The rows of an array, in blocks that memory can hold."""
-    n_rows = max(1, BLOCK_VALUES * len(values) // max(1, values.size))
-    return (values[start : start + n_rows] for start in range(0, len(values), n_rows))
+class PixelValues:
+    """The values of X: one pass tells the extremes and the holes, a sample the percentiles.
 
-
-def count_observed(rows, missing_values):
-    """In how many rows each feature was observed.
+    Nothing is read before it is asked for.
 
     Parameters
     ----------
     rows : ndarray of shape (n, n_features)
 
-    missing_values : number or None
-
-    Returns
-    -------
-    counts : ndarray of int of shape (n_features,)
+    missing_values : number, default=None
+        Marks missing values, which do not count. None: there are none.
     """
-    return sum(np.sum(~is_hole(block, missing_values), axis=0) for block in _blocks(rows))
+
+    def __init__(self, rows, missing_values=None):
+        self.rows = rows
+        self.dtype = rows.dtype
+        self.missing_values = missing_values
+
+    def thinned(self, n_images):
+        """About so many of the images, spread evenly over X."""
+        step = math.ceil(len(self.rows) / n_images)
+        return PixelValues(self.rows[::step], self.missing_values)
+
+    @property
+    def finite(self):
+        """Whether no value is infinite, nor NaN unless it marks holes."""
+        least, greatest, never, _ = self._scan
+        return bool((np.isfinite(least) & np.isfinite(greatest) | never).all())
+
+    @property
+    def has_holes(self):
+        """Whether any value is missing."""
+        return self.missing_values is not None and self._scan[3]
+
+    @property
+    def n_never_observed(self):
+        """How many of the numbers of an image are missing in all images."""
+        return int(self._scan[2].sum())
+
+    def extremes(self, image_format=None):
+        """Least and greatest value, of each channel or of all together.
+
+        Parameters
+        ----------
+        image_format : ImageFormat, default=None
+            Says where the channels are. None: all values count together.
+
+        Returns
+        -------
+        extremes : ndarray of shape (C, 2) or (1, 2), float64
+            NaN where all values are missing.
+        """
+        parts = [_parts(each[None], image_format) for each in self._scan[:3]]
+        extremes = np.full((len(parts[0]), 2), np.nan)
+        for i, (least, greatest, never) in enumerate(zip(*parts, strict=True)):
+            if not never.all():
+                extremes[i] = least[~never].min(), greatest[~never].max()
+        return extremes
+
+    def percentiles(self, image_format=None):
+        """The robust percentiles, from images spread evenly over X; otherwise as `extremes`."""
+        sample = self.rows[:: math.ceil(self.rows.size / N_PERCENTILE_VALUES)]
+        percentiles = self.extremes(image_format)
+        for i, values in enumerate(_parts(sample, image_format)):
+            observed = values[~is_hole(values, self.missing_values)] if self.has_holes else values
+            # Otherwise all that was observed lies between the images of the sample.
+            if observed.size:
+                # "nearest" does not interpolate: a percentile is a value that occurs.
+                percentiles[i] = np.percentile(observed, ROBUST_PERCENTILES, method="nearest")
+        return percentiles
+
+    @cached_property
+    def _scan(self):
+        """Least and greatest of each number of an image, whether none was seen; any hole?"""
+        missing = self.missing_values
+        nan_is_missing = missing is not None and math.isnan(missing)
+        # fmin and fmax ignore NaN.
+        lesser, greater = (np.fmin, np.fmax) if nan_is_missing else (np.minimum, np.maximum)
+        top, bottom = least, greatest = _ends(self.dtype)
+        has_holes = False
+        for block in _blocks(self.rows):
+            low = high = block
+            if missing is not None and (holes := is_hole(block, missing)).any():
+                has_holes = True
+                if not nan_is_missing:
+                    low, high = np.where(holes, top, block), np.where(holes, bottom, block)
+            with np.errstate(invalid="ignore"):  # of signalling NaNs
+                least = lesser(least, lesser.reduce(low, axis=0))
+                greatest = greater(greatest, greater.reduce(high, axis=0))
+        return least, greatest, has_holes & (least > greatest), has_holes
 
 
-def resolve_pixel_range(pixel_range, channels, missing_values=None):
+def _parts(rows, image_format):
+    """The numbers of each channel; without a format, all of them as one part."""
+    return [rows] if image_format is None else image_format.channels(rows).swapaxes(0, 1)
+
+
+def _blocks(rows):
+    """The rows of an array, in blocks of at most `BLOCK_VALUES` values or of one row."""
+    n_rows = max(1, BLOCK_VALUES // max(1, rows.shape[1]))
+    return (rows[start : start + n_rows] for start in range(0, len(rows), n_rows))
+
+
+def _ends(dtype):
+    """The greatest and the least value of a dtype."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return dtype.type(limits.max), dtype.type(limits.min)
+    return (dtype.type(np.inf), dtype.type(-np.inf)) if dtype.kind == "f" else (True, False)
+
+
+def resolve_pixel_range(pixel_range, values, image_format):
     """The range of the pixels, in the units of X.
 
     Parameters
@@ -104,11 +197,11 @@ def resolve_pixel_range(pixel_range, channels, missing_values=None):
         The constructor's parameter. None: (0, 255) for uint8, (0, 1) for bool, else from the
         smallest to the largest value. "robust": from the 0.1 to the 99.9 percentile.
 
-    channels : ndarray of shape (n, C, n_pixels)
-        The training data; strides do not matter.
+    values : PixelValues
+        Of the training data.
 
-    missing_values : number, default=None
-        Marks missing pixels, which do not count. None: there are none.
+    image_format : ImageFormat
+        Says where the channels are.
 
     Returns
     -------
@@ -129,9 +222,9 @@ def resolve_pixel_range(pixel_range, channels, missing_values=None):
         If the percentiles coincide. The full range is then used instead.
     """
     if pixel_range is None or isinstance(pixel_range, str):
-        ranges = _learned_range(pixel_range, channels, missing_values)
+        ranges = _learned_range(pixel_range, values, image_format)
     else:
-        ranges = _given_range(pixel_range, channels.shape[1])
+        ranges = _given_range(pixel_range, image_format.n_channels)
     for low, high in np.reshape(ranges, (-1, 2)).tolist():
         if not fits_float32(low, high):
             raise ValueError(
@@ -141,60 +234,30 @@ def resolve_pixel_range(pixel_range, channels, missing_values=None):
     return ranges
 
 
-def _learned_range(mode, channels, missing):
-    fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(channels.dtype.str[1:])
+def _learned_range(mode, values, image_format):
+    fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(values.dtype.str[1:])
     if mode is None and fixed:
         return fixed
-    robust = mode is not None
-    if fixed or channels.shape[1] == 1:  # one range for all colours keeps their proportions
-        return _range_of_values(channels, missing, robust=robust)
-    each = range(channels.shape[1])
-    return np.array(
-        [_range_of_values(channels[:, c], missing, robust=robust, channel=c) for c in each]
-    )
-
-
-def _range_of_values(values, missing, *, robust, channel=None):
-    """Smallest and largest value, or the robust percentiles; `channel` is for the messages."""
-    where = "" if channel is None else f" of channel {channel}"
-    full = _extremes(values, missing)
-    if full is None:
-        raise ValueError(f"All values{where} are missing (missing_values={missing!r}).")
-    if not robust:
-        return full
-    low, high = _percentiles(values, missing)
-    if low < high or full[0] == full[1]:
-        return low, high
-    lower, upper = ROBUST_PERCENTILES
-    warn(
-        f"pixel_range='robust': the {lower} and {upper} percentiles of the values{where} "
-        f"are both {low:g}; the full range ({full[0]:g}, {full[1]:g}) is used instead."
-    )
-    return full
-
-
-def _extremes(values, missing):
-    """Smallest and largest value as floats; None if all are missing."""
-    if missing is None:
-        return float(values.min()), float(values.max())
-    observed = (block[~is_hole(block, missing)] for block in _blocks(values))
-    extremes = [(float(some.min()), float(some.max())) for some in observed if some.size]
-    if not extremes:
-        return None
-    least, greatest = zip(*extremes, strict=True)
-    return min(least), max(greatest)
-
-
-def _percentiles(values, missing):
-    """The robust percentiles, computed from images spread evenly over all."""
-    sample = values[:: math.ceil(values.size / N_PERCENTILE_VALUES)]
-    if missing is not None:
-        sample = sample[~is_hole(sample, missing)]
-        if sample.size == 0:  # all that was observed lies between the images of the sample
-            return _extremes(values, missing)
-    # "nearest" does not interpolate: a percentile is a value that occurs.
-    low, high = np.percentile(sample, ROBUST_PERCENTILES, method="nearest")
-    return float(low), float(high)
+    if fixed or image_format.n_channels == 1:  # one for all colours keeps their proportions
+        image_format = None
+    ranges = values.extremes(image_format)
+    where = [""] if image_format is None else [f" of channel {c}" for c in range(len(ranges))]
+    for c in np.flatnonzero(np.isnan(ranges[:, 0])):
+        raise ValueError(
+            f"All values{where[c]} are missing (missing_values={values.missing_values!r})."
+        )
+    if mode is not None:
+        inner, (lower, upper) = values.percentiles(image_format), ROBUST_PERCENTILES
+        flat = (inner[:, 0] == inner[:, 1]) & (ranges[:, 0] < ranges[:, 1])
+        for c in np.flatnonzero(flat):
+            low, high = ranges[c]
+            warn(
+                f"pixel_range='robust': the {lower} and {upper} percentiles of the values"
+                f"{where[c]} are both {inner[c, 0]:g}; the full range ({low:g}, {high:g}) is used "
+                "instead."
+            )
+        ranges = np.where(flat[:, None], ranges, inner)
+    return tuple(ranges[0].tolist()) if image_format is None else ranges
 
 
 def _given_range(pixel_range, n_channels):
@@ -252,7 +315,7 @@ def dtype_fits(dtype, pixel_range):
     return largest is not None and bool((low <= 0).all() and (high >= largest).all())
 
 
-def warn_about_values(channels, pixel_range, *, bounded, robust, training, missing_values=None):
+def warn_about_values(values, image_format, *, training):
     """Warn when the values of X do not fit the pixel range.
 
     In training, values that are clipped by more than a rounding error give a warning. Later,
@@ -260,62 +323,60 @@ def warn_about_values(channels, pixel_range, *, bounded, robust, training, missi
     training images a little, but values far outside are in other units, such as 0-255 sent to a
     model fitted on 0-1. Values that all lie within a small part of the range also give a warning.
 
+    Of a robust range, the percentiles of X are compared with it, because single values outside are
+    meant to be clipped.
+
     Parameters
     ----------
-    channels : ndarray of shape (n, C, n_pixels)
-        Images in the units of X.
+    values : PixelValues
 
-    pixel_range : tuple of float, or array of shape (C, 2)
-
-    bounded : bool
-        True: values are clipped to the range. False: to half its span beyond it.
-
-    robust : bool
-        Whether the range was learned from percentiles. Then the percentiles of X are compared
-        with it, because single values outside are meant to be clipped.
+    image_format : ImageFormat
 
     training : bool
         Whether X is to be trained on.
-
-    missing_values : number, default=None
-        Marks missing pixels, which do not count. None: there are none.
 
     Warns
     -----
     UserWarning
         Naming both ranges, and the channel if each channel has its own range.
     """
-    if dtype_fits(channels.dtype, pixel_range):  # nothing can be outside; some show the contrast
-        channels = channels[:: math.ceil(len(channels) / 2_048)]
-    ranges = np.reshape(pixel_range, (-1, 2)).tolist()
-    margin = 0.0 if bounded else MARGIN
-    tolerance = max(margin, 1e-3) if training else MARGIN
-    spans = []
-    for c, (low, high) in enumerate(ranges):
-        values = channels if len(ranges) == 1 else channels[:, c]
-        span = high - low or 1.0
-        extremes = _extremes(values, missing_values)
-        if extremes is None:
-            continue
-        least, greatest = extremes
-        outside = least < low - tolerance * span or greatest > high + tolerance * span
-        if outside and robust:
-            least, greatest = _percentiles(values, missing_values)
-            outside = least < low - tolerance * span or greatest > high + tolerance * span
+    if values.missing_values is None and dtype_fits(values.dtype, image_format.pixel_range):
+        values = values.thinned(N_CONTRAST_IMAGES)
+    ranges = np.reshape(image_format.pixel_range, (-1, 2))
+    span = np.broadcast_to(image_format.span, len(ranges))
+    tolerance = max(image_format.margin, 1e-3) if training else MARGIN
+    bounds = ranges + np.outer(span, (-tolerance, tolerance))
+    channels = None if len(ranges) == 1 else image_format
+    extremes = values.extremes(channels)
+    outside = _is_outside(extremes, bounds)
+    if image_format.robust and outside.any():
+        extremes[outside] = values.percentiles(channels)[outside]
+        outside = _is_outside(extremes, bounds)
+    if outside.any():
+        c = int(outside.argmax())
         where = "" if len(ranges) == 1 else f"In channel {c}, "
-        if outside:
-            warn(
-                f"{where}X has values from {least:g} to {greatest:g}, outside the pixel range "
-                f"({low:g}, {high:g}) of this model; they are clipped to "
-                f"({low - margin * span:g}, {high + margin * span:g}). Send X in the units of the "
-                "training images, or give another pixel_range."
-            )
+        clipped = ranges[c] + span[c] * image_format.margin * np.array([-1, 1])
+        advice = f"outside {{}} of this model; they are clipped to {_interval(clipped)}."
+    else:
+        with np.errstate(over="ignore"):
+            shares = np.nan_to_num(np.diff(extremes)[:, 0] / span)
+        c, where = int(shares.argmax()), ""
+        if not 0 < shares[c] < MIN_SPAN:
             return
-        spans.append(((greatest - least) / span, least, greatest, low, high))
-    share, least, greatest, low, high = max(spans, default=(0.0,) * 5)
-    if 0 < share < MIN_SPAN:
-        warn(
-            f"X has values from {least:g} to {greatest:g}, a small part of the pixel range "
-            f"({low:g}, {high:g}) of this model. It sees hardly any contrast. Send X in the "
-            "units of the training images, or give another pixel_range."
-        )
+        advice = "a small part of {} of this model. It sees hardly any contrast."
+    least, greatest = extremes[c]
+    warn(
+        f"{where}X has values from {least:g} to {greatest:g}, "
+        f"{advice.format(f'the pixel range {_interval(ranges[c])}')} Send X in the units of the "
+        "training images, or give another pixel_range."
+    )
+
+
+def _is_outside(extremes, bounds):
+    """Of which channels values lie outside the bounds; both arrays have the shape (C, 2)."""
+    return (extremes[:, 0] < bounds[:, 0]) | (extremes[:, 1] > bounds[:, 1])
+
+
+def _interval(bounds):
+    """(low, high), for messages."""
+    return f"({bounds[0]:g}, {bounds[1]:g})"

@@ -13,12 +13,27 @@ from sklearn.exceptions import InconsistentVersionWarning
 from . import _inference, _net, _persistence
 from ._budget import Budget
 from ._devices import resolve_device
+from ._elbo import LIKELIHOODS
 from ._fitting import settings_of
 from ._headers import lists_to_tuples, require
+from ._images import ImageFormat
 from ._model_file import model_from_file, model_specs, model_to_file
 from ._network import as_arrays, set_weights
 from ._version import __version__
 from ._warnings import warn
+
+# What an estimator knows as one ImageFormat are values of their own in its state. `bounded` is
+# left out: it follows from the likelihood.
+FORMAT_STATE = {
+    "shape": "image_shape_",
+    "channel_axis": "channel_axis_",
+    "pixel_range": "pixel_range_",
+    "as_rows": "_as_rows",
+    "missing_values": "_missing_values",
+    "robust": "_robust",
+    "saw_uint8": "_saw_uint8",
+    "saw_holes": "_saw_holes",
+}
 
 
 def state_of(estimator, attributes):
@@ -36,12 +51,35 @@ def state_of(estimator, attributes):
     state : dict of plain Python values and ndarrays
     """
     state = dict(attributes)
+    if "_format" in state:
+        image_format = state.pop("_format")
+        state |= {key: getattr(image_format, name) for name, key in FORMAT_STATE.items()}
     if "net_" in state:
         del state["net_"]
         state["_history"] = {k: list(column) for k, column in state["_history"].items()}
         state["_weights"] = as_arrays(estimator.module_.state_dict())
         state["_skvae_version"] = __version__
     return state
+
+
+def with_format(state):
+    """The attributes in a state, with one ImageFormat for the values of `FORMAT_STATE`.
+
+    Parameters
+    ----------
+    state : dict
+        What `state_of` made. It is not changed.
+
+    Returns
+    -------
+    attributes : dict
+    """
+    attributes = dict(state)
+    if "image_shape_" in attributes:
+        parts = {name: attributes.pop(key) for name, key in FORMAT_STATE.items()}
+        bounded = LIKELIHOODS[attributes["likelihood_"]].bounded
+        attributes["_format"] = ImageFormat(**parts, bounded=bounded)
+    return attributes
 
 
 def restore_network(estimator, weights, version):

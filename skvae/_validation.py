@@ -5,24 +5,30 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
-from . import _images
-from ._batches import ImageDataset
+from ._batches import MAX_SUBSAMPLE, ImageDataset
 from ._elbo import LIKELIHOODS
+from ._images import ImageFormat, flatten_images
 from ._network import default_hidden_channels
-from ._pixel_range import count_observed, resolve_pixel_range, warn_about_values
+from ._pixel_range import PixelValues, warn_about_values
 from ._warnings import warn
 
 # Pixels in [0, 1] with mean m have a variance of at most m (1 - m), which they reach if all are 0
 # or 1. Pixels above this share of it count as two-valued.
 TWO_VALUED_SHARE = 0.75
 
+# About so many numbers show the contrast, but at least so many images.
+N_CONTRAST_NUMBERS, MIN_CONTRAST_IMAGES = 2**22, 64
+
 NAN_ADVICE = "If NaN stands for missing pixels, set missing_values=np.nan."
 
 
-def validate_images(estimator, X, *, training=False, reset=False):
-    """X as rows of real numbers, in their own dtype.
+def learn_images(estimator, X):
+    """The values of training images, how X holds them, and the family of their pixels.
+
+    Of the estimator, only scikit-learn's `n_features_in_` and `feature_names_in_` are set.
 
     Parameters
     ----------
@@ -31,53 +37,87 @@ def validate_images(estimator, X, *, training=False, reset=False):
     X : array-like
         Images, as rows or with 3 or 4 dimensions.
 
-    training : bool, default=False
-        Whether X is to be trained on.
-
-    reset : bool, default=False
-        Whether X determines the shape and the range of the images. If so, these are set as
-        attributes of the estimator.
-
     Returns
     -------
-    rows : ndarray of shape (n_samples, n_features)
+    values : PixelValues
+        Their `rows` are X as real numbers in their own dtype, of shape (n_samples, n_features).
+
+    image_format : ImageFormat
+
+    likelihood : str
 
     Raises
     ------
     ValueError, TypeError
-        If X does not hold images, or images of another shape than the fitted one; if it is stored
-        in chunks.
+        If X does not hold images, or is stored in chunks; if a parameter contradicts it.
 
     Warns
     -----
     UserWarning
         If X was perhaps misread, if its values do not fit the pixel range, or if pixels are missing
-        that never were, or always were, in the training.
+        in all images.
+    """
+    check_in_memory(X, training=True)
+    rows, seen_shape = flatten_images(X)
+    values = _finite_values(estimator, rows, estimator.missing_values, reset=True)
+    image_format = ImageFormat.learn(
+        values,
+        seen_shape,
+        image_shape=estimator.image_shape,
+        channel_axis=estimator.channel_axis,
+        pixel_range=estimator.pixel_range,
+        missing_values=estimator.missing_values,
+    )
+    likelihood = _resolve_likelihood(estimator, values.rows, image_format)
+    image_format = replace(image_format, bounded=LIKELIHOODS[likelihood].bounded)
+    if not image_format.robust:  # else the range holds these very percentiles
+        warn_about_values(values, image_format, training=True)
+    _warn_about_holes(estimator, values, image_format, training=True)
+    return values, image_format, likelihood
+
+
+def check_images(estimator, X, *, training=False):
+    """The values of images for a fitted estimator, which is not changed.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+        Fitted.
+
+    X : array-like
+        Images, as rows or with 3 or 4 dimensions.
+
+    training : bool, default=False
+        Whether the training is to go on with X.
+
+    Returns
+    -------
+    values : PixelValues
+        As of `learn_images`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If X does not hold images of the fitted shape, or is stored in chunks.
+
+    Warns
+    -----
+    UserWarning
+        If its values do not fit the pixel range, or if pixels are missing that never were, or
+        always were, in the training.
     """
     check_in_memory(X, training=training)
-    if reset:
-        estimator._missing_values, estimator._saw_holes = estimator.missing_values, False
-    rows, seen_shape = _images.flatten_images(X)
-    if not reset and seen_shape not in (None, estimator.image_shape_):
+    image_format = estimator._format
+    rows, seen_shape = flatten_images(X)
+    if seen_shape not in (None, image_format.shape):
         raise ValueError(
             f"X holds images of shape {seen_shape}, but {type(estimator).__name__} was fitted "
-            f"on images of shape {estimator.image_shape_}."
+            f"on images of shape {image_format.shape}."
         )
-    rows = _real_numbers(estimator, rows, reset)
-    if reset:
-        _learn_format(estimator, rows, seen_shape)
-    image_format = image_format_of(estimator)
-    warn_about_values(
-        image_format.channels(rows),
-        image_format.pixel_range,
-        bounded=image_format.bounded,
-        robust=estimator._robust,
-        training=training,
-        missing_values=image_format.missing_values,
-    )
-    if image_format.missing_values is not None:
-        _check_holes(estimator, rows, training)
-    return rows
+    values = _finite_values(estimator, rows, image_format.missing_values, reset=False)
+    warn_about_values(values, image_format, training=training)
+    _warn_about_holes(estimator, values, image_format, training=training)
+    return values
 
 
 def check_in_memory(X, *, training=False):
@@ -109,65 +149,40 @@ def check_in_memory(X, *, training=False):
     )
 
 
-def _real_numbers(estimator, rows, reset):
-    """The rows as an array of real numbers, as scikit-learn checks them."""
-    missing_values = estimator._missing_values
-    allow_nan = missing_values is not None and np.isnan(missing_values)
-    try:
-        # "numeric" keeps every numeric dtype. Pixels become float32 later, batch by batch.
-        rows = validate_data(
-            estimator,
-            rows,
-            dtype="numeric",
-            reset=reset,
-            ensure_all_finite="allow-nan" if allow_nan else True,
-        )
-    except ValueError as error:
-        if "contains NaN" in str(error):
-            raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
-        raise
+def _finite_values(estimator, rows, missing_values, *, reset):
+    """The rows as real numbers, with scikit-learn's own messages about what they must not hold."""
+    # "numeric" keeps every numeric dtype: pixels become float32 later, batch by batch. The check
+    # of scikit-learn would read X once more, so it has to find only the words for what is wrong.
+    rows = validate_data(estimator, rows, dtype="numeric", reset=reset, ensure_all_finite=False)
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
-    return rows
-
-
-def _learn_format(estimator, rows, seen_shape):
-    """Set the attributes that say how rows hold images, and the family of the pixels."""
-    estimator.image_shape_ = _images.resolve_shape(
-        estimator.image_shape, estimator.channel_axis, rows.shape[1], seen_shape
-    )
-    estimator.channel_axis_ = int(estimator.channel_axis)
-    estimator._as_rows = seen_shape is None
-    estimator._saw_uint8 = rows.dtype == np.uint8
-    image_format = _images.ImageFormat(
-        estimator.image_shape_,
-        estimator.channel_axis_,
-        (0.0, 1.0),
-        estimator._as_rows,
-        missing_values=estimator._missing_values,
-    )
-    _images.warn_if_ambiguous(image_format, shape_given=estimator.image_shape is not None)
-    estimator.pixel_range_ = resolve_pixel_range(
-        estimator.pixel_range, image_format.channels(rows), image_format.missing_values
-    )
-    estimator._robust = isinstance(estimator.pixel_range, str)
-    image_format = replace(image_format, pixel_range=estimator.pixel_range_)
-    estimator.likelihood_ = _resolve_likelihood(estimator, rows, image_format)
-
-
-def _check_holes(estimator, rows, training):
-    """Note whether `fit` saw holes, and warn about holes that the network cannot know."""
-    counts = count_observed(rows, estimator._missing_values)
-    has_holes = bool((counts < len(rows)).any())
-    if training:
-        estimator._saw_holes = has_holes or estimator._saw_holes
-        never = int((counts == 0).sum())
-        if never:
-            warn(
-                f"{never} of {len(counts)} numbers of an image are missing in all images. In "
-                "their place, the decoder will give something between the others."
+    values = PixelValues(rows, missing_values)
+    if rows.dtype.kind == "f" and not values.finite:
+        try:
+            assert_all_finite(
+                rows,
+                allow_nan=missing_values is not None and np.isnan(missing_values),
+                estimator_name=type(estimator).__name__,
+                input_name="X",
             )
-    elif has_holes and not estimator._saw_holes:
+        except ValueError as error:
+            if "contains NaN" in str(error):
+                raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
+            raise
+    return values
+
+
+def _warn_about_holes(estimator, values, image_format, *, training):
+    """Warn about holes that the network cannot know."""
+    if not values.has_holes:
+        return
+    if training and values.n_never_observed:
+        warn(
+            f"{values.n_never_observed} of {values.rows.shape[1]} numbers of an image are "
+            "missing in all images. In their place, the decoder will give something between "
+            "the others."
+        )
+    elif not training and not image_format.saw_holes:
         warn(
             f"Pixels of X are missing, but none was in the training of this "
             f"{type(estimator).__name__}. It did not learn what to do without them. Train it on "
@@ -181,7 +196,8 @@ def _resolve_likelihood(estimator, rows, image_format):
         return str(estimator.likelihood)
     if estimator.binarize:
         return "bernoulli"
-    sample = ImageDataset(rows, image_format).subsample()
+    n_images = np.clip(N_CONTRAST_NUMBERS // rows.shape[1], MIN_CONTRAST_IMAGES, MAX_SUBSAMPLE)
+    sample = ImageDataset(rows, image_format).at(slice(None, None, -(-len(rows) // n_images)))
     moments = np.zeros(3)
     for part in sample.passes():
         x = sample[part].numpy()
@@ -190,27 +206,6 @@ def _resolve_likelihood(estimator, rows, image_format):
     mean, mean_square = moments[1:] / max(1, moments[0])
     two_valued = mean_square - mean**2 > TWO_VALUED_SHARE * mean * (1 - mean)
     return "bernoulli" if two_valued else "gaussian"
-
-
-def image_format_of(estimator):
-    """How the rows of X hold images, from the fitted attributes.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    Returns
-    -------
-    image_format : ImageFormat
-    """
-    return _images.ImageFormat(
-        estimator.image_shape_,
-        estimator.channel_axis_,
-        estimator.pixel_range_,
-        estimator._as_rows,
-        bounded=LIKELIHOODS[estimator.likelihood_].bounded,
-        missing_values=estimator._missing_values,
-    )
 
 
 def check_parameters(estimator):
@@ -223,8 +218,15 @@ def check_parameters(estimator):
     Raises
     ------
     ValueError
-        If `binarize` is combined with another likelihood than Bernoulli.
+        If `binarize` is combined with another likelihood than Bernoulli, or if `missing_values` is
+        infinite.
     """
+    marker = estimator.missing_values
+    if marker is not None and np.isinf(marker):
+        raise ValueError(
+            "missing_values must be NaN or a finite number: infinite values of X are refused. "
+            f"Got {marker}. Replace them by NaN, and set missing_values=np.nan."
+        )
     if estimator.binarize and estimator.likelihood not in ("auto", "bernoulli"):
         raise ValueError(
             "binarize=True needs likelihood='bernoulli', the family of 0/1 pixels. "
@@ -252,7 +254,7 @@ def resolve_architecture(estimator, linear_path):
     ValueError
         If `hidden_channels` does not hold whole numbers above 0.
     """
-    image_shape = image_format_of(estimator).channels_first_shape
+    image_shape = estimator._format.channels_first_shape
     hidden_channels = estimator.hidden_channels
     if hidden_channels is None:
         hidden_channels = default_hidden_channels(*image_shape[1:])
@@ -267,7 +269,7 @@ def resolve_architecture(estimator, linear_path):
         "hidden_channels": tuple(int(n) for n in hidden_channels),
         "hidden_units": int(estimator.hidden_units),
         "linear_path": linear_path,
-        "holes": estimator._missing_values is not None,
+        "holes": estimator._format.missing_values is not None,
         "n_classes": len(estimator.classes_) if is_classifier(estimator) else 0,
     }
 
@@ -299,7 +301,7 @@ def check_same_model(estimator, architecture):
             "Training continues from the fitted network: set the parameters back, or call fit "
             "with warm_start=False."
         )
-    fitted, asked = markers = estimator._missing_values, estimator.missing_values
+    fitted, asked = markers = estimator._format.missing_values, estimator.missing_values
     if fitted != asked and (None in markers or not np.isnan(markers).all()):
         raise ValueError(
             f"The network was fitted with missing_values={fitted}, but the parameter now is "

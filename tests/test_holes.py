@@ -363,10 +363,15 @@ def test_what_marks_no_holes(holed, value):
         fit(holed, missing_values=value)
 
 
-def test_infinity_marks_no_holes(holed):
-    X = np.nan_to_num(holed, nan=np.inf)
-    with pytest.raises(ValueError, match="Input X contains infinity"):
-        fit(X, missing_values=np.inf)
+@pytest.mark.parametrize("marker", [np.inf, -np.inf, np.float32(np.inf)])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_infinity_marks_no_holes(holed, marker, method):
+    X = np.nan_to_num(holed, nan=marker)
+    vae = ConvVAETransformer(**SMALL, missing_values=marker)
+    with pytest.raises(
+        ValueError, match=r"missing_values must be NaN or a finite number.*Got -?inf"
+    ):
+        getattr(vae, method)(X)
 
 
 def test_without_missing_values_nothing_is_imputed(small, digits, small_classifier):

@@ -1,9 +1,12 @@
 """Rows <-> images: shapes, layouts and ranges."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skvae._images import ImageFormat, flatten_images, resolve_shape
+from skvae._pixel_range import PixelValues, resolve_pixel_range
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,41 @@ def test_values_near_the_limit_of_float32_are_clipped(bounded, least, greatest):
     image_format = ImageFormat((1, 2), -1, (-0.13, 0.13), True, bounded)
     rows = np.array([[3.4028235e38, -3.4028235e38]], np.float32)
     np.testing.assert_allclose(image_format.to_unit(rows), [[[[greatest, least]]]])
+
+
+@pytest.mark.parametrize("pixel_range", [None, "robust", (0, 9)])
+@pytest.mark.parametrize("marker", [None, -1])
+def test_what_is_learned(pixel_range, marker):
+    X = (
+        np.random.default_rng(0)
+        .integers(0, 9, (50, 4, 5, 3))
+        .astype(np.uint8 if marker is None else np.int16)
+    )
+    X[:, 0, 0] = X[:, 0, 1] if marker is None else -1
+    X[7] = 5
+    for seen_shape, image_shape in ((X.shape[1:], None), (None, (4, -1, 3))):
+        values = PixelValues(X.reshape(50, 60), marker)
+        learned = ImageFormat.learn(
+            values,
+            seen_shape,
+            image_shape=image_shape,
+            channel_axis=np.int8(-1),
+            pixel_range=pixel_range,
+            missing_values=marker,
+        )
+        ranges = resolve_pixel_range(pixel_range, values, learned)
+        np.testing.assert_array_equal(learned.pixel_range, ranges)
+        assert (learned.shape, learned.channel_axis) == ((4, 5, 3), -1)
+        assert learned.n_channels == 3
+        assert learned.as_rows == (seen_shape is None)
+        assert learned.missing_values == marker
+        assert learned.robust == (pixel_range == "robust")
+        assert learned.saw_uint8 == (marker is None)
+        assert learned.saw_holes == (marker is not None)
+        complete = PixelValues(np.full((2, 60), 3), marker)
+        assert learned.after(complete).saw_holes == learned.saw_holes
+        assert not replace(learned, saw_holes=False).after(complete).saw_holes
+        assert replace(learned, saw_holes=False).after(values).saw_holes == learned.saw_holes
 
 
 # Holes

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from skvae import _pixel_range
+from skvae._images import ImageFormat
 from skvae._pixel_range import (
-    count_observed,
+    PixelValues,
     dtype_fits,
     fits_float32,
     is_hole,
@@ -22,6 +23,17 @@ def channels(*values, dtype=float):
     return np.array([values], dtype)
 
 
+def values_of(X, missing_values=None, pixel_range=(0.0, 1.0), **params):
+    """The values of images of shape (n, C, n_pixels), and a format of theirs."""
+    shape = (X.shape[1], 1, X.shape[2])
+    image_format = ImageFormat(shape, 0, pixel_range, True, missing_values=missing_values, **params)
+    return PixelValues(X.reshape(len(X), -1), missing_values), image_format
+
+
+def range_of(pixel_range, X, missing_values=None):
+    return resolve_pixel_range(pixel_range, *values_of(X, missing_values))
+
+
 @pytest.mark.parametrize(
     ("X", "expected"),
     [
@@ -33,45 +45,45 @@ def channels(*values, dtype=float):
     ],
 )
 def test_from_the_data(X, expected):
-    np.testing.assert_array_equal(resolve_pixel_range(None, X), expected)
+    np.testing.assert_array_equal(range_of(None, X), expected)
 
 
 def test_given():
     X = np.zeros((2, 3, 4))
-    pair = resolve_pixel_range((np.float32(0), 9), X)
+    pair = range_of((np.float32(0), 9), X)
     assert pair == (0, 9)
     assert all(type(bound) is float for bound in pair)
     each = [[0, 1], [2, 3], [4, 5]]
-    np.testing.assert_array_equal(resolve_pixel_range(each, X), each)
+    np.testing.assert_array_equal(range_of(each, X), each)
 
 
 @pytest.mark.parametrize("bad", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])
 def test_it_must_rise(bad):
     with pytest.raises(ValueError, match="must be two finite numbers"):
-        resolve_pixel_range(bad, np.zeros((1, 1, 1)))
+        range_of(bad, np.zeros((1, 1, 1)))
 
 
 @pytest.mark.parametrize("bad", [(0,), (0, 1, 2), ("a", "b"), [[0, 1]] * 2, 3])
 def test_its_shape(bad):
     with pytest.raises(ValueError, match=r"pixel_range must be \(low, high\), 'robust', or"):
-        resolve_pixel_range(bad, np.zeros((1, 3, 1)))
+        range_of(bad, np.zeros((1, 3, 1)))
 
 
 @pytest.mark.parametrize("values", [[-1e308, 1e308], [0, 1e300], [-1e300, 0], [0, 1e-40]])
 def test_it_must_fit_float32(values):
     assert not fits_float32(*map(float, values))
     with pytest.raises(ValueError, match="too wide or too narrow for float32"):
-        resolve_pixel_range(None, channels(values))
+        range_of(None, channels(values))
 
 
 def test_robust_to_hot_pixels():
     X = np.random.default_rng(0).uniform(size=(500, 1, 100))
     X[0, 0, :5] = 1e4
-    low, high = resolve_pixel_range("robust", X)
+    low, high = range_of("robust", X)
     assert 0 <= low < 0.01
     assert 0.99 < high <= 1
     with pytest.warns(UserWarning, match=r"percentiles of the values are both 0; the full range"):
-        assert resolve_pixel_range("robust", np.eye(2_000)[:, None]) == (0, 1)
+        assert range_of("robust", np.eye(2_000)[:, None]) == (0, 1)
 
 
 def test_which_dtypes_fit():
@@ -82,15 +94,9 @@ def test_which_dtypes_fit():
     assert not dtype_fits(np.dtype(float), (-1e9, 1e9))
 
 
-def warn(X, pixel_range, *, bounded=True, robust=False, training=False, missing_values=None):
-    warn_about_values(
-        X,
-        pixel_range,
-        bounded=bounded,
-        robust=robust,
-        training=training,
-        missing_values=missing_values,
-    )
+def warn(X, pixel_range, *, training=False, missing_values=None, **params):
+    values, image_format = values_of(X, missing_values, pixel_range, **params)
+    warn_about_values(values, image_format, training=training)
 
 
 def test_the_warning_names_both_ranges():
@@ -154,14 +160,14 @@ def test_the_range_is_that_of_the_observed_values(dtype, marker):
     X, observed = with_holes(dtype, marker)
     each = [(X[:, c][observed[:, c]].min(), X[:, c][observed[:, c]].max()) for c in range(3)]
     expected = (0, 255) if dtype is np.uint8 else each
-    np.testing.assert_array_equal(resolve_pixel_range(None, X, marker), expected)
+    np.testing.assert_array_equal(range_of(None, X, marker), expected)
     one = X[:, :1]
     expected = (0, 255) if dtype is np.uint8 else each[0]
-    ranges = resolve_pixel_range(None, one, marker)
+    ranges = range_of(None, one, marker)
     assert ranges == expected
     assert all(type(bound) is float for bound in ranges)
     given = [[0, 1], [2, 3], [4, 5]]
-    np.testing.assert_array_equal(resolve_pixel_range(given, X, marker), given)
+    np.testing.assert_array_equal(range_of(given, X, marker), given)
 
 
 @pytest.mark.usefixtures("blocks")
@@ -169,7 +175,7 @@ def test_the_range_is_that_of_the_observed_values(dtype, marker):
 def test_the_robust_range_is_that_of_the_observed_values(dtype, marker):
     X, observed = with_holes(dtype, marker, (900, 2, 7))
     X[5, :, 3], observed[5, :, 3] = 120, True  # a hot pixel
-    ranges = resolve_pixel_range("robust", X, marker)
+    ranges = range_of("robust", X, marker)
     parts = [X] if dtype is np.uint8 else [X[:, c] for c in range(2)]
     seen = [observed] if dtype is np.uint8 else [observed[:, c] for c in range(2)]
     for bounds, part, there in zip(np.reshape(ranges, (-1, 2)), parts, seen, strict=True):
@@ -183,7 +189,7 @@ def test_the_robust_range_of_few_observed_values(monkeypatch):
     monkeypatch.setattr(_pixel_range, "N_PERCENTILE_VALUES", 10)
     X = np.full((8, 1, 5), np.nan)
     X[1], X[6] = 3, 9
-    assert resolve_pixel_range("robust", X, np.nan) == (3, 9)
+    assert range_of("robust", X, np.nan) == (3, 9)
 
 
 @pytest.mark.parametrize("mode", [None, "robust"])
@@ -192,35 +198,51 @@ def test_a_channel_without_an_observed_value_has_no_range(mode, dtype, marker):
     X, _ = with_holes(dtype, marker)
     X[:, 1] = marker
     with pytest.raises(ValueError, match=r"values of channel 1 are missing \(missing_values="):
-        resolve_pixel_range(mode, X, marker)
+        range_of(mode, X, marker)
     with pytest.raises(ValueError, match=rf"All values are missing \(missing_values={marker}\)"):
-        resolve_pixel_range(mode, X[:, 1:2], marker)
+        range_of(mode, X[:, 1:2], marker)
     given = [[0, 1]] * 3
-    np.testing.assert_array_equal(resolve_pixel_range(given, X, marker), given)
+    np.testing.assert_array_equal(range_of(given, X, marker), given)
 
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize(("dtype", "marker"), MARKERS)
-def test_observed_values_are_counted(dtype, marker):
-    X, observed = with_holes(dtype, marker, (40, 7))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_one_pass_tells_extremes_and_holes(dtype, marker, order):
+    X, observed = with_holes(dtype, marker)
+    X[:, 1, 4], observed[:, 1, 4] = marker, False
+    rows = np.array(X.reshape(40, 21), order=order)
+    values, image_format = PixelValues(rows, marker), values_of(X)[1]
     np.testing.assert_array_equal(is_hole(X, marker), ~observed)
-    np.testing.assert_array_equal(count_observed(X, marker), observed.sum(0))
-    np.testing.assert_array_equal(count_observed(X, None), [40] * 7)
-    np.testing.assert_array_equal(count_observed(X[:1], marker), observed[0])
+    assert values.has_holes is True
+    assert values.n_never_observed == 1
+    assert values.finite
+    seen = [X[:, c][observed[:, c]] for c in range(3)]
+    np.testing.assert_array_equal(values.extremes(image_format), [(x.min(), x.max()) for x in seen])
+    np.testing.assert_array_equal(values.extremes(), [(X[observed].min(), X[observed].max())])
+    plain = values_of(np.where(observed, X, np.array(50, dtype)))[0]
+    assert plain.has_holes is False
+    assert plain.n_never_observed == 0
+    nothing = values_of(np.full_like(X, marker), marker)[0]
+    assert nothing.n_never_observed == 21
+    assert nothing.finite
+    np.testing.assert_array_equal(nothing.extremes(image_format), np.full((3, 2), np.nan))
 
 
-def test_blocks_are_small(monkeypatch):
-    X, sizes = np.zeros((1000, 3)), []
-    monkeypatch.setattr(_pixel_range, "BLOCK_VALUES", 30)
-
-    def counted(values, missing_values):
-        sizes.append(values.size)
-        return is_hole(values, missing_values)
-
-    monkeypatch.setattr(_pixel_range, "is_hole", counted)
-    count_observed(X, np.nan)
-    resolve_pixel_range(None, X[:, None], np.nan)
-    assert set(sizes) == {30}
+@pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("marker", [None, -1, np.nan])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_one_pass_finds_what_is_not_finite(marker, bad, dtype):
+    X, _ = with_holes(dtype, 0 if marker is None else marker)
+    marked = marker is not None and np.isnan(marker) and np.isnan(bad)
+    for place in [(0, 0, 0), (17, 1, 3), (39, 2, 6)]:
+        other = X.copy()
+        other[place] = bad
+        assert values_of(other, marker)[0].finite == marked
+        other[:, *place[1:]] = bad  # the number is nothing else in any image
+        assert values_of(other, marker)[0].finite == marked
+    assert values_of(X, marker)[0].finite
 
 
 @pytest.mark.usefixtures("blocks")

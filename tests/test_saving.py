@@ -290,6 +290,52 @@ def test_state_is_plain_python_and_numpy(small):
     check(small.__getstate__())
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"missing_values": -1.0, "pixel_range": "robust", "likelihood": "gaussian"},
+        {"channel_axis": 0},
+    ],
+    ids=str,
+)
+def test_what_was_learned_of_the_images_stands_in_the_state_by_its_old_names(tmp_path, params):
+    X = np.random.default_rng(0).uniform(size=(20, 3, 4, 3))
+    X[3, 0, 0, 0] = params.get("missing_values", 0)
+    vae = ConvVAETransformer(**{**QUICK, **params}).fit(X)
+    state = vae.__getstate__()
+    assert "_format" not in state
+    assert state["image_shape_"] == (3, 4, 3)
+    assert state["channel_axis_"] == params.get("channel_axis", -1)
+    assert_array_equal(state["pixel_range_"], vae.pixel_range_)
+    names = ("_as_rows", "_saw_uint8", "_robust", "_missing_values", "_saw_holes")
+    expected = [
+        False,
+        False,
+        "pixel_range" in params,
+        params.get("missing_values"),
+        len(params) > 1,
+    ]
+    assert [state[name] for name in names] == expected
+    for other in (*copies(vae, tmp_path), saved(vae, tmp_path)):
+        for name, value in vars(vae._format).items():
+            np.testing.assert_equal(getattr(other._format, name), value)
+            assert type(getattr(other._format, name)) in (type(value), np.memmap)
+
+
+def test_what_was_learned_is_only_read(small, digits):
+    before = vars(small).copy()
+    for name in ("image_shape_", "channel_axis_", "pixel_range_"):
+        with pytest.raises(AttributeError):
+            setattr(small, name, getattr(small, name))
+        assert not hasattr(ConvVAETransformer(), name)
+    small.transform(digits[0])
+    small.score(digits[0])
+    assert vars(small) == before
+    with pytest.raises(AttributeError):
+        small._format.shape = (4, 16)
+
+
 def test_parameters_changed_after_fit_do_not_break_a_pickle(digits):
     vae = ConvVAETransformer(**QUICK).fit(digits[0])
     z = vae.transform(digits[0])

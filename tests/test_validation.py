@@ -13,10 +13,11 @@ from conftest import SMALL
 from numpy.testing import assert_array_equal
 
 import skvae
-from skvae import ConvVAETransformer
-from skvae._validation import image_format_of, validate_images
+from skvae import ConvVAETransformer, _validation
+from skvae._validation import check_images, learn_images
 
 QUICK = {**SMALL, "max_iter": 1}
+AUTO = {**QUICK, "likelihood": "auto"}
 ON_IMAGES = ["transform", "posterior", "score_samples", "score", "log_likelihood"]
 
 
@@ -93,7 +94,7 @@ def test_a_plain_reading_is_silent(shape, params):
     vae = ConvVAETransformer(**QUICK, **params)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        validate_images(vae, X, training=True, reset=True)
+        learn_images(vae, X)
     assert vae.n_features_in_ == np.prod(shape[1:])
 
 
@@ -315,20 +316,117 @@ def test_a_family_chosen_by_contrast_is_not_binarised_later(digits, method):
         getattr(vae, method)(digits[0][:40])
 
 
-def test_the_format_follows_the_fitted_attributes(digits):
+def test_what_was_learned_is_not_what_parameters_say_later(digits):
     vae = ConvVAETransformer(**{**QUICK, "likelihood": "gaussian"}).fit(digits[0].reshape(400, 64))
     vae.set_params(image_shape=(4, 16), channel_axis=0, likelihood="bernoulli")
-    image_format = image_format_of(vae)
-    assert image_format.shape == (8, 8)
-    assert image_format.channel_axis == -1
+    image_format = vae._format
+    assert image_format.shape == vae.image_shape_ == (8, 8)
+    assert image_format.channel_axis == vae.channel_axis_ == -1
+    assert image_format.pixel_range is vae.pixel_range_
     assert image_format.as_rows
     assert not image_format.bounded
 
 
+# How often X is read
+
+
+class CountedReads(np.ndarray):
+    """An array that notes which blocks of its memory NumPy's functions read, in order."""
+
+    reads = None
+
+    def __array_finalize__(self, other):
+        self.reads = getattr(other, "reads", None)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        self._note(inputs)
+        inputs = [x.view(np.ndarray) if isinstance(x, CountedReads) else x for x in inputs]
+        return getattr(ufunc, method)(*inputs, **kwargs)
+
+    def __array_function__(self, function, types, args, kwargs):
+        self._note(args)
+        args = [x.view(np.ndarray) if isinstance(x, CountedReads) else x for x in args]
+        return function(*args, **kwargs)
+
+    def astype(self, *args, **kwargs):
+        self._note([self])
+        return self.view(np.ndarray).astype(*args, **kwargs)
+
+    def __getitem__(self, key):
+        part = super().__getitem__(key)
+        if isinstance(key, np.ndarray):  # a copy
+            self.reads.append((part.nbytes, None))
+            return part.view(np.ndarray)
+        return part
+
+    def _note(self, arrays):
+        for array in arrays:
+            if isinstance(array, CountedReads):
+                read = array.nbytes, array.__array_interface__["data"][0]
+                # What was just read, and is no larger than a block, is in the cache.
+                if self.reads[-1:] != [read] or array.nbytes > 2**22:
+                    self.reads.append(read)
+
+
+def n_reads(vae, X, monkeypatch, *, learn):
+    """How often a check reads X, on average over its bytes."""
+    reads = []
+
+    def counted(*args, ensure_all_finite, **kwargs):
+        assert ensure_all_finite is False  # scikit-learn would read X once more
+        rows = sklearn_validate_data(*args, ensure_all_finite=ensure_all_finite, **kwargs)
+        assert np.shares_memory(rows, X)
+        rows = rows.view(CountedReads)
+        rows.reads = reads
+        return rows
+
+    sklearn_validate_data = _validation.validate_data
+    with monkeypatch.context() as patch:
+        patch.setattr(_validation, "validate_data", counted)
+        if learn:
+            _, vae._format, _ = learn_images(vae, X)
+        else:
+            check_images(vae, X)
+    return sum(n_bytes for n_bytes, _ in reads) / X.nbytes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "params", "passes", "sampled"),
+    [
+        (np.float32, {"likelihood": "gaussian"}, 1, 0),
+        (np.float32, {}, 1, 1 / 2),
+        (np.float64, {"pixel_range": "robust"}, 1, 3 / 2),
+        (np.float32, {"missing_values": np.nan}, 1, 1 / 2),
+        (np.float32, {"missing_values": -1, "pixel_range": (0, 1)}, 1, 1 / 2),
+        (np.uint8, {"likelihood": "gaussian"}, 0, 1 / 2),
+        (np.uint8, {}, 0, 1),
+        (np.uint8, {"missing_values": 7}, 1, 1 / 2),
+        (np.uint8, {"pixel_range": (0, 300)}, 0, 1),
+        (bool, {}, 0, 1),
+    ],
+    ids=str,
+)
+def test_x_is_read_once_and_a_sample_of_it(tmp_path, monkeypatch, dtype, params, passes, sampled):
+    # Half of 4,096 images are a sample.
+    X = (noise(4_096, 6, 6, 3) * (1 if np.dtype(dtype).kind == "f" else 255)).astype(dtype)
+    np.save(tmp_path / "X.npy", X)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    vae = ConvVAETransformer(**{**AUTO, **params})
+    assert n_reads(vae, X, monkeypatch, learn=True) == pytest.approx(passes + sampled)
+    once = passes or 1 / 2
+    assert n_reads(vae, X, monkeypatch, learn=False) == pytest.approx(once)
+
+
+def test_the_counter_counts():
+    rows = noise(50, 20).view(CountedReads)
+    rows.reads = []
+    rows[:10].min(), rows[:10].max(), rows[10:].max(), np.where(rows > 0, 1, 0)
+    rows[np.array([1, 2])]
+    sizes = [n_bytes // rows.itemsize for n_bytes, _ in rows.reads]
+    assert sizes == [200, 800, 1_000, 40]
+
+
 # Which family "auto" is
-
-
-AUTO = {**QUICK, "likelihood": "auto"}
 
 
 def strokes(n=40):
@@ -372,12 +470,11 @@ def mixed(share):
 )
 def test_the_family_follows_the_contrast(X, params, expected):
     vae = ConvVAETransformer(**AUTO, **params)
-    assert not hasattr(vae, "likelihood_")
-    rows = validate_images(vae, X, training=True, reset=True)
-    assert vae.likelihood_ == expected
+    values, image_format, likelihood = learn_images(vae, X)
+    assert likelihood == expected
     assert vae.likelihood == "auto"
     if not vae.binarize:
-        x = image_format_of(vae).to_unit(rows).astype(np.float64)
+        x = image_format.to_unit(values.rows).astype(np.float64)
         two_valued = x.var() > 0.75 * x.mean() * (1 - x.mean())
         assert expected == ("bernoulli" if two_valued else "gaussian")
 
@@ -387,8 +484,7 @@ def test_of_many_images_some_tell_the_family():
     X = noise(4_000, 2, 2)
     X[::2] = X[::2] > 0.5
     vae = ConvVAETransformer(**AUTO)
-    validate_images(vae, X, training=True, reset=True)
-    assert vae.likelihood_ == "bernoulli"
+    assert learn_images(vae, X)[2] == "bernoulli"
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
