@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from . import _inference, _saving
+from . import _inference, _model_file, _state
 from ._batches import ImageDataset
 from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
@@ -613,7 +613,7 @@ class BaseConvVAE(
             ``docs/file-format.md``.
         """
         check_is_fitted(self)
-        _saving.save(self, path)
+        _model_file.save(self, path)
 
     @staticmethod
     def _check_n_draws(n_draws):
@@ -701,11 +701,11 @@ class BaseConvVAE(
         return tags
 
     def __getstate__(self):
-        return _saving.state_of(self, super().__getstate__())
+        return _state.state_of(self, super().__getstate__())
 
     def __setstate__(self, state):
         state = dict(state)
         weights, version = state.pop("_weights", None), state.pop("_skvae_version", None)
         super().__setstate__(state)
         if weights is not None:
-            _saving.restore_network(self, weights, version)
+            _state.restore_network(self, weights, version)

@@ -144,7 +144,7 @@ def _fit(estimator, X, y, processes, context):
     processes.wait()  # none ends before all have succeeded
     vars(estimator).update(result)
     if checkpoint is not None and not interrupted:
-        checkpoint.write(None)
+        checkpoint.finish()
     if interrupted:
         return ["Training interrupted by user; what is trained so far is kept."]
     if tasks is None or tasks.stopped_:

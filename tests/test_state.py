@@ -26,7 +26,7 @@ from skorch.callbacks import Callback
 
 import skvae
 from skvae import ConvVAETransformer
-from skvae._headers import NOT_SAVED
+from skvae._fields import NOT_SAVED
 
 QUICK = {**SMALL, "max_iter": 2}
 
@@ -305,7 +305,7 @@ def test_a_model_from_a_gpu_opens_without_one(small, digits, monkeypatch):
 def test_another_version_warns(small, tmp_path, digits, monkeypatch):
     small.save(tmp_path / "model")
     pickled = pickle.dumps(small)
-    monkeypatch.setattr("skvae._saving.__version__", "99.0")
+    monkeypatch.setattr("skvae._state.__version__", "99.0")
     with pytest.warns(InconsistentVersionWarning, match=r"from version skvae 0.* skvae 99\.0"):
         other = skvae.load(tmp_path / "model")
     assert_same_model(small, other, digits[0])
