@@ -163,9 +163,9 @@ class BaseConvVAE(
     checkpoint : str or path-like, default=None
         A file to which `fit` writes its progress after each epoch. If a fit was killed, the
         next one with the same parameters and data continues from the file. On a CPU, the result
-        is bit-identical to that of a fit that never stopped. After a finished fit, the next one
-        starts anew and overwrites the file. Fits that run at the same time need a file each.
-        `partial_fit` does not use it.
+        is bit-identical to that of a fit that never stopped. If a fit was finished, one with the
+        same parameters and data is restored at once; any other starts anew and overwrites the
+        file. Fits that run at the same time need a file each. `partial_fit` does not use it.
 
     data_parallel : bool, default=False
         Whether `fit` trains together with the other processes of torch.distributed's default
@@ -607,6 +607,9 @@ class BaseConvVAE(
         ------
         OSError
             If the file cannot be written. An old file then stays as it was.
+
+        TypeError
+            If the estimator is of a subclass, whose code a file cannot hold.
 
         ValueError
             If the network or its history is larger than a file may hold; see

@@ -5,6 +5,7 @@ from the values.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -277,10 +278,14 @@ def lists_to_tuples(values):
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
+# Several fields need the shapes, and each epoch of a checkpoint.
+_weight_shapes = lru_cache(maxsize=4)(weight_shapes)
+
+
 def weight_specs(header):
     """(shape, dtype) of each weight of the network in a checked header."""
-    normal = LIKELIHOODS[header["likelihood"]].normal
-    shapes = weight_shapes(**header["architecture"], normal=normal)
+    architecture = lists_to_tuples(header["architecture"])
+    shapes = _weight_shapes(**architecture, normal=LIKELIHOODS[header["likelihood"]].normal)
     return {name: (shape, "<f4") for name, shape in shapes.items()}
 
 

@@ -13,7 +13,7 @@ from . import _inference, _start, _training
 from ._batches import ImageDataset, scarce
 from ._callbacks import finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
-from ._devices import resolve_device
+from ._devices import resolve_device, with_gradients
 from ._elbo import LIKELIHOODS
 from ._history import extend, n_epochs_of
 from ._labels import UNKNOWN, check_classes, encode_labels, resolve_priors
@@ -76,6 +76,7 @@ class PreparedFit(NamedTuple):
     continuing: bool
 
 
+@with_gradients
 def fit(estimator, X, y=None):
     """Train an estimator for all its epochs and set its fitted attributes.
 
@@ -153,6 +154,7 @@ def _fit(estimator, X, y, processes, context):
     return list(_convergence_warnings(estimator, len(prepared.rows), n_epochs, settings))
 
 
+@with_gradients
 def partial_fit(estimator, X, y=None, classes=None):
     """Train an estimator for one epoch and set its fitted attributes.
 

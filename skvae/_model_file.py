@@ -224,6 +224,13 @@ def _with_attributes(estimator, attributes):
 
 def save(estimator, path):
     """Write a fitted estimator to a file."""
+    cls = type(estimator)
+    if CLASSES.get(cls.__name__) is not cls:
+        raise TypeError(
+            f"{cls.__name__} cannot be saved: a file holds no code, so `skvae.load` knows only "
+            f"{' and '.join(sorted(CLASSES))}. Keep an estimator of your own class with joblib or "
+            "skops."
+        )
     MODEL.write(path, _attributes_of(estimator))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
 from . import _inference, _net
-from ._devices import resolve_device
+from ._devices import resolve_device, with_gradients
 from ._fitting import settings_of
 from ._network import as_arrays, set_weights
 from ._version import __version__
@@ -28,6 +28,7 @@ def state_of(estimator, attributes):
     return state
 
 
+@with_gradients
 def restore_network(estimator, weights, version):
     """Build the network of an estimator whose other attributes are restored; may warn."""
     if version != __version__:

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -123,6 +124,37 @@ def test_callbacks_see_the_epochs_that_are_left(images, path):
 
     fit(images, checkpoint=path, callbacks=[See(99)])
     assert seen == [3, 4]
+
+
+def test_the_work_of_an_epoch_does_not_grow(images, path):
+    class CountCalls(Callback):
+        """Counts the calls of functions, of Python and of C, in each epoch."""
+
+        def initialize(self):
+            self.n_calls_ = []
+            return self
+
+        def on_epoch_begin(self, net, **kwargs):
+            self.n_calls_.append(0)
+            sys.setprofile(self.count)
+
+        def on_epoch_end(self, net, **kwargs):
+            sys.setprofile(None)
+
+        def count(self, frame, event, argument):
+            self.n_calls_[-1] += event in ("call", "c_call")
+
+    vae = fit(images[:32], max_iter=40, checkpoint=path, callbacks=[CountCalls()])
+    n_calls = vae.net_.callbacks_[-1][1].n_calls_
+    assert min(n_calls) > 1_000
+    assert max(n_calls[-5:]) - min(n_calls[5:10]) < 20
+
+
+def test_wide_numbers_are_the_same_plan(images, path):
+    wide = {"tol": np.longdouble(0.25), "beta": np.longdouble(0.5), "early_stopping": True}
+    crash(images, **wide, checkpoint=path)
+    plain = {"tol": 0.25, "beta": 0.5, "early_stopping": True}
+    assert_same_training(fit(images, **plain), fit(images, **plain, checkpoint=path))
 
 
 # A finished fit
