@@ -1,5 +1,6 @@
 """Components and classes of images by variational auto-encoders, as scikit-learn estimators."""
 
+from ._archive import InvalidFileError
 from ._chart_displays import (
     ComponentInformationDisplay,
     LatentSpaceDisplay,
@@ -7,8 +8,7 @@ from ._chart_displays import (
 )
 from ._classifier import ConvVAEClassifier
 from ._export import to_onnx
-from ._load import load
-from ._persistence import InvalidFileError
+from ._model_file import load
 from ._read_images import read_images
 from ._reconstruction_display import ReconstructionDisplay
 from ._transformer import ConvVAETransformer

@@ -3,6 +3,7 @@
 import math
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from ._devices import to_device
 
 # Rows in the table of noise from which `PixelNoise` chooses.
 NOISE_TABLE_SIZE = 2**14
+
+# Largest number of numbers in it: with more than 4,096 components there are fewer rows.
+MAX_NOISE_NUMBERS = 2**26
 
 # Up to this many images, an epoch draws their order as a whole. Beyond it, blocks of neighbours are
 # read one after another in random order, and images are mixed within a number of blocks.
@@ -425,11 +429,18 @@ class PixelNoise:
     """
 
     def __init__(self, n_components, seed):
-        self.table = normal_draws(NOISE_TABLE_SIZE, n_components, generator_for(seed, SCORE))
+        self.n_rows = max(1, min(NOISE_TABLE_SIZE, MAX_NOISE_NUMBERS // n_components))
+        self.n_components, self.seed = n_components, seed
+
+    @cached_property
+    def table(self):
+        """The table, of shape (n_rows, K): drawn when a score needs it, and not on loading."""
+        with torch.inference_mode(False):  # whatever the mode of the first call is
+            return normal_draws(self.n_rows, self.n_components, generator_for(self.seed, SCORE))
 
     def __call__(self, x):
         """Noise of shape (n, K) for x of shape (n, C, H, W) on the CPU."""
-        rows = [checksum(pixels) % NOISE_TABLE_SIZE for pixels in x.numpy()]
+        rows = [checksum(pixels) % self.n_rows for pixels in x.numpy()]
         return self.table[torch.tensor(rows, dtype=torch.int64, device="cpu")]
 
 

@@ -308,13 +308,14 @@ def finished_epochs(net):
         with labels, ``label_loss`` and ``accuracy`` of each phase that has them; ``duration`` in
         seconds.
     """
+    return [_numbers_of(record) for record in net.history if "dur" in record]
+
+
+def _numbers_of(record):
+    """The losses and the duration of an epoch, from its record in the history of a net."""
     columns = (*TRAIN_COLUMNS, *VALID_COLUMNS, *LABEL_COLUMNS)
     keys = {name: name for name in columns} | {"duration": "dur"}
-    return [
-        {name: float(record[key]) for name, key in keys.items() if key in record}
-        for record in net.history
-        if "dur" in record
-    ]
+    return {name: float(record[key]) for name, key in keys.items() if key in record}
 
 
 class ProgressBar(Callback):
@@ -440,7 +441,8 @@ class Checkpoint(Callback):
     Parameters
     ----------
     save : callable
-        Called with the dict that `restore_progress` takes. It holds plain values and arrays.
+        Called with the dict that `restore_progress` takes, but with the last ``epoch`` for the
+        whole ``history``. It holds plain values and arrays.
 
     early_stopping : EarlyStopping or None
         Its state is part of the progress.
@@ -459,7 +461,7 @@ class Checkpoint(Callback):
         early_stopping, best = (None, None) if stop is None else stop.state()
         self.save(
             {
-                "history": finished_epochs(net),
+                "epoch": _numbers_of(net.history[-1]),
                 "weights": as_arrays(net.module_.state_dict()),
                 "first_moments": as_arrays({k: s["exp_avg"] for k, s in state.items()}),
                 "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),

@@ -1,4 +1,4 @@
-"""Checkpoints: an unfinished training <-> a file. Writer and reader (NumPy)."""
+"""Checkpoints: the progress of a training <-> a file, by one table of fields (NumPy)."""
 
 import errno
 import hashlib
@@ -7,57 +7,131 @@ import os
 
 import numpy as np
 
-from . import _persistence
+from . import _archive
 from ._callbacks import EARLY_STOPPING_STATE
-from ._elbo import LIKELIHOODS
-from ._headers import (
-    arrays_of,
-    check_header,
-    history_arrays,
-    history_from_arrays,
+from ._fields import (
+    Arrays,
+    Field,
+    FileKind,
+    are_columns,
+    are_params,
+    history_of,
     history_specs,
+    is_architecture,
+    is_likelihood,
+    is_number_of_epochs,
+    is_seed,
+    of_type,
     plain,
-    require,
     saved_params,
-    weight_shapes_of,
+    weight_specs,
 )
 from ._history import (
-    EXPLAINED_COLUMNS,
     LABEL_COLUMNS,
     TRAIN_COLUMNS,
     VALID_COLUMNS,
     extend,
+    n_epochs_of,
     rows_of,
 )
 from ._version import __version__
 
-# Keys of the plan of a training.
-PLAN_KEYS = (
-    "skvae_version",
-    "params",
-    "data",
-    "n_valid",
-    "architecture",
-    "likelihood",
-    "device",
-    "seed",
+
+def _is_early_stopping(value, header):
+    """Whether a value is the state of early stopping; null is right without validation images."""
+    if header["n_valid"] == 0:
+        return value is None
+    epochs = (value["reference_epoch"], value["cooldown"] or 0)
+    return (
+        value.keys() == EARLY_STOPPING_STATE.keys()
+        and all(type(value[key]) in types for key, types in EARLY_STOPPING_STATE.items())
+        and not math.isnan(value["best_loss"])
+        and all(0 <= epoch <= header["n_epochs"] for epoch in epochs)
+    )
+
+
+def _are_columns_of_training(value, header):
+    columns = {*TRAIN_COLUMNS, *VALID_COLUMNS * (header["n_valid"] > 0), "duration"}
+    return are_columns(value, header) and set(value) - set(LABEL_COLUMNS) == columns
+
+
+def _are_numbers_of_steps(value, header):
+    return (
+        type(value) is dict
+        and value.keys() <= weight_specs(header).keys()
+        and all(type(n) is int and 0 < n < 2**53 for n in value.values())
+    )
+
+
+def _are_frozen(value, header):
+    return type(value) is list and set(value) <= weight_specs(header).keys()
+
+
+def _moment_specs(header):
+    return {name: spec for name, spec in weight_specs(header).items() if name in header["n_steps"]}
+
+
+def _best_specs(header):
+    return weight_specs(header) if header["n_valid"] else None
+
+
+# A training continues from a checkpoint with the same plan only.
+PLAN = (
+    Field("skvae_version", "skvae_version", of_type(str)),
+    Field("params", "params", are_params),
+    Field("data", "data", of_type(dict)),
+    Field("n_valid", "n_valid", lambda value, header: type(value) is int and value >= 0),
+    Field("architecture", "architecture", is_architecture),
+    Field("likelihood", "likelihood", is_likelihood),
+    Field("seed", "seed", is_seed),
+    Field("device", "device", of_type(str)),
+)
+FINISHED = Field("finished", "finished", of_type(bool))
+CHECKPOINT = FileKind(
+    "checkpoint",
+    (
+        *PLAN,
+        FINISHED,
+        Field(
+            "n_epochs",
+            "history",
+            lambda value, header: is_number_of_epochs(value, header) and value > 0,
+            n_epochs_of,
+            None,
+        ),
+        Field("history", "history", _are_columns_of_training, list, None),
+        Field("n_steps", "n_steps", _are_numbers_of_steps),
+        Field("frozen", "frozen", _are_frozen),
+        Field("early_stopping", "early_stopping", _is_early_stopping),
+    ),
+    (
+        Arrays("weights", "weights", weight_specs),
+        Arrays("first_moments", "first_moments", _moment_specs),
+        Arrays("second_moments", "second_moments", _moment_specs),
+        Arrays("best", "best", _best_specs),
+        Arrays("history", "history", history_specs, history_of),
+    ),
+)
+# What a finished training left before its progress was kept.
+BARE = FileKind(
+    "checkpoint",
+    (
+        *PLAN,
+        FINISHED,
+        Field("n_epochs", "", lambda value, header: header["finished"] and value == 0, decode=None),
+        Field("history", "", lambda value, header: value == [], decode=None),
+    ),
+    (),
 )
 
 
 class CheckpointFile:
-    """The file to which a training writes its progress.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    plan : dict
-        What the training depends on; see `training_plan`.
-    """
+    """The file to which a training with a plan writes its progress."""
 
     def __init__(self, path, plan):
         self.path = os.fspath(path)
         self.plan = plain(plan)
+        self._values = {"history": {}}
         if not os.path.isdir(os.path.dirname(os.path.abspath(self.path))):
             raise FileNotFoundError(
                 errno.ENOENT,
@@ -66,50 +140,45 @@ class CheckpointFile:
             )
 
     def read(self, *, any_seed):
-        """Progress of an unfinished training with the same plan.
+        """Progress of a training with the same plan, as `_training.train` takes it, or None.
 
-        Parameters
-        ----------
-        any_seed : bool
-            Whether to take over the seed of the file, because the user gave none.
-
-        Returns
-        -------
-        progress : dict or None
-            As `_training.train` takes it. None if there is no file, or if its training is
-            finished.
-
-        Raises
-        ------
-        ValueError
-            If the file belongs to an unfinished training with another plan; the message lists
-            the differences. If the file is not a checkpoint.
+        With `any_seed`, the seed of the file is taken over, because the user gave none. If the
+        training of another plan is not finished, a ValueError lists the differences.
         """
         try:
-            header, arrays = _persistence.read(self.path, progress_specs)
+            header, arrays = _archive.read(self.path, lambda header: _kind_of(header).specs(header))
         except FileNotFoundError:
             return None
-        if header["finished"]:
+        values = _kind_of(header).decode(header, arrays)
+        plan = {**self.plan, "seed": values["seed"]} if any_seed else self.plan
+        differences = _differences(plan, values)
+        if differences and not values["finished"]:
+            raise ValueError(
+                "The checkpoint belongs to another fit, which is not finished "
+                f"({'; '.join(differences)}). To continue that fit, undo these differences. To "
+                "start anew, remove the file or give another path."
+            )
+        if differences or "history" not in values:
             return None
-        if any_seed:
-            self.plan["seed"] = header["seed"]
-        return progress_from_file(self.plan, header, arrays)
+        self.plan, self._values = plan, values
+        return {**values, "history": rows_of(values["history"])}
 
     def write(self, progress):
-        """Write the progress to the file.
+        """Write what `_callbacks.Checkpoint` gives after an epoch; an OSError leaves the file."""
+        history = self._values["history"]
+        # In place: the cost of an epoch does not grow with their number.
+        extend(history, [progress["epoch"]])
+        self._write({**self.plan, **progress, "history": history, "finished": False})
 
-        Parameters
-        ----------
-        progress : dict or None
-            What `_training.train` gives after each epoch. None: the training is finished.
+    def finish(self):
+        """Write beside the progress that the training has finished."""
+        if not self._values["finished"]:
+            self._write({**self._values, "finished": True})
 
-        Raises
-        ------
-        OSError
-            If the file cannot be written. It is then as it was before.
-        """
+    def _write(self, values):
+        self._values = values
         try:
-            _persistence.write(self.path, *progress_to_file(self.plan, progress))
+            CHECKPOINT.write(self.path, values)
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -119,35 +188,12 @@ class CheckpointFile:
             ) from error
 
 
+def _kind_of(header):
+    return CHECKPOINT if "n_steps" in header else BARE
+
+
 def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed, device):
-    """What a training depends on. It continues from a checkpoint with the same plan only.
-
-    Parameters
-    ----------
-    params : dict
-        Parameters of the constructor.
-
-    rows : ndarray of shape (n, n_features)
-        The training data. The plan has their SHA-256.
-
-    labels : ndarray of int of shape (n,) or None
-        The class of each image. The plan has their SHA-256.
-
-    n_valid : int
-        Number of images set aside for validation.
-
-    architecture : dict
-
-    likelihood : str
-
-    seed : int
-
-    device : str
-
-    Returns
-    -------
-    plan : dict of plain Python values
-    """
+    """What a training depends on: plain values, and the SHA-256 of the rows and labels of (n,)."""
     digest = hashlib.sha256()
     for start in range(0, len(rows), 1_024):
         digest.update(np.ascontiguousarray(rows[start : start + 1_024]))
@@ -168,140 +214,20 @@ def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed,
     }
 
 
-def progress_to_file(plan, progress):
-    """Header and arrays of a checkpoint.
-
-    Parameters
-    ----------
-    plan : dict
-
-    progress : dict or None
-        What `_training.train` gives after each epoch. None: the training is finished.
-
-    Returns
-    -------
-    header : dict of plain Python values
-
-    arrays : dict of str to ndarray
-    """
-    header = {"kind": "checkpoint", **plan, "finished": progress is None}
-    if progress is None:
-        return {**header, "n_epochs": 0, "history": []}, {}
-    history = {}
-    extend(history, progress["history"])
-    header |= {
-        "n_epochs": len(progress["history"]),
-        "history": list(history),
-        "n_steps": progress["n_steps"],
-        "frozen": progress["frozen"],
-        "early_stopping": progress["early_stopping"],
-    }
-    arrays = history_arrays(history)
-    for name in ("weights", "first_moments", "second_moments", "best"):
-        arrays |= {f"{name}.{k}": array for k, array in (progress[name] or {}).items()}
-    progress_specs(plain(header))  # what cannot be read back is not written
-    return header, arrays
-
-
-def progress_specs(header):
-    """Shape and dtype of each array that `progress_to_file` makes for a header.
-
-    Parameters
-    ----------
-    header : dict
-        It may come from a hostile file.
-
-    Returns
-    -------
-    specs : dict of str to (shape, dtype)
-
-    Raises
-    ------
-    ValueError, TypeError, KeyError
-        If the header holds anything that a training cannot have.
-    """
-    check_header(header, "checkpoint")
-    require(type(header["data"]) is dict and type(header["device"]) is str, "data or device")
-    require(header["likelihood"] in LIKELIHOODS, "likelihood")
-    require(type(header["finished"]) is bool, "finished")
-    if header["finished"]:
-        require(header["n_epochs"] == 0, "n_epochs")
-        return {}
-    require(header["n_epochs"] > 0, "n_epochs")
-    n_valid, state = header["n_valid"], header["early_stopping"]
-    require(type(n_valid) is int and n_valid >= 0, "n_valid")
-    stops = n_valid > 0
-    require((state is not None) == stops, "early_stopping")
-    if stops:
-        require(state.keys() == EARLY_STOPPING_STATE.keys(), "early_stopping")
-        good = [type(state[k]) in types for k, types in EARLY_STOPPING_STATE.items()]
-        require(all(good) and not math.isnan(state["best_loss"]), "early_stopping")
-        epochs = (state["reference_epoch"], state["cooldown"] or 0)
-        require(all(0 <= epoch <= header["n_epochs"] for epoch in epochs), "early_stopping")
-    columns = {*TRAIN_COLUMNS, *VALID_COLUMNS * stops, "duration"}
-    found = set(header["history"]) - set(LABEL_COLUMNS)
-    # Those of older versions lack the variance explained.
-    require(columns - set(EXPLAINED_COLUMNS) <= found <= columns, "history")
-    shapes = weight_shapes_of(header, header["likelihood"])
-    n_steps, frozen = header["n_steps"], header["frozen"]
-    require(type(n_steps) is dict and n_steps.keys() <= shapes.keys(), "n_steps")
-    require(all(type(n) is int and 0 < n < 2**53 for n in n_steps.values()), "n_steps")
-    require(type(frozen) is list and set(frozen) <= shapes.keys(), "frozen")
-    moments = {name: shapes[name] for name in n_steps}
-    parts = {"weights": shapes, "first_moments": moments, "second_moments": moments}
-    parts |= {"best": shapes} if stops else {}
-    specs = {f"{k}.{name}": (s, "<f4") for k, some in parts.items() for name, s in some.items()}
-    return specs | history_specs(header)
-
-
-def progress_from_file(plan, header, arrays):
-    """Progress of a training, from a file that `progress_specs` has checked.
-
-    Parameters
-    ----------
-    plan : dict
-        What the new training depends on.
-
-    header : dict
-
-    arrays : dict of str to ndarray
-
-    Returns
-    -------
-    progress : dict
-        As `_training.train` takes it.
-
-    Raises
-    ------
-    ValueError
-        If the file belongs to a training with another plan. The message lists the differences.
-    """
+def _differences(plan, values):
+    """What differs between a plan and the one of a file, as texts."""
     differences = []
-    for key in PLAN_KEYS:
-        ours, theirs = plan[key], header[key]
+    for field in PLAN:
+        ours, theirs = plan[field.key], values[field.key]
         if isinstance(ours, dict) and isinstance(theirs, dict):
             differences += [
-                f"{key}: {name} was {theirs.get(name)!r:.80}, is {ours.get(name)!r:.80}"
+                f"{field.key}: {name} was {theirs.get(name)!r:.80}, is {ours.get(name)!r:.80}"
                 for name in sorted(ours.keys() | theirs.keys())
                 if not _same(ours.get(name), theirs.get(name))
             ]
         elif not _same(ours, theirs):
-            differences.append(f"{key} was {theirs!r:.80}, is {ours!r:.80}")
-    if differences:
-        raise ValueError(
-            "The checkpoint belongs to another fit, which is not finished "
-            f"({'; '.join(differences)}). To continue that fit, undo these differences. To start "
-            "anew, remove the file or give another path."
-        )
-    names = ("weights", "first_moments", "second_moments")
-    return {
-        "history": rows_of(history_from_arrays(header, arrays)),
-        "n_steps": header["n_steps"],
-        "frozen": header["frozen"],
-        "early_stopping": header["early_stopping"],
-        "best": arrays_of(arrays, "best") or None,
-        **{name: arrays_of(arrays, name) for name in names},
-    }
+            differences.append(f"{field.key} was {theirs!r:.80}, is {ours!r:.80}")
+    return differences
 
 
 def _same(ours, theirs):

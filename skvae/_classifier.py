@@ -13,9 +13,11 @@ from . import _fitting, _inference
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
 from ._labels import known_labels
+from ._model_file import storable
 
 
 @with_sections_of(BaseConvVAE)
+@storable
 class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
     """A non-linear discriminant analysis for images: a convolutional VAE with a label decoder.
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from . import _inference, _saving
+from . import _inference, _model_file, _state
 from ._batches import ImageDataset
 from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
@@ -164,9 +164,9 @@ class BaseConvVAE(
     checkpoint : str or path-like, default=None
         A file to which `fit` writes its progress after each epoch. If a fit was killed, the
         next one with the same parameters and data continues from the file. On a CPU, the result
-        is bit-identical to that of a fit that never stopped. After a finished fit, the next one
-        starts anew and overwrites the file. Fits that run at the same time need a file each.
-        `partial_fit` does not use it.
+        is bit-identical to that of a fit that never stopped. If a fit was finished, one with the
+        same parameters and data is restored at once; any other starts anew and overwrites the
+        file. Fits that run at the same time need a file each. `partial_fit` does not use it.
 
     data_parallel : bool, default=False
         Whether `fit` trains together with the other processes of torch.distributed's default
@@ -652,12 +652,15 @@ class BaseConvVAE(
         OSError
             If the file cannot be written. An old file then stays as it was.
 
+        TypeError
+            If the estimator is of a subclass, whose code a file cannot hold.
+
         ValueError
             If the network or its history is larger than a file may hold; see
             ``docs/file-format.md``.
         """
         check_is_fitted(self)
-        _saving.save(self, path)
+        _model_file.save(self, path)
 
     @staticmethod
     def _check_n_draws(n_draws):
@@ -760,11 +763,11 @@ class BaseConvVAE(
         return tags
 
     def __getstate__(self):
-        return _saving.state_of(self, super().__getstate__())
+        return _state.state_of(self, super().__getstate__())
 
     def __setstate__(self, state):
-        state = _saving.with_format(state)
+        state = _state.with_format(state)
         weights, version = state.pop("_weights", None), state.pop("_skvae_version", None)
         super().__setstate__(state)
         if weights is not None:
-            _saving.restore_network(self, weights, version)
+            _state.restore_network(self, weights, version)

@@ -14,7 +14,7 @@ from ._batches import ImageDataset, scarce
 from ._budget import Budget, default_budget
 from ._callbacks import WINDOW, RunningStatistics, check_callbacks, finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
-from ._devices import resolve_device
+from ._devices import resolve_device, with_gradients
 from ._elbo import LIKELIHOODS
 from ._history import extend, n_epochs_of
 from ._labels import UNKNOWN, check_classes, encode_labels, resolve_priors
@@ -81,6 +81,7 @@ class PreparedFit(NamedTuple):
     continuing: bool
 
 
+@with_gradients
 def fit(estimator, X, y=None):
     """Train an estimator for all its epochs and set its fitted attributes.
 
@@ -153,7 +154,7 @@ def _fit(estimator, X, y, processes, context):
     processes.wait()  # none ends before all have succeeded
     vars(estimator).update(result)
     if checkpoint is not None and not interrupted:
-        checkpoint.write(None)
+        checkpoint.finish()
     if interrupted:
         return ["Training interrupted by user; what is trained so far is kept."]
     if tasks is None or tasks.stopped_:
@@ -164,6 +165,7 @@ def _fit(estimator, X, y, processes, context):
     return list(_convergence_warnings(estimator, len(prepared.rows), n_epochs, settings, like_pca))
 
 
+@with_gradients
 def partial_fit(estimator, X, y=None, classes=None):
     """Train an estimator for one epoch and set its fitted attributes.
 

@@ -8,12 +8,11 @@ the same with ``valid_``; and ``duration``. NaN stands for a quantity that an ep
 import math
 
 # Phases of an epoch, and what is recorded in each: the loss, its terms, and the share of the
-# variance explained, which older files lack.
+# variance explained.
 EXPLAINED = "explained_variance_ratio"
 PHASES, TERMS = ("train", "valid"), ("loss", "log_likelihood", "kl", EXPLAINED)
 LABEL_TERMS = ("label_loss", "accuracy")
 TRAIN_COLUMNS, VALID_COLUMNS = ([f"{phase}_{term}" for term in TERMS] for phase in PHASES)
-EXPLAINED_COLUMNS = [f"{phase}_{EXPLAINED}" for phase in PHASES]
 LABEL_COLUMNS = [f"{phase}_{term}" for phase in PHASES for term in LABEL_TERMS]
 
 

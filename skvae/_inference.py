@@ -47,7 +47,8 @@ def build_module(architecture, likelihood, device):
     module : ConvVAE
     """
     module = blank_module(**architecture, normal=LIKELIHOODS[likelihood].normal)
-    return module.to_empty(device=device).to(memory_format=torch.channels_last)
+    # The format first: a copy of real weights would start the threads of torch.
+    return module.to(memory_format=torch.channels_last).to_empty(device=device)
 
 
 def encode(module, dataset):

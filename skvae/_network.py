@@ -820,8 +820,12 @@ def set_weights(module, weights):
     weights : dict of str to ndarray
     """
     for name, weight in module.state_dict().items():
-        # Not `as_tensors`: one copy at a time takes less memory.
-        weight.copy_(torch.tensor(weights[name], device="cpu"))
+        # By NumPy: torch would start threads, without which a forked process waits for ever. And
+        # not by `as_tensors`: one copy at a time takes less memory.
+        if weight.device.type == "cpu":
+            np.copyto(weight.numpy(), weights[name])
+        else:
+            weight.copy_(torch.from_numpy(np.array(weights[name])))
 
 
 # Names of the weights that have a row, or a column, for each component.

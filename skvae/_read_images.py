@@ -1,6 +1,5 @@
 """`skvae.read_images`: files of pictures -> one array (NumPy; Pillow inside functions)."""
 
-import contextlib
 import glob
 import itertools
 import os
@@ -10,6 +9,8 @@ from numbers import Integral
 
 import numpy as np
 from tqdm.auto import tqdm
+
+from ._atomic import replacing
 
 # Of a folder, the files with these endings are read.
 EXTENSIONS = (
@@ -285,22 +286,12 @@ def _write(path, images, shape, dtype):
     """Write images to a .npy file, one after the other; a memory map of it."""
     if os.path.isdir(path):
         raise IsADirectoryError(f"out must be a file, but {path!r} is a folder.")
-    path = os.path.realpath(path)  # a link stays a link
-    temporary = os.path.join(os.path.dirname(path), f".skvae-{os.urandom(8).hex()}.tmp")
     descr = np.lib.format.dtype_to_descr(dtype)
-    try:
-        # Not through a memory map: on a full disk, that would kill the process.
-        with open(temporary, "xb") as file:
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": descr, "fortran_order": False, "shape": shape}
-            )
-            for image in images:
-                file.write(image.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
+    # Not through a memory map: on a full disk, that would kill the process.
+    with replacing(path) as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": descr, "fortran_order": False, "shape": shape}
+        )
+        for image in images:
+            file.write(image.tobytes())
     return np.load(path, mmap_mode="r")

@@ -52,7 +52,7 @@ def train(
         weights are restored.
 
     progress : dict, default=None
-        What `save_progress` was last called with, to continue from there.
+        What `CheckpointFile.read` gives, to continue from there.
 
     save_progress : callable, default=None
         Called with the progress after each epoch.
@@ -97,7 +97,7 @@ def train(
             restore_progress(net, progress, stop)
         with _training_session(net, dataset, valid):
             interrupted = False
-            stopped = False  # by a callback
+            stopped = progress is not None and progress["finished"]  # or by a callback
             while not (interrupted or processes.any(stopped)):
                 if len(net.history) >= (n_epochs if stop is None else stop.last_epoch):
                     break

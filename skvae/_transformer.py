@@ -6,9 +6,11 @@ from sklearn.base import _fit_context
 from . import _fitting
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
+from ._model_file import storable
 
 
 @with_sections_of(BaseConvVAE)
+@storable
 class ConvVAETransformer(BaseConvVAE):
     """A non-linear PCA for images: the posterior mean of a convolutional VAE.
 

@@ -1,10 +1,9 @@
 """What goes wrong while a model trains or is written: a crash, Ctrl-C, a full disk."""
 
 import errno
+import os
 
 from skorch.callbacks import Callback
-
-from skvae import _persistence
 
 
 class Crash(Callback):
@@ -48,4 +47,4 @@ def full_disk(monkeypatch):
     def fsync(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_persistence.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of `skvae.load` by atheris, from a file that skvae wrote."""
+"""Coverage-guided fuzzing of `skvae.load` by atheris, from files that skvae wrote."""
 
 import sys
 import tempfile
@@ -28,5 +28,9 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     corpus = Path(sys.argv[-1])
     skvae.ConvVAETransformer(**SMALL, max_iter=1).fit(images(20)).save(corpus / "model.skvae")
+    # Many components in a small file, which must not ask for much more memory than it has bytes.
+    # libFuzzer ends at 2 GB.
+    wide = {**SMALL, "n_components": 1_000, "hidden_channels": (1,), "hidden_units": 1}
+    skvae.ConvVAETransformer(**wide).partial_fit(images(20)).save(corpus / "wide.skvae")
     atheris.Setup(sys.argv, read)
     atheris.Fuzz()

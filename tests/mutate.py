@@ -1,6 +1,6 @@
 """Files that skvae must refuse: seeded mutants of one that it wrote.
 
-A longer run than that of `test_persistence.py` imports `mutants` and `resealed`, and asks for
+A longer run than that of `test_archive.py` imports `mutants` and `resealed`, and asks for
 more of them, by another seed.
 """
 

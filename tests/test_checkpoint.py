@@ -3,17 +3,20 @@
 import errno
 import math
 import os
+import sys
 
 import numpy as np
 import pytest
 from comparisons import FixedSeed, assert_same_training
-from conftest import SMALL, weights_of
+from conftest import SMALL
 from faults import Crash, CrashAtTheEnd, full_disk, interrupt
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from skorch.callbacks import EarlyStopping, Freezer
+from skorch.callbacks import Callback, EarlyStopping, Freezer
 
 import skvae
-from skvae import ConvVAETransformer, InvalidFileError, _checkpoint, _persistence
+from skvae import ConvVAETransformer, InvalidFileError, _archive, _checkpoint
+
+TRAINING = {field.key for field in _checkpoint.PLAN}
 
 # An early stopping that waits three epochs and cools down for one: epochs 4 and 5.
 SOON = {"early_stopping": True, "tol": 1e6, "n_iter_no_change": 3, "max_iter": 20}
@@ -39,7 +42,7 @@ def crash(images, epoch=3, **params):
 
 
 def header_of(path):
-    return _persistence.read(path, _checkpoint.progress_specs)[0]
+    return _archive.read(path, _checkpoint.CHECKPOINT.specs)[0]
 
 
 # To go on
@@ -123,50 +126,104 @@ def test_callbacks_see_the_epochs_that_are_left(images, path):
     assert seen == [3, 4]
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_file_without_the_variance_explained_goes_on(images, path, early_stopping):
-    params = {"early_stopping": early_stopping, "verbose": 1}
-    crash(images, **params, checkpoint=path)
-    header, arrays = _persistence.read(path, _checkpoint.progress_specs)
-    # As versions without it wrote them.
-    header["history"] = [name for name in header["history"] if "explained" not in name]
-    arrays = {name: array for name, array in arrays.items() if "explained" not in name}
-    _persistence.write(path, header, arrays)
-    resumed, whole = fit(images, **params, checkpoint=path), fit(images, **params)
-    np.testing.assert_array_equal(weights_of(resumed), weights_of(whole))
-    for phase in ("train", "valid")[: 1 + early_stopping]:
-        column = f"{phase}_explained_variance_ratio"
-        assert np.isnan(resumed.history_[column][:2]).all()
-        np.testing.assert_array_equal(resumed.history_[column][2:], whole.history_[column][2:])
+def test_the_work_of_an_epoch_does_not_grow(images, path):
+    class CountCalls(Callback):
+        """Counts the calls of functions, of Python and of C, in each epoch."""
+
+        def initialize(self):
+            self.n_calls_ = []
+            return self
+
+        def on_epoch_begin(self, net, **kwargs):
+            self.n_calls_.append(0)
+            sys.setprofile(self.count)
+
+        def on_epoch_end(self, net, **kwargs):
+            sys.setprofile(None)
+
+        def count(self, frame, event, argument):
+            self.n_calls_[-1] += event in ("call", "c_call")
+
+    vae = fit(images[:32], max_iter=40, checkpoint=path, callbacks=[CountCalls()])
+    n_calls = vae.net_.callbacks_[-1][1].n_calls_
+    assert min(n_calls) > 1_000
+    assert max(n_calls[-5:]) - min(n_calls[5:10]) < 20
+
+
+def test_wide_numbers_are_the_same_plan(images, path):
+    wide = {"tol": np.longdouble(0.25), "beta": np.longdouble(0.5), "early_stopping": True}
+    crash(images, **wide, checkpoint=path)
+    plain = {"tol": 0.25, "beta": 0.5, "early_stopping": True}
+    assert_same_training(fit(images, **plain), fit(images, **plain, checkpoint=path))
 
 
 # A finished fit
 
 
-def test_a_finished_fit_begins_anew(images, path):
-    first = fit(images, checkpoint=path)
+class Count(Callback):
+    """Counts the batches of training."""
+
+    def initialize(self):
+        self.n_batches_ = 0
+        return self
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        self.n_batches_ += training
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"random_state": None}, SOON, {"likelihood": "gaussian", "beta_warmup": 0.5}],
+    ids=str,
+)
+def test_a_finished_fit_is_restored_at_once(images, path, params):
+    first = fit(images, **params, checkpoint=path)
+    before = path.read_bytes()
+    count = Count()
+    again = fit(images, **params, checkpoint=path, callbacks=[count])
+    assert again.net_.callbacks_[-1][1].n_batches_ == 0
+    assert path.read_bytes() == before
+    assert_same_training(first, again)
+    np.testing.assert_array_equal(first.transform(images), again.transform(images))
+    assert first.history_["duration"].tolist() == again.history_["duration"].tolist()
+    # Adam's moments are those of the training, too.
+    again.set_params(callbacks=None)
+    assert_same_training(first.partial_fit(images), again.partial_fit(images))
+
+
+def test_a_finished_fit_of_another_plan_begins_anew(images, path):
+    fit(images, checkpoint=path)
     assert header_of(path)["finished"]
-    # It trains again: it comes to the epoch of the crash.
-    crash(images, epoch=1, checkpoint=path)
-    assert_same_training(first, fit(images, checkpoint=path))
     other = fit(images[::-1][:90], checkpoint=path, beta=2.0)
     assert header_of(path)["finished"]
     assert header_of(path)["params"]["beta"] == 2.0
     assert_same_training(fit(images[::-1][:90], beta=2.0), other)
     assert os.listdir(path.parent) == ["checkpoint"]
+    # It is another one until its first epoch is written.
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(images, checkpoint=path, callbacks=[Crash(1)])
+    assert header_of(path)["params"]["beta"] == 2.0
 
 
-def test_a_finished_fit_draws_a_new_seed(images, path):
+def test_a_finished_fit_of_another_plan_draws_a_new_seed(images, path):
     first = fit(images, random_state=None, checkpoint=path)
-    assert fit(images, random_state=None, checkpoint=path)._seed != first._seed
+    other = fit(images, random_state=None, checkpoint=path, beta=2.0)
+    assert other._seed != first._seed
+    assert header_of(path)["seed"] == other._seed
 
 
-def test_the_file_of_a_finished_fit_holds_no_weights(images, path):
-    crash(images, checkpoint=path)
-    size = path.stat().st_size
-    fit(images, checkpoint=path)
-    assert path.stat().st_size < size / 5
-    assert _persistence.read(path, _checkpoint.progress_specs)[1] == {}
+def test_a_finished_file_of_before_begins_anew(images, path):
+    expected = fit(images, checkpoint=path)
+    header = header_of(path)
+    plan = {k: v for k, v in header.items() if k in ("kind", *TRAINING)}
+    bare = {**plan, "finished": True, "n_epochs": 0, "history": []}
+    _archive.write(path, bare, {})  # as versions before wrote it
+    assert_same_training(expected, fit(images, checkpoint=path))
+    assert header_of(path)["n_epochs"] == 4
+    for lie in ({"finished": False}, {"n_epochs": 1}, {"history": ["train_loss"]}, {"more": 1}):
+        _archive.write(path, {**bare, **lie}, {})
+        with pytest.raises(InvalidFileError):
+            fit(images, checkpoint=path)
 
 
 def test_a_fit_that_a_callback_ended_is_finished(images, path):
@@ -174,6 +231,7 @@ def test_a_fit_that_a_callback_ended_is_finished(images, path):
     vae = fit(images, max_iter=20, checkpoint=path, callbacks=[stop])
     assert vae.n_iter_ < 20
     assert header_of(path)["finished"]
+    assert_same_training(vae, fit(images, max_iter=20, checkpoint=path))
 
 
 def test_cross_validation_with_a_checkpoint(images, path):
@@ -263,11 +321,11 @@ def test_numpy_scalars_go_into_the_plan(images, path):
     crash(images, **params, checkpoint=path)
     resumed = fit(images, **params, checkpoint=path)
     assert_same_training(fit(images, **params), resumed)
-    crash(images, **params, checkpoint=path)
-    # The same numbers as plain ones are the same plan.
-    assert_same_training(
-        resumed, fit(images, **{k: v.item() for k, v in params.items()}, checkpoint=path)
-    )
+    # The same numbers as plain ones are the same plan, which is finished.
+    before = path.read_bytes()
+    plain = {k: v.item() for k, v in params.items()}
+    assert_same_training(resumed, fit(images, **plain, checkpoint=path))
+    assert path.read_bytes() == before
 
 
 # Faults of the disk
@@ -335,7 +393,7 @@ LIES = [
     ("frozen", None),
     ("frozen", ["no_such"]),
     ("finished", 0),
-    ("finished", True),
+    ("finished", None),
     ("n_valid", 0),
     ("n_valid", -1),
     ("n_valid", 1.0),
@@ -367,7 +425,7 @@ def stopped(images, tmp_path_factory):
     """Header and arrays of the checkpoint of a fit with early stopping that crashed."""
     path = tmp_path_factory.mktemp("stopped") / "checkpoint"
     crash(images, early_stopping=True, checkpoint=path)
-    return _persistence.read(path, _checkpoint.progress_specs)
+    return _archive.read(path, _checkpoint.CHECKPOINT.specs)
 
 
 @pytest.mark.parametrize(("name", "value"), LIES, ids=str)
@@ -378,7 +436,7 @@ def test_checkpoints_that_lie_are_refused(images, path, stopped, name, value):
         del header["n_steps"]["mu_head.bias"]  # whose moments are there
     else:
         changed(header, name, value)
-    _persistence.write(path, header, arrays)
+    _archive.write(path, header, arrays)
     # A file that is well-formed, and of another plan, is refused as that.
     error = ValueError if name == "params" or name.startswith("params.") else InvalidFileError
     with pytest.raises(error, match=r"checkpoint' cannot be loaded|belongs to another fit"):
@@ -390,18 +448,11 @@ def test_steps_must_be_counts(stopped):
     for n in (0, -1, 1.0, True, 2**53):
         lie = {**header, "n_steps": dict.fromkeys(header["n_steps"], n)}
         with pytest.raises(ValueError, match="invalid n_steps in the file"):
-            _checkpoint.progress_specs(lie)
-
-
-def test_a_finished_file_holds_no_epochs(stopped):
-    header, _ = stopped
-    with pytest.raises(ValueError, match="invalid n_epochs in the file"):
-        _checkpoint.progress_specs({**header, "finished": True})
-    assert _checkpoint.progress_specs({**header, "finished": True, "n_epochs": 0}) == {}
+            _checkpoint.CHECKPOINT.specs(lie)
 
 
 def test_what_no_fit_could_read_is_not_written(images, path, monkeypatch):
-    monkeypatch.setattr(skvae._headers, "MAX_FILE_EPOCHS", 1)
+    monkeypatch.setattr(skvae._fields, "MAX_FILE_EPOCHS", 1)
     with pytest.raises(ValueError, match="invalid n_epochs in the file"):
         fit(images, checkpoint=path)
     assert header_of(path)["n_epochs"] == 1

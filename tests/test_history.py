@@ -3,7 +3,6 @@
 import math
 
 from skvae._history import (
-    EXPLAINED_COLUMNS,
     LABEL_COLUMNS,
     TRAIN_COLUMNS,
     VALID_COLUMNS,

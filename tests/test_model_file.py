@@ -1,12 +1,61 @@
-"""The header of a model: what no fitted estimator has is refused."""
+"""Files of models: what they give back, and that what no fitted estimator has is refused."""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from conftest import fit_classifier
 from mutate import mutants, resealed
+from numpy.testing import assert_array_equal
+from sklearn.datasets import load_digits
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import skvae
-from skvae import InvalidFileError, _headers, _model_file, _persistence
+from skvae import ConvVAETransformer, InvalidFileError, _archive, _fields, _model_file
+from skvae._model_file import MODEL
+
+DATA = Path(__file__).parent / "data"
+
+
+# A file from before this test: a classifier of digits with holes, with names of pixels and classes
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
+def test_a_file_of_earlier_gives_what_it_gave():
+    images = load_digits().images[:4]
+    images[:, 2:4, 2:4] = np.nan
+    rows = pd.DataFrame(images.reshape(4, 64)).add_prefix("pixel")
+    clf = skvae.load(DATA / "classifier.skvae")
+    expected = [
+        [0.11033177, -1.3721031, 0.069381274],
+        [-0.010348074, 0.99779654, -0.24180679],
+        [0.69153553, 0.84631056, -0.51147205],
+        [-0.5645844, -1.3953216, -0.50777745],
+    ]
+    np.testing.assert_allclose(clf.transform(rows), expected, rtol=0, atol=1e-6)
+    even = [0.5902220568799238, 0.4120689089273943, 0.6870160554746356, 0.3213229309131343]
+    np.testing.assert_allclose(clf.predict_proba(rows)[:, 0], even, rtol=0, atol=1e-6)
+    assert clf.classes_.tolist() == ["even", "odd"]
+    assert clf.noise_variance_ == pytest.approx(11.567304611206055, rel=1e-6)
+    assert clf.loss_curve_[-1] == 191.14514875853504
+    assert list(clf.feature_names_in_) == list(rows.columns)
+
+
+def test_a_file_of_earlier_is_written_again_as_it_was(tmp_path):
+    before = (DATA / "classifier.skvae").read_bytes()
+    header, arrays = _archive.read(DATA / "classifier.skvae", MODEL.specs)
+    MODEL.write(tmp_path / "again", MODEL.decode(header, arrays))
+    assert (tmp_path / "again").read_bytes() == before
+
 
 # Files that lie: rightly summed, with a header that no fitted estimator has
 
@@ -93,7 +142,7 @@ MORE_LIES = [
 )
 def test_lies_are_refused(small, tmp_path, path, value):
     small.save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
     if path == "weights":
         del arrays["weights.mu_head.bias"]
     elif path == "moments":
@@ -106,31 +155,45 @@ def test_lies_are_refused(small, tmp_path, path, value):
         arrays = {k: a for k, a in arrays.items() if not k.startswith("history")}
     else:
         set_value(path, value)(header)
-    _persistence.write(tmp_path / "lie", header, arrays)
+    _archive.write(tmp_path / "lie", header, arrays)
     with pytest.raises(InvalidFileError, match="lie"):
         skvae.load(tmp_path / "lie")
 
 
 def test_what_a_file_cannot_hold_is_not_written(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(_headers, "MAX_FILE_EPOCHS", 3)
+    monkeypatch.setattr(_fields, "MAX_FILE_EPOCHS", 3)
     with pytest.raises(ValueError, match="invalid n_epochs in the file"):
         small.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
+def encoded(estimator):
+    """Header and arrays of a fitted estimator."""
+    return MODEL.encode(_model_file._attributes_of(estimator))
+
+
 def test_header_and_arrays_tell_each_other(small):
-    header, arrays = _model_file.model_to_file("Name", small.get_params(), small.__getstate__())
+    header, arrays = encoded(small)
     expected = {name: (array.shape, array.dtype.str) for name, array in arrays.items()}
-    assert _model_file.model_specs(header) == expected
-    assert header["estimator"] == "Name"
+    assert MODEL.specs(header) == expected
+    assert header["estimator"] == "ConvVAETransformer"
     assert header["annealed"] is True
-    params, state = _model_file.model_from_file(header, arrays)
+    state = MODEL.decode(header, arrays)
+    params = state["params"]
     assert params == {k: v for k, v in small.get_params().items() if k in params}
     assert small.get_params().keys() - params.keys() == {"callbacks", "checkpoint", "data_parallel"}
     for name, value in small.__getstate__().items():
         # The machine that loads has its own device and scikit-learn.
         if "_" in (name[0], name[-1]) and name not in ("device_", "_sklearn_version"):
             np.testing.assert_equal(state[name], value)
+
+
+def test_keys_are_those_of_the_table(small, tmp_path):
+    header, arrays = encoded(small)
+    assert list(header) == ["kind", *(field.key for field in MODEL.fields)]
+    assert_refused({**header, "more": 1}, arrays, tmp_path / "lie")
+    architecture = {**header["architecture"], "more": 1}
+    assert_refused({**header, "architecture": architecture}, arrays, tmp_path / "lie")
 
 
 # Classes
@@ -145,6 +208,7 @@ def three(digits):
         "|i1": np.array([-5, 0, 7], np.int8),
         "<f8": np.array([0.0, 1.0, 2.0]),
         "<f2": np.array([0, 1, 2], np.float16),
+        "longdouble": np.array([0, 1, 2], np.longdouble),
         "U": np.array(["a", "b", "long"]),
         "O": np.array(["a", "b", "long"], object),
         "|b1": np.array([False, True]),
@@ -152,21 +216,21 @@ def three(digits):
     return {k: fit_classifier(images, v[labels % len(v)], max_iter=1) for k, v in names.items()}
 
 
-@pytest.mark.parametrize("dtype", ["<i8", "|i1", "<f8", "<f2", "U", "O", "|b1"])
+@pytest.mark.parametrize("dtype", ["<i8", "|i1", "<f8", "<f2", "longdouble", "U", "O", "|b1"])
 def test_classes_come_back(three, dtype):
     clf = three[dtype]
-    header, arrays = _model_file.model_to_file("Name", clf.get_params(), clf.__getstate__())
-    assert header["classes"]["dtype"] == dtype
+    header, arrays = encoded(clf)
+    assert header["classes"]["dtype"] == dtype.replace("longdouble", "<f8")
     assert header["architecture"]["n_classes"] == len(clf.classes_)
-    _model_file.model_specs(header)
-    _, state = _model_file.model_from_file(header, arrays)
+    state = MODEL.decode(header, arrays)
     for name in ("classes_", "class_counts_", "priors_"):
         np.testing.assert_equal(state[name], getattr(clf, name))
-        if dtype != "U":
+        if dtype not in ("U", "longdouble"):
             assert state[name].dtype == getattr(clf, name).dtype
-    assert {type(value) for value in state["classes_"].tolist()} == {
-        type(value) for value in clf.classes_.tolist()
-    }
+    if dtype != "longdouble":
+        assert {type(value) for value in state["classes_"].tolist()} == {
+            type(value) for value in clf.classes_.tolist()
+        }
 
 
 NAN, INF = float("nan"), float("inf")
@@ -241,7 +305,7 @@ FALSE_CLASSES = [
 
 
 def assert_refused(header, arrays, path):
-    _persistence.write(path, header, arrays)
+    _archive.write(path, header, arrays)
     with pytest.raises(InvalidFileError, match=path.name):
         skvae.load(path)
 
@@ -249,7 +313,7 @@ def assert_refused(header, arrays, path):
 @pytest.mark.parametrize(("dtype", "change"), FALSE_CLASSES, ids=lambda value: f"{value!s:.40}")
 def test_false_classes_are_refused(three, tmp_path, dtype, change):
     three[dtype].save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
     for name, value in change.items():
         set_value(f"classes.{name}", value)(header)
     assert_refused(header, arrays, tmp_path / "lie")
@@ -260,7 +324,7 @@ def test_false_classes_are_refused(three, tmp_path, dtype, change):
 def test_a_single_class_is_a_number_too(digits, tmp_path, dtype, one):
     clf = fit_classifier(digits[0][:30], np.zeros(30), max_iter=1)
     clf.save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
     header["classes"] |= {"values": [one], "dtype": dtype}
     assert_refused(header, arrays, tmp_path / "lie")
 
@@ -281,7 +345,7 @@ FALSE_HEADERS = {
 @pytest.mark.parametrize(("path", "value"), FALSE_HEADERS.values(), ids=FALSE_HEADERS)
 def test_false_headers_of_a_classifier(three, tmp_path, path, value):
     three["<i8"].save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
     set_value(path, value)(header)
     assert_refused(header, arrays, tmp_path / "lie")
 
@@ -290,13 +354,13 @@ def test_an_estimator_has_classes_if_it_is_a_classifier(three, small, tmp_path):
     more = ("label_weight", "unlabeled", "priors")
     # A transformer with classes.
     three["<i8"].save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
     header["estimator"] = "ConvVAETransformer"
     header["params"] = {k: v for k, v in header["params"].items() if k not in more}
     assert_refused(header, arrays, tmp_path / "lie")
     # A classifier without.
     small.save(tmp_path / "model")
-    header, arrays = _persistence.read(tmp_path / "model", _model_file.model_specs)
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
     header["estimator"] = "ConvVAEClassifier"
     header["params"] |= {"label_weight": 50.0, "unlabeled": None, "priors": None}
     assert_refused(header, arrays, tmp_path / "lie")
@@ -318,3 +382,176 @@ def test_mutants_of_a_classifier_are_refused_or_work(three, digits, tmp_path, ma
         assert clf.predict(digits[0][:2]).shape == (2,)
         assert clf.sample(1, y=clf.classes_[-1], random_state=0).shape == (1, 8, 8)
     assert n_refused > 75
+
+
+# Devices and paths
+
+
+def test_load_to_a_device(small, tmp_path):
+    small.save(tmp_path / "model")
+    vae = skvae.load(tmp_path / "model", device="cpu")
+    assert vae.device == vae.device_ == "cpu"
+    with pytest.raises(ValueError, match="device='nonsense' is not available"):
+        skvae.load(tmp_path / "model", device="nonsense")
+
+
+def test_a_model_of_a_missing_device_opens_on_the_cpu(small, tmp_path, digits):
+    other = pickle.loads(pickle.dumps(small)).set_params(device="cuda:63")
+    other.save(tmp_path / "model")
+    vae = skvae.load(tmp_path / "model")
+    assert (vae.device, vae.device_) == ("cuda:63", "cpu")
+    assert_array_equal(vae.transform(digits[0]), small.transform(digits[0]))
+
+
+def test_a_device_of_this_machine_is_asked_for_before_it_is_set(small, tmp_path):
+    small.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"Available here: .*cpu"):
+        skvae.load(tmp_path / "model", device=torch.device("cuda:63"))
+
+
+def test_the_class_is_named_in_the_file(small, tmp_path):
+    small.save(tmp_path / "model")
+    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    assert header["estimator"] == "ConvVAETransformer"
+    assert type(skvae.load(tmp_path / "model")) is ConvVAETransformer
+    for name in ("PCA", "BaseConvVAE", "", "__init__"):
+        _archive.write(tmp_path / "other", {**header, "estimator": name}, arrays)
+        with pytest.raises(InvalidFileError, match="other' cannot be loaded: its header"):
+            skvae.load(tmp_path / "other")
+
+
+def test_an_object_of_any_path_type(small, tmp_path):
+    path = tmp_path / "modèle"
+    small.save(path)
+    for same in (path, str(path)):
+        assert skvae.load(same).n_components_ == 3
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        skvae.load(tmp_path / "none")
+    with pytest.raises(IsADirectoryError):
+        skvae.load(tmp_path)
+
+
+# Classes of one's own
+
+
+class Mine(ConvVAETransformer):
+    """A subclass of a user."""
+
+
+def test_a_subclass_is_refused_when_it_is_saved(small, tmp_path):
+    theirs = type("ConvVAETransformer", (ConvVAETransformer,), {})
+    for cls in (Mine, theirs):
+        vae = cls(**small.get_params())
+        vae.__setstate__(small.__getstate__())
+        match = (
+            f"^{cls.__name__} cannot be saved: a file holds no code, so `skvae.load` knows only "
+            "ConvVAEClassifier and ConvVAETransformer. Keep .* with joblib or skops"
+        )
+        with pytest.raises(TypeError, match=match):
+            vae.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+# Memory
+
+
+class TensorBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that torch makes, but for those without memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.storages = {}  # kept alive, so that no address comes twice
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
+                storage = tensor.untyped_storage()
+                self.storages[storage.data_ptr()] = storage
+        return result
+
+    @property
+    def total(self):
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+@contextlib.contextmanager
+def at_most(n_bytes):
+    """Fails if loading allocates more than that, in Python and NumPy at a time, in torch in all."""
+    tracemalloc.start()
+    try:
+        with TensorBytes() as tensors:
+            yield
+        assert tensors.total <= n_bytes
+        assert tracemalloc.get_traced_memory()[1] <= n_bytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.fixture(scope="module")
+def wide(digits):
+    """A model that is small but for its number of components."""
+    params = {"n_components": 40_000, "hidden_channels": (1,), "hidden_units": 1}
+    # Not by `fit`, whose linear path would have a matrix of 64 x 40,000.
+    vae = ConvVAETransformer(**params, likelihood="bernoulli", random_state=0)
+    return vae.partial_fit(digits[0][:64])
+
+
+def test_memory_is_in_proportion_to_the_file(wide, digits, tmp_path):
+    wide.save(tmp_path / "model")
+    skvae.load(tmp_path / "model")  # what the first call imports is not the file's
+    size = (tmp_path / "model").stat().st_size
+    assert size < 2e6
+    with at_most(3 * size):
+        vae = skvae.load(tmp_path / "model")
+    with TensorBytes() as tensors:  # 16,384 draws for each component would be 2.6 GB
+        scores = vae.score_samples(digits[0][:3])
+    assert tensors.total < 6e8
+    assert_array_equal(scores, wide.score_samples(digits[0][:3]))
+
+
+def test_mutants_with_many_components_take_little_memory(wide, tmp_path):
+    wide.save(tmp_path / "model")
+    data, path = (tmp_path / "model").read_bytes(), tmp_path / "mutant"
+    n_refused = 0
+    for mutant in resealed(data, 30, seed=2):
+        path.write_bytes(mutant)
+        with at_most(3 * len(data) + _archive.MAX_JSON_BYTES):
+            try:
+                skvae.load(path)
+            except InvalidFileError:
+                n_refused += 1
+    assert n_refused > 15
+
+
+# Processes
+
+FORK = """
+import os, signal, sys
+import numpy as np, torch, skvae
+
+torch.set_num_threads(2)
+vae = skvae.load("model")
+images = np.load("X.npy")
+child = os.fork()
+if child == 0:
+    signal.alarm(60)  # ends a child that waits for ever
+    np.save("z.npy", vae.transform(images))
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_loaded_model_can_be_forked(tmp_path):
+    # Weights and images large enough for torch to use several threads.
+    images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), np.uint8).astype(np.float32)
+    vae = ConvVAETransformer(missing_values=-1, max_iter=1, random_state=0).fit(images[:40])
+    vae.save(tmp_path / "model")
+    np.save(tmp_path / "X.npy", images)
+    subprocess.run([sys.executable, "-c", FORK], cwd=tmp_path, check=True, timeout=120)
+    z = np.load(tmp_path / "z.npy")
+    np.testing.assert_allclose(z, vae.transform(images), rtol=0, atol=1e-4)

@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 
 import skvae
-from skvae import ConvVAETransformer, _saving
+from skvae import ConvVAETransformer, _state
 from skvae._warnings import warn
 
 
@@ -71,7 +71,7 @@ def test_the_line_of_the_user(fitted, X, call):
 
 
 def test_the_line_that_unpickles(fitted, monkeypatch):
-    monkeypatch.setattr(_saving, "__version__", "0.0.1")
+    monkeypatch.setattr(_state, "__version__", "0.0.1")
     pickled = pickle.dumps(fitted)
     monkeypatch.undo()
     with pytest.warns(InconsistentVersionWarning, match=r"skvae 0\.0\.1") as record:

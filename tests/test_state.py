@@ -26,7 +26,7 @@ from skorch.callbacks import Callback
 
 import skvae
 from skvae import ConvVAETransformer
-from skvae._headers import NOT_SAVED
+from skvae._fields import NOT_SAVED
 
 QUICK = {**SMALL, "max_iter": 2}
 
@@ -238,6 +238,28 @@ def test_ranges_of_channels_survive(tmp_path):
             assert_array_equal(other.fit(X).transform(X), vae.fit(X).transform(X))
 
 
+# Modes of torch
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_the_mode_of_the_caller_does_not_matter(digits, tmp_path, mode):
+    X = digits[0][:60]
+    vae = ConvVAETransformer(**QUICK).fit(X)
+    with mode():
+        inside = ConvVAETransformer(**QUICK).fit(X)
+        others = [saved(inside, tmp_path), pickle.loads(pickle.dumps(inside))]
+        assert_array_equal(others[0].score_samples(X), vae.score_samples(X))
+        assert not torch.is_grad_enabled()
+        assert torch.is_inference_mode_enabled() == (mode is torch.inference_mode)
+    assert_same_training(vae, inside)
+    again = saved(vae, tmp_path).set_params(warm_start=True).fit(X)
+    assert_same_training(again, others[0].set_params(warm_start=True).fit(X))
+    expected = saved(vae, tmp_path).partial_fit(X)
+    assert_same_training(expected, others[1].partial_fit(X))
+    with mode():
+        assert_same_training(expected, saved(vae, tmp_path).partial_fit(X))
+
+
 # Copies and pickles
 
 
@@ -359,7 +381,7 @@ def test_a_model_from_a_gpu_opens_without_one(small, digits, monkeypatch):
 def test_another_version_warns(small, tmp_path, digits, monkeypatch):
     small.save(tmp_path / "model")
     pickled = pickle.dumps(small)
-    monkeypatch.setattr("skvae._saving.__version__", "99.0")
+    monkeypatch.setattr("skvae._state.__version__", "99.0")
     with pytest.warns(InconsistentVersionWarning, match=r"from version skvae 0.* skvae 99\.0"):
         other = skvae.load(tmp_path / "model")
     assert_same_model(small, other, digits[0])

@@ -1,4 +1,4 @@
-"""State <-> file: a JSON header and plain arrays in one zip archive (NumPy).
+"""Header and arrays <-> file: JSON and plain arrays in one zip archive (NumPy).
 
 docs/file-format.md describes the file. The header and the arrays determine every byte of it. So
 `read` parses only the JSON of an untrusted file: it then knows what the rest of the archive's
@@ -6,7 +6,6 @@ structure must be, and compares. `zipfile` and `numpy.save` are not used, becaus
 they write depend on their version.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -16,6 +15,8 @@ import struct
 import zlib
 
 import numpy as np
+
+from ._atomic import replacing
 
 FORMAT, VERSION = "skvae", 1
 # Below 4 GiB all sizes and offsets have the 32 bits of a plain zip archive.
@@ -38,86 +39,28 @@ class InvalidFileError(ValueError):
 
 
 def write(path, header, arrays):
-    """Write a header and arrays to a file; after an error, the old file is still there.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    header : dict
-        Plain Python values: None, bool, int, float, str, and lists, tuples and dicts of such
-        values. Keys are str. Tuples are read back as lists.
-
-    arrays : dict of str to ndarray
-        Arrays of a dtype in `DTYPES`, named by ASCII letters, digits, ``_``, ``.`` and ``-``.
-
-    Raises
-    ------
-    TypeError
-        If the header holds any other value.
-
-    ValueError
-        If an array has any other dtype or name, or if a limit is exceeded.
-
-    OSError
-        If the file cannot be written.
-    """
+    """Write a header of plain Python values, and arrays by name; limits raise a ValueError."""
     arrays = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     npy_headers = _npy_headers({name: (a.shape, a.dtype.str) for name, a in arrays.items()})
     contents = [(JSON_MEMBER, _skvae_json(header, arrays), b"")]
     contents += [(_member(name), npy_headers[name], _raw(arrays[name])) for name in arrays]
     _file_size([(member, len(start) + len(data)) for member, start, data in contents])
-
-    path = os.path.realpath(path)  # a link stays a link
-    temporary = os.path.join(os.path.dirname(path), f".skvae-{os.urandom(8).hex()}.tmp")
-    try:
-        # Not by `tempfile`, whose files other users cannot read, whatever the umask.
-        with open(temporary, "xb") as file:
-            entries = []
-            for member, start, data in contents:
-                checksum = zlib.crc32(data, zlib.crc32(start))
-                entries.append((member, len(start) + len(data), checksum))
-                for part in (_local_header(*entries[-1]), start, data):
-                    file.write(part)
-            file.write(_directory(entries))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
+    entries = []
+    with replacing(path) as file:
+        for member, start, data in contents:
+            checksum = zlib.crc32(data, zlib.crc32(start))
+            entries.append((member, len(start) + len(data), checksum))
+            for part in (_local_header(*entries[-1]), start, data):
+                file.write(part)
+        file.write(_directory(entries))
 
 
 def read(path, expected):
-    """Header and arrays of a file that `write` wrote; any other file is refused.
+    """Header and new arrays of a file that `write` wrote; else `InvalidFileError`.
 
-    The file need not be trusted. Nothing in it is executed. Arrays are allocated only after the
-    size of the file was found to be exactly that of the arrays that `expected` names.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    expected : callable
-        ``expected(header)`` gives a dict: the name of each array that must be there, and its
-        shape (a tuple of int) and dtype. Any exception means that the header is not valid.
-
-    Returns
-    -------
-    header : dict
-
-    arrays : dict of str to ndarray
-        New, writable and C-contiguous arrays, in the order of their names.
-
-    Raises
-    ------
-    InvalidFileError
-        If the file is not, byte for byte, what `write` makes of its header and its arrays, if
-        the arrays are not the expected ones, or if the format has another version.
-
-    OSError
-        If the file cannot be opened or read.
+    The file need not be trusted. ``expected(header)`` gives the shape and dtype of each array, by
+    name; any exception means that the header is not valid. Arrays are allocated only after the
+    size of the file was found to be exactly theirs.
     """
     path = os.fspath(path)
     with open(path, "rb") as file:

@@ -1,13 +1,11 @@
-"""State <-> file: what is written is read back, and nothing else is."""
+"""Header and arrays <-> file: what is written is read back, and nothing else is."""
 
 import contextlib
-import errno
 import io
 import json
 import os
 import pickle
 import struct
-import sys
 import tracemalloc
 import zipfile
 
@@ -15,12 +13,12 @@ import numpy as np
 import pytest
 from mutate import members_of, mutants, pack, resealed
 
-from skvae import _persistence
-from skvae._persistence import DTYPES, InvalidFileError, read, write
+from skvae import _archive
+from skvae._archive import DTYPES, InvalidFileError, read, write
 
 HEADER = {"n": 3, "k": 2, "rate": 0.005, "tol": float("inf"), "names": ["a", "é"], "none": None}
 # Bytes that reading a small file may allocate: the longest JSON that it can announce, and more.
-PEAK = _persistence.MAX_JSON_BYTES + 2 * 2**20
+PEAK = _archive.MAX_JSON_BYTES + 2 * 2**20
 
 
 def expected(header):
@@ -177,80 +175,16 @@ def test_write_refuses_other_names(tmp_path, name):
 def test_limits_hold_for_both(tmp_path, data, monkeypatch, limit, value):
     path = tmp_path / "model"
     assert (len(ARRAYS), len(members_of(data)["skvae.json"]), len(data)) == (4, 584, 1702)
-    monkeypatch.setattr(_persistence, limit, value)
+    monkeypatch.setattr(_archive, limit, value)
     write(path, HEADER, ARRAYS)
     read(path, expected)
 
-    monkeypatch.setattr(_persistence, limit, value - 1)
+    monkeypatch.setattr(_archive, limit, value - 1)
     with pytest.raises(ValueError, match=r"over|more than|cannot have the shape"):
         write(tmp_path / "other", HEADER, ARRAYS)
     assert os.listdir(tmp_path) == ["model"]
     with pytest.raises(InvalidFileError, match=r"over|more than|cannot have the shape"):
         read(path, expected)
-
-
-# Atomicity
-
-
-class FullDisk(io.FileIO):
-    """A file on a disk with room for 1,000 more bytes."""
-
-    def write(self, part):
-        if self.tell() + memoryview(part).nbytes > 1000:
-            super().write(bytes(part)[:100])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(part)
-
-
-def fail(error):
-    def function(*args):
-        raise error
-
-    return function
-
-
-@pytest.mark.parametrize(
-    ("target", "replacement", "error"),
-    [
-        ("skvae._persistence.open", FullDisk, OSError),
-        ("os.fsync", fail(OSError(errno.EIO, "I/O error")), OSError),
-        ("os.replace", fail(PermissionError()), PermissionError),
-        ("os.replace", fail(KeyboardInterrupt()), KeyboardInterrupt),
-        ("zlib.crc32", fail(KeyboardInterrupt()), KeyboardInterrupt),
-    ],
-)
-@pytest.mark.parametrize("exists", [True, False])
-def test_failure_leaves_what_was_there(
-    tmp_path, data, monkeypatch, target, replacement, error, exists
-):
-    path = tmp_path / "model"
-    if exists:
-        path.write_bytes(data)
-    with monkeypatch.context() as patch:
-        patch.setattr(target, replacement, raising=False)
-        with pytest.raises(error):
-            write(path, {"n": 4, "k": 2}, ARRAYS)
-    assert os.listdir(tmp_path) == (["model"] if exists else [])
-    if exists:
-        assert path.read_bytes() == data
-
-
-def test_a_file_is_replaced(tmp_path, data):
-    path = tmp_path / "model"
-    path.write_bytes(b"old")
-    write(str(path), HEADER, ARRAYS)
-    assert path.read_bytes() == data
-    assert os.listdir(tmp_path) == ["model"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
-def test_links_and_permissions_are_the_usual_ones(tmp_path, data):
-    (tmp_path / "link").symlink_to("model")
-    write(tmp_path / "link", HEADER, ARRAYS)
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "model").read_bytes() == data
-    assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("function", [lambda path: write(path, {}, {}), lambda p: read(p, dict)])

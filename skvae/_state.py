@@ -1,4 +1,4 @@
-"""Fitted estimators <-> plain state, for pickles and for files: writer and reader (NumPy).
+"""Fitted estimators <-> plain state, for pickles and for files (NumPy, scikit-learn).
 
 The state holds plain Python values and NumPy arrays only. skorch's net is left out, because it
 would bring along its device and a pickle of torch. The network is built anew on loading.
@@ -7,17 +7,14 @@ would bring along its device and a pickle of torch. The network is built anew on
 from dataclasses import replace
 
 import numpy as np
-from sklearn.base import is_classifier
 from sklearn.exceptions import InconsistentVersionWarning
 
-from . import _inference, _net, _persistence
+from . import _inference, _net
 from ._budget import Budget
-from ._devices import resolve_device
+from ._devices import resolve_device, with_gradients
 from ._elbo import LIKELIHOODS
 from ._fitting import settings_of
-from ._headers import lists_to_tuples, require
 from ._images import ImageFormat
-from ._model_file import model_from_file, model_specs, model_to_file
 from ._network import as_arrays, set_weights
 from ._version import __version__
 from ._warnings import warn
@@ -37,19 +34,7 @@ FORMAT_STATE = {
 
 
 def state_of(estimator, attributes):
-    """The attributes of an estimator as plain values, for ``__getstate__``.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    attributes : dict
-        What scikit-learn would pickle.
-
-    Returns
-    -------
-    state : dict of plain Python values and ndarrays
-    """
+    """Attributes, as scikit-learn would pickle them -> plain values, for ``__getstate__``."""
     state = dict(attributes)
     if "_format" in state:
         image_format = state.pop("_format")
@@ -63,17 +48,7 @@ def state_of(estimator, attributes):
 
 
 def with_format(state):
-    """The attributes in a state, with one ImageFormat for the values of `FORMAT_STATE`.
-
-    Parameters
-    ----------
-    state : dict
-        What `state_of` made. It is not changed.
-
-    Returns
-    -------
-    attributes : dict
-    """
+    """The attributes in a state, with one ImageFormat for the values of `FORMAT_STATE`."""
     attributes = dict(state)
     if "image_shape_" in attributes:
         parts = {name: attributes.pop(key) for name, key in FORMAT_STATE.items()}
@@ -82,23 +57,9 @@ def with_format(state):
     return attributes
 
 
+@with_gradients
 def restore_network(estimator, weights, version):
-    """Build the network of an estimator whose other attributes are already restored.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    weights : dict of str to ndarray
-
-    version : str
-        The version of skvae that made the state.
-
-    Warns
-    -----
-    InconsistentVersionWarning
-        If this is another version.
-    """
+    """Build the network of an estimator whose other attributes are restored; may warn."""
     if version != __version__:
         warn(
             InconsistentVersionWarning(
@@ -120,52 +81,3 @@ def restore_network(estimator, weights, version):
     # Without callbacks. If it trains again, `train_increment` builds a net that has them.
     settings = replace(settings_of(estimator, estimator.device_, Budget(1, 1)), callbacks=())
     estimator.net_ = _net.build_net(module, settings)
-
-
-def save(estimator, path):
-    """Write a fitted estimator to a file.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    path : str or path-like
-    """
-    params, state = estimator.get_params(deep=False), estimator.__getstate__()
-    _persistence.write(path, *model_to_file(type(estimator).__name__, params, state))
-
-
-def load(path, classes, device):
-    """Read an estimator from a file that `save` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    classes : dict of str to type
-        The classes that the file may hold, by name.
-
-    device : str, torch.device or None
-        Where to compute. None: where the parameter `device` in the file says.
-
-    Returns
-    -------
-    estimator : estimator of skvae
-    """
-
-    def expected(header):
-        specs = model_specs(header)
-        estimator = classes[header["estimator"]](**lists_to_tuples(header["params"]))
-        estimator._validate_params()
-        require(is_classifier(estimator) == (header["classes"] is not None), "classes")
-        return specs
-
-    header, arrays = _persistence.read(path, expected)
-    params, state = model_from_file(header, arrays)
-    estimator = classes[header["estimator"]](**params)
-    if device is not None:
-        resolve_device(device)
-        estimator.device = device
-    # If this machine does not have the device of the file, `restore_network` takes the CPU.
-    estimator.__setstate__({**vars(estimator), **state, "device_": estimator.device})
-    return estimator

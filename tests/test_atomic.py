@@ -1,0 +1,88 @@
+"""A file that is replaced: it is whole, or the old one is still there."""
+
+import errno
+import io
+import os
+import sys
+
+import pytest
+
+from skvae import _archive
+from skvae._atomic import replacing
+
+OLD, NEW = b"old", b"new" * 1_000
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk with room for 1,000 more bytes."""
+
+    def write(self, part):
+        if self.tell() + memoryview(part).nbytes > 1000:
+            super().write(bytes(part)[:100])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(part)
+
+
+def fail(error):
+    def function(*args):
+        raise error
+
+    return function
+
+
+def replace(path):
+    with replacing(path) as file:
+        file.write(NEW[:500])
+        file.write(NEW[500:])
+
+
+@pytest.mark.parametrize(
+    ("target", "replacement", "error"),
+    [
+        ("skvae._atomic.open", FullDisk, OSError),
+        ("os.fsync", fail(OSError(errno.EIO, "I/O error")), OSError),
+        ("os.replace", fail(PermissionError()), PermissionError),
+        ("os.replace", fail(KeyboardInterrupt()), KeyboardInterrupt),
+    ],
+)
+@pytest.mark.parametrize("exists", [True, False])
+def test_failure_leaves_what_was_there(tmp_path, monkeypatch, target, replacement, error, exists):
+    path = tmp_path / "model"
+    if exists:
+        path.write_bytes(OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(target, replacement, raising=False)
+        with pytest.raises(error):
+            replace(path)
+    assert os.listdir(tmp_path) == (["model"] if exists else [])
+    if exists:
+        assert path.read_bytes() == OLD
+
+
+def test_an_error_of_the_writer_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.write_bytes(OLD)
+    monkeypatch.setattr("zlib.crc32", fail(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        _archive.write(path, {}, {})
+    assert os.listdir(tmp_path) == ["model"]
+    assert path.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_a_file_is_replaced(tmp_path, kind):
+    path = tmp_path / "model"
+    path.write_bytes(OLD)
+    replace(kind(path))
+    assert path.read_bytes() == NEW
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
+def test_links_and_permissions_are_the_usual_ones(tmp_path):
+    (tmp_path / "link").symlink_to("model")
+    replace(tmp_path / "link")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "model").read_bytes() == NEW
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
