@@ -6,7 +6,6 @@ structure must be, and compares. `zipfile` and `numpy.save` are not used, becaus
 they write depend on their version.
 """
 
-import contextlib
 import hashlib
 import json
 import math
@@ -16,6 +15,8 @@ import struct
 import zlib
 
 import numpy as np
+
+from ._replacing import replacing
 
 FORMAT, VERSION = "skvae", 1
 # Below 4 GiB all sizes and offsets have the 32 bits of a plain zip archive.
@@ -68,25 +69,14 @@ def write(path, header, arrays):
     contents += [(_member(name), npy_headers[name], _raw(arrays[name])) for name in arrays]
     _file_size([(member, len(start) + len(data)) for member, start, data in contents])
 
-    path = os.path.realpath(path)  # a link stays a link
-    temporary = os.path.join(os.path.dirname(path), f".skvae-{os.urandom(8).hex()}.tmp")
-    try:
-        # Not by `tempfile`, whose files other users cannot read, whatever the umask.
-        with open(temporary, "xb") as file:
-            entries = []
-            for member, start, data in contents:
-                checksum = zlib.crc32(data, zlib.crc32(start))
-                entries.append((member, len(start) + len(data), checksum))
-                for part in (_local_header(*entries[-1]), start, data):
-                    file.write(part)
-            file.write(_directory(entries))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
+    with replacing(path) as file:
+        entries = []
+        for member, start, data in contents:
+            checksum = zlib.crc32(data, zlib.crc32(start))
+            entries.append((member, len(start) + len(data), checksum))
+            for part in (_local_header(*entries[-1]), start, data):
+                file.write(part)
+        file.write(_directory(entries))
 
 
 def read(path, expected):

@@ -20,7 +20,7 @@ INSIDE = {
     "_estimator": {"pandas"},
     "_export": {"onnx", "onnxscript"},
     "_graphs": {"onnx"},
-    "_read_images": {"PIL"},
+    "_picture_files": {"PIL"},
     "_reconstruction_display": {"matplotlib"},
     "_start": {"sklearn"},
     "_traversal_displays": {"matplotlib"},

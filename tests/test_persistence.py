@@ -212,7 +212,7 @@ def fail(error):
 @pytest.mark.parametrize(
     ("target", "replacement", "error"),
     [
-        ("skvae._persistence.open", FullDisk, OSError),
+        ("skvae._replacing.open", FullDisk, OSError),
         ("os.fsync", fail(OSError(errno.EIO, "I/O error")), OSError),
         ("os.replace", fail(PermissionError()), PermissionError),
         ("os.replace", fail(KeyboardInterrupt()), KeyboardInterrupt),

@@ -1,0 +1,38 @@
+"""Writing a file so that an old one stays whole until the new one is (standard library only)."""
+
+import contextlib
+import os
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A new file, open for writing bytes, that takes the place of `path` if nothing was raised.
+
+    It is written beside `path`, forced to the disk, and then moved. A link stays a link.
+
+    Raises
+    ------
+    OSError
+        Of the kind of the failure; it names `path`, or the folder that does not exist.
+    """
+    path = os.fsdecode(path)
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"There is no folder {folder!r} to write {path!r} to.")
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{path!r} is a folder. Give the name of a file in it.")
+    temporary = os.path.join(folder, f".skvae-{os.urandom(8).hex()}.tmp")
+    try:
+        # Not by `tempfile`, whose files other users cannot read, whatever the umask.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, path) from None
+        raise
