@@ -16,7 +16,7 @@ STANDARD = set(sys.stdlib_module_names) - {"pickle", "marshal", "shelve"}
 # What a function may import when it is called, so that `import skvae` need not; and what is no
 # requirement, so that its absence is caught.
 INSIDE = {
-    "_chart_displays": {"matplotlib"},
+    "_chart_displays": {"matplotlib", "pandas"},
     "_estimator": {"pandas"},
     "_export": {"onnx", "onnxscript"},
     "_graphs": {"onnx"},
