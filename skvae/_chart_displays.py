@@ -121,12 +121,8 @@ class LatentSpaceDisplay:
         else:
             self.scatters_ = _scatter_classes(ax, points, y, style)
         if not known.all():
-            unknown = {
-                **style,
-                "color": GREY,
-                "zorder": 0.5,
-                "label": "unknown",
-            }  # below all others
+            # Below all others.
+            unknown = {**style, "color": GREY, "zorder": 0.5, "label": "unknown"}
             self.scatters_.append(ax.scatter(*self.points[~known].T, **unknown))
         scale = 6 / math.sqrt(size)  # to 36 square typographic points
         if n_columns:

@@ -10,6 +10,7 @@ from sklearn.utils.validation import validate_data
 from . import _images
 from ._batches import ImageDataset
 from ._elbo import LIKELIHOODS
+from ._misreadings import refuse_misreadings
 from ._network import default_hidden_channels
 from ._pixel_range import count_observed, resolve_pixel_range, warn_about_values
 from ._warnings import warn
@@ -55,6 +56,7 @@ def validate_images(estimator, X, *, training=False, reset=False):
         that never were, or always were, in the training.
     """
     check_in_memory(X, training=training)
+    refuse_misreadings(X, None if reset else estimator.image_shape_)
     if reset:
         estimator._missing_values, estimator._saw_holes = estimator.missing_values, False
     rows, seen_shape = _images.flatten_images(X)

@@ -82,10 +82,7 @@ def test_more_than_ten_classes_have_a_legend(n_classes, missing):
     legend = display.ax_.get_legend()
     names = [scatter.get_label() for scatter in display.scatters_]
     assert names == [*sorted({name for name in y if name}), *["unknown"] * bool(missing)]
-    if n_classes > 10:
-        expected = names
-    else:
-        expected = ["unknown"] if missing else []
+    expected = names if n_classes > 10 else ["unknown"] * bool(missing)
     assert ([text.get_text() for text in legend.get_texts()] if legend else []) == expected
     display.figure_.canvas.draw()
     box = display.figure_.get_tightbbox()

@@ -119,9 +119,7 @@ def test_signals_may_come_alone_or_as_x():
 
 
 def test_several_images_are_refused(small, digits):
-    with pytest.raises(
-        ValueError, match=r"image must be one image, of shape \(8, 8\).*\(2, 8, 8\)"
-    ):
+    with pytest.raises(ValueError, match=r"must be one image, of shape \(8, 8\).*\(2, 8, 8\)"):
         LatentTraversalDisplay.from_estimator(small, digits[0][:2])
 
 
