@@ -96,7 +96,7 @@ class ReconstructionDisplay:
         height, width = self.images.shape[1:3]
         if ax is None:
             inches = 2 * n_pairs * _mosaics.proportion(height, width)
-            _, ax = plt.subplots(figsize=(1.2 + n_columns, 0.4 + inches), layout="compressed")
+            _, ax = plt.subplots(figsize=(1.2 + n_columns, inches), layout="compressed")
         self.image_ = _mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
         tops = np.add.outer((2 * height + 1 + GAP) * np.arange(n_pairs), [0, height + 1])
         ax.set_yticks(tops.ravel() + (height - 1) / 2, ["original", "reconstruction"] * n_pairs)

@@ -100,7 +100,7 @@ def test_the_figure_fits_the_shape_of_the_images():
         images = np.zeros((6, *shape))
         figure = ReconstructionDisplay(images=images, reconstructions=images).plot().figure_
         width, height = figure.get_size_inches()
-        assert_allclose(height - 0.4, 2 * (width - 1.2) / 6 * shape[0] / shape[1])
+        assert_allclose(height, 2 * (width - 1.2) / 6 * shape[0] / shape[1])
 
 
 def test_not_fitted(digits):
