@@ -1,4 +1,4 @@
-"""A file that appears whole, or not at all."""
+"""A file that appears whole, or not at all: an old one stays until the new one is written."""
 
 import contextlib
 import os
@@ -6,17 +6,33 @@ import os
 
 @contextlib.contextmanager
 def replacing(path):
-    """A new file, open for bytes, that takes the place of `path` once it is whole and on disk."""
-    path = os.path.realpath(path)  # a link stays a link
-    temporary = os.path.join(os.path.dirname(path), f".skvae-{os.urandom(8).hex()}.tmp")
+    """A new file, open for writing bytes, that takes the place of `path` if nothing was raised.
+
+    It is written beside `path`, forced to the disk, and then moved. A link stays a link.
+
+    Raises
+    ------
+    OSError
+        Of the kind of the failure; it names `path`, or the folder that does not exist.
+    """
+    path = os.fsdecode(path)
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"There is no folder {folder!r} to write {path!r} to.")
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{path!r} is a folder. Give the name of a file in it.")
+    temporary = os.path.join(folder, f".skvae-{os.urandom(8).hex()}.tmp")
     try:
         # Not by `tempfile`, whose files other users cannot read, whatever the umask.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+        os.replace(temporary, target)
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, path) from None
         raise

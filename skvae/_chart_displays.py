@@ -3,32 +3,38 @@
 import math
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-# Ten colours that people with colour-vision deficiencies can tell apart: M. A. Petroff,
-# "Accessible Color Sequences for Data Visualization", 2021, https://arxiv.org/abs/2107.02270.
+from ._components import most_informative, name_of
+
+# Ten colours that are no greys and can be told apart, also by people with colour-vision
+# deficiencies, found by a search. Any two differ by 35 or more in L*a*b*, and by 15 or more as seen
+# with deuteranopia or protanopia.
 PALETTE = (
     "#3f90da",
     "#ffa90e",
     "#bd1f01",
-    "#94a4a2",
+    "#00e0fd",
     "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
+    "#87dd99",
+    "#939055",
+    "#17755a",
+    "#c2608b",
+    "#621a2b",
 )
+GREY = "#b8b8b8"
 MARKERS = "os^Dv<>P*X"
-# Terms of the history, the sign with which they are in the loss, and their names.
-CURVES = (
-    ("loss", 1, "\N{MINUS SIGN}ELBO"),
-    ("log_likelihood", -1, "\N{MINUS SIGN}log p(x|z)"),
-    ("kl", 1, "KL"),
+MAX_ROWS = 20  # of a legend, in each of its columns
+# Panels of the training: a term of the history, the sign with which it is drawn, title and unit.
+PANELS = (
+    ("elbo", -1, "\N{MINUS SIGN}ELBO", "nats per image"),
+    ("log_likelihood", -1, "\N{MINUS SIGN}log p(x|z)", "nats per image"),
+    ("kl", 1, "KL", "nats per image"),
+    ("label_loss", 1, "\N{MINUS SIGN}log p(y|z)", "nats per label"),
+    ("accuracy", 1, "accuracy", "share of the labels"),
 )
-PHASES = (("train", "training", PALETTE[0]), ("valid", "validation", PALETTE[6]))
+PHASES = (("train", "training", PALETTE[0]), ("valid", "validation", PALETTE[2]))
 
 
 class LatentSpaceDisplay:
@@ -42,15 +48,17 @@ class LatentSpaceDisplay:
         The point of each image.
 
     y : array-like of shape (n,), default=None
-        Classes, or continuous targets, to colour the points by.
+        Classes, or continuous targets, to colour the points by. Points whose value is None or NaN
+        are grey.
 
     names : tuple of two str, default=(None, None)
-        Names of the axes.
+        Names of the axes. None: axes without names and units.
 
     Attributes
     ----------
     scatters_ : list of matplotlib PathCollection
-        One for each class, or a single one without classes.
+        One for each class, or a single one without classes; then the one of the grey points, if
+        there are any.
 
     ax_ : matplotlib Axes
         Axes with the points.
@@ -78,6 +86,8 @@ class LatentSpaceDisplay:
     def plot(self, ax=None, *, size=8):
         """Draw the points, and the name of each class at its most central point.
 
+        More than ten classes have a legend, too.
+
         Parameters
         ----------
         ax : matplotlib Axes, default=None
@@ -89,50 +99,44 @@ class LatentSpaceDisplay:
         Returns
         -------
         display : LatentSpaceDisplay
+
+        Raises
+        ------
+        ValueError
+            If y does not hold one value for each point.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
+        y, known = _known_values(self.y, len(self.points))
+        n_columns = _columns_of_legend(y, known)
         if ax is None:
-            _, ax = plt.subplots(figsize=(6, 6), layout="constrained")
+            _, ax = plt.subplots(figsize=(6 + 0.9 * n_columns, 6), layout="constrained")
         style = {"s": size, "linewidths": 0, "alpha": 0.7}
-        if self.y is None:
-            self.scatters_ = [ax.scatter(*self.points.T, color=PALETTE[0], **style)]
-        elif type_of_target(self.y).startswith("continuous"):
-            self.scatters_ = [ax.scatter(*self.points.T, c=self.y, cmap="viridis", **style)]
+        points = self.points[known]
+        if y is None:
+            self.scatters_ = [ax.scatter(*points.T, color=PALETTE[0], **style)]
+        elif _is_continuous(y):
+            self.scatters_ = [ax.scatter(*points.T, c=y, cmap="viridis", **style)]
             ax.figure.colorbar(self.scatters_[0], ax=ax)
         else:
-            self.scatters_ = self._scatter_classes(ax, style)
+            self.scatters_ = _scatter_classes(ax, points, y, style)
+        if not known.all():
+            # Below all others.
+            unknown = {**style, "color": GREY, "zorder": 0.5, "label": "unknown"}
+            self.scatters_.append(ax.scatter(*self.points[~known].T, **unknown))
+        scale = 6 / math.sqrt(size)  # to 36 square typographic points
+        if n_columns:
+            place = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "ncols": n_columns}
+            ax.legend(handles=self.scatters_, markerscale=scale, frameon=False, **place)
+        elif not known.all():
+            ax.legend(handles=self.scatters_[-1:], markerscale=scale, loc="upper right")
         if self.names == (None, None):
-            ax.set(xticks=[], yticks=[])  # the units of an embedding mean nothing
-        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+            ax.set(xticks=[], yticks=[])  # such units mean nothing
+        ax.set(xlabel=self.names[0], ylabel=self.names[1], title=f"{len(self.points):,} images")
         ax.set_aspect("equal", adjustable="datalim")
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
-
-    def _scatter_classes(self, ax, style):
-        from matplotlib.patheffects import withStroke
-
-        y, scatters = np.asarray(self.y), []
-        for i, label in enumerate(np.unique(y)):
-            color, marker = PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)]
-            points = self.points[y == label]
-            scatters.append(
-                ax.scatter(*points.T, color=color, marker=marker, label=str(label), **style)
-            )
-            # Not at the median: that of a class in two clusters lies between them.
-            distances = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-            ax.annotate(
-                str(label),
-                points[distances.argmin()],
-                ha="center",
-                va="center",
-                weight="bold",
-                size="large",
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )
-        return scatters
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, embedding=None, ax=None, size=8):
@@ -147,7 +151,8 @@ class LatentSpaceDisplay:
             Images in the units of the training data.
 
         y : array-like of shape (n_samples,), default=None
-            Classes, or continuous targets, to colour the points by.
+            Classes, or continuous targets, to colour the points by. Images whose value is None or
+            NaN are grey.
 
         embedding : object with a method `fit_transform`, default=None
             Maps the latents to a plane, such as ``TSNE()``. None: show the two components that
@@ -166,24 +171,75 @@ class LatentSpaceDisplay:
         Raises
         ------
         ValueError
-            If the estimator has one component and there is no `embedding`.
+            If the estimator has one component and there is no `embedding`, or if y does not hold
+            one value for each image.
         """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         latents = np.asarray(estimator.transform(X))
-        names = (None, None)
         if embedding is not None:
             points = np.asarray(embedding.fit_transform(latents))
+            names = tuple(f"{type(embedding).__name__} {i}" for i in (1, 2))
         elif latents.shape[1] < 2:
             raise ValueError(
                 "A plane needs two components, but the estimator has n_components=1. Give an "
                 "embedding such as TSNE()."
             )
         else:
-            best = np.argsort(-estimator.kl_per_component_, kind="stable")[:2]
+            best = most_informative(estimator, 2)
             points = latents[:, best]
-            names = tuple(estimator.get_feature_names_out()[best])
+            names = tuple(name_of(estimator, i) for i in best)
         return cls(points=points, y=y, names=names).plot(ax, size=size)
+
+
+def _known_values(y, n_points):
+    """The values of y that are no None or NaN, and which these are."""
+    if y is None:
+        return None, np.ones(n_points, bool)
+    import pandas as pd
+
+    y = np.asarray(y)
+    if y.shape != (n_points,):
+        raise ValueError(
+            f"y must hold one value for each of the {n_points} images. Got the shape {y.shape}."
+        )
+    known = ~pd.isna(y)
+    values = y[known]
+    return (np.array(values.tolist()) if y.dtype == object else values), known
+
+
+def _is_continuous(y):
+    return len(y) > 0 and type_of_target(y).startswith("continuous")
+
+
+def _columns_of_legend(y, known):
+    """Columns of the legend, which more classes than colours have; 0: there is none."""
+    if y is None or _is_continuous(y) or len(np.unique(y)) <= len(PALETTE):
+        return 0
+    return math.ceil((len(np.unique(y)) + (not known.all())) / MAX_ROWS)
+
+
+def _scatter_classes(ax, points, y, style):
+    """The points of each class, in its colour and marker, and its name at its most central one."""
+    from matplotlib.patheffects import withStroke
+
+    scatters = []
+    for i, label in enumerate(np.unique(y)):
+        color, marker = PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)]
+        members = points[y == label]
+        name = f"{label:g}" if isinstance(label, np.floating) else str(label)
+        scatters.append(ax.scatter(*members.T, color=color, marker=marker, label=name, **style))
+        # Not at the median: that of a class in two clusters lies between them.
+        distances = np.linalg.norm(members - np.median(members, axis=0), axis=1)
+        ax.annotate(
+            name,
+            members[distances.argmin()],
+            ha="center",
+            va="center",
+            weight="bold",
+            size="large",
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
+    return scatters
 
 
 class ComponentInformationDisplay:
@@ -243,7 +299,6 @@ class ComponentInformationDisplay:
         -------
         display : ComponentInformationDisplay
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
         if ax is None:
@@ -251,14 +306,15 @@ class ComponentInformationDisplay:
         order = np.argsort(-np.asarray(self.kl), kind="stable")
         kl, active = np.asarray(self.kl)[order], np.asarray(self.active)[order]
         places = np.arange(len(kl))
-        (self.line_,) = ax.plot(places, kl, color=PALETTE[3], linewidth=1, zorder=1)
+        (self.line_,) = ax.plot(places, kl, color=GREY, linewidth=1, zorder=1)
         self.active_ = _markers(ax, places[active], kl[active], "active", color=PALETTE[0])
         self.idle_ = _markers(
-            ax, places[~active], kl[~active], "idle", color=PALETTE[8], markerfacecolor="white"
+            ax, places[~active], kl[~active], "idle", color=GREY, markerfacecolor="white"
         )
         every = math.ceil(len(kl) / 12)  # so that the numbers do not overlap
         ax.set_xticks(places[::every], order[::every])
-        ax.set(xlabel="component", ylabel="KL, nats", title=f"{kl.sum():.1f} nats in all")
+        title = f"What the components tell about an image: {kl.sum():.1f} nats"
+        ax.set(xlabel="component", ylabel="KL, nats", title=title)
         ax.set_ylim(0, 1.1 * kl[0] or 1)
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
@@ -283,11 +339,10 @@ class ComponentInformationDisplay:
         -------
         display : ComponentInformationDisplay
         """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         kl = estimator.kl_per_component_
         active = np.zeros(len(kl), bool)
-        active[np.argsort(-kl, kind="stable")[: estimator.n_active_components_]] = True
+        active[most_informative(estimator, estimator.n_active_components_)] = True
         return cls(kl=kl, active=active).plot(ax)
 
 
@@ -300,7 +355,7 @@ def _markers(ax, places, kl, kind, **colors):
 
 
 class TrainingCurveDisplay:
-    """Plot of the loss and its two terms over the epochs of training.
+    """Plot of the ELBO and its two terms over the epochs of training; of labels, too.
 
     Create one with :meth:`from_estimator`, or from a history.
 
@@ -312,10 +367,13 @@ class TrainingCurveDisplay:
     Attributes
     ----------
     lines_ : dict of str to matplotlib Line2D
-        The curves, by the column of the history.
+        The curves, by the column of the history; those of the ELBO are ``"train_elbo"`` and
+        ``"valid_elbo"``.
 
-    axes_ : list of three matplotlib Axes
-        The panels, inside `ax_`: -ELBO (with `beta`), -log p(x|z), and KL.
+    axes_ : list of three or five matplotlib Axes
+        The panels, inside `ax_`: -ELBO, as in `score` without `beta` and without the loss of the
+        labels; -log p(x|z); and KL. Of a classifier, also -log p(y|z) and the accuracy, over the
+        images that have a label.
 
     ax_ : matplotlib Axes
         Axes that hold the panels.
@@ -338,7 +396,7 @@ class TrainingCurveDisplay:
         self.history = history
 
     def plot(self, ax=None):
-        """Draw three panels, each with a curve of training and one of validation, if there was.
+        """Draw three or five panels, each with training and validation, if there was one.
 
         Parameters
         ----------
@@ -349,34 +407,40 @@ class TrainingCurveDisplay:
         -------
         display : TrainingCurveDisplay
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
+        history = self.history.copy()
+        for phase, _, _ in PHASES:
+            if f"{phase}_kl" in history:
+                history[f"{phase}_elbo"] = (
+                    history[f"{phase}_log_likelihood"] - history[f"{phase}_kl"]
+                )
+        panels = [panel for panel in PANELS if f"train_{panel[0]}" in history]
         if ax is None:
-            _, ax = plt.subplots(figsize=(11, 3.2), layout="constrained")
+            _, ax = plt.subplots(figsize=(3.7 * len(panels), 3.2), layout="constrained")
         ax.set_axis_off()
         self.axes_, self.lines_ = [], {}
-        for i, (term, sign, title) in enumerate(CURVES):
-            panel = ax.inset_axes((0.36 * i, 0, 0.28, 1))
-            for phase, name, color in PHASES:
-                column = f"{phase}_{term}"
-                if column in self.history:
-                    (self.lines_[column],) = panel.plot(
-                        self.history["epoch"],
-                        sign * self.history[column],
-                        color=color,
-                        marker=".",
-                        label=name,
-                    )
-            panel.set(xlabel="epoch", title=title)
-            panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-            panel.spines[["top", "right"]].set_visible(False)
-            self.axes_.append(panel)
-        self.axes_[0].set_ylabel("nats per image")
+        width = 1 / (len(panels) + 0.35 * (len(panels) - 1))  # and gaps of 0.35 of it
+        for i, panel in enumerate(panels):
+            axes = ax.inset_axes((1.35 * width * i, 0, width, 1))
+            self._draw_panel(axes, history, *panel)
+            self.axes_.append(axes)
         self.axes_[0].legend(frameon=False)
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
+
+    def _draw_panel(self, axes, history, term, sign, title, unit):
+        """Draw one term of the history over the epochs."""
+        for phase, name, color in PHASES:
+            column = f"{phase}_{term}"
+            if column in history and history[column].notna().any():
+                (self.lines_[column],) = axes.plot(
+                    history["epoch"], sign * history[column], color=color, marker=".", label=name
+                )
+        axes.set(xlabel="epoch", title=title, ylabel=unit)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.spines[["top", "right"]].set_visible(False)
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
@@ -394,6 +458,5 @@ class TrainingCurveDisplay:
         -------
         display : TrainingCurveDisplay
         """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         return cls(history=estimator.history_).plot(ax)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import _fitting, _inference
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
+from ._keywords import suggesting
 from ._labels import known_labels
 from ._model_file import storable
 
@@ -130,6 +131,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         "priors": ["array-like", None],
     }
 
+    @suggesting
     def __init__(
         self,
         n_components=10,

@@ -20,6 +20,7 @@ from ._batches import ImageDataset
 from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
+from ._keywords import suggesting
 from ._pixel_range import is_hole, whole_numbers
 from ._validation import check_images, check_in_memory
 
@@ -293,6 +294,7 @@ class BaseConvVAE(
         "verbose": ["verbose"],
     }
 
+    @suggesting
     def __init__(
         self,
         n_components=10,

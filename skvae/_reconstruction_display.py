@@ -1,13 +1,14 @@
 """Display of images above their reconstructions (NumPy, scikit-learn; matplotlib inside)."""
 
 import math
-from numbers import Integral
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
 from . import _mosaics
+from ._misreadings import refuse_misreadings
+
+GAP = 3  # pixels between the pairs of rows; 1 between all other images
 
 
 class ReconstructionDisplay:
@@ -79,26 +80,26 @@ class ReconstructionDisplay:
         Raises
         ------
         ValueError
-            If `channels` do not exist, or are None where there are not 1, 3 or 4.
+            If `n_columns` is below 1, or if `channels` do not exist, or are None where there are
+            not 1, 3 or 4.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
+        _mosaics.check_count("n_columns", n_columns)
         n_columns, rows = min(n_columns, len(self.images)), []
         for start in range(0, len(self.images), n_columns):
             part = slice(start, start + n_columns)
             rows.append(_mosaics.row(self.images[part], n_columns))
-            rows.append(_mosaics.row(self.reconstructions[part], n_columns, below=3))
-        mosaic = np.concatenate(rows)
+            rows.append(_mosaics.row(self.reconstructions[part], n_columns, below=GAP))
+        mosaic = np.concatenate(rows)[:-GAP, :-1]  # nothing below and beside the last ones
         n_pairs = math.ceil(len(self.images) / n_columns)
+        height, width = self.images.shape[1:3]
         if ax is None:
-            _, ax = plt.subplots(figsize=(1 + n_columns, 2.2 * n_pairs), layout="compressed")
+            inches = 2 * n_pairs * _mosaics.proportion(height, width)
+            _, ax = plt.subplots(figsize=(1.2 + n_columns, inches), layout="compressed")
         self.image_ = _mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
-        height = len(mosaic) / n_pairs
-        ax.set_yticks(
-            [height * (i + share) for i in range(n_pairs) for share in (0.24, 0.72)],
-            ["original", "reconstruction"] * n_pairs,
-        )
+        tops = np.add.outer((2 * height + 1 + GAP) * np.arange(n_pairs), [0, height + 1])
+        ax.set_yticks(tops.ravel() + (height - 1) / 2, ["original", "reconstruction"] * n_pairs)
         ax.set_xticks([])
         self.ax_ = ax
         self.figure_ = ax.figure
@@ -141,13 +142,13 @@ class ReconstructionDisplay:
         Raises
         ------
         ValueError
-            If `n_images` is below 1, or if `channels` do not exist, or are None where there are
-            not 1, 3 or 4.
+            If X is one image, if `n_images` or `n_columns` is below 1, or if `channels` do not
+            exist, or are None where there are not 1, 3 or 4.
         """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        if not isinstance(n_images, Integral) or n_images < 1:
-            raise ValueError(f"n_images must be a whole number above 0. Got {n_images!r}.")
+        _mosaics.check_count("n_images", n_images)
+        _mosaics.check_count("n_columns", n_columns)
+        refuse_misreadings(X, estimator.image_shape_)  # before X is cut
         X = X[:n_images]
         display = cls(
             images=_mosaics.pictures_of(estimator, np.asarray(X)),

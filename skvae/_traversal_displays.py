@@ -1,12 +1,12 @@
 """Displays of the pictures along one or two components (NumPy, scikit-learn; matplotlib inside)."""
 
-from numbers import Integral
+import math
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
 from . import _mosaics
+from ._components import most_informative, name_of, name_with_nats
 
 # Nearly all latents lie between these, in standard deviations of the prior N(0, I).
 REACH = 3.0
@@ -89,24 +89,27 @@ class LatentTraversalDisplay:
         ValueError
             If `channels` do not exist, or are None where there are not 1, 3 or 4.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
         n_rows, n_steps, height, width = self.images.shape[:4]
         mosaic = np.concatenate([_mosaics.row(images, n_steps) for images in self.images])
+        mosaic = mosaic[:-1, :-1]  # nothing below and beside the last ones
         if ax is None:
-            size = 1.8 + 0.8 * n_steps, 0.5 + 0.8 * n_rows * _proportion(height, width)
+            size = 1.8 + 0.8 * n_steps, 0.9 + 0.8 * n_rows * _mosaics.proportion(height, width)
             _, ax = plt.subplots(figsize=size, layout="compressed")
         self.image_ = _mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
         ax.set_yticks(
             np.arange(n_rows) * (height + 1) + (height - 1) / 2,
-            [_name(i, nats) for i, nats in zip(self.components, self.kl, strict=True)],
+            [name_with_nats(i, nats) for i, nats in zip(self.components, self.kl, strict=True)],
         )
         ax.set_xticks(
             np.arange(n_steps) * (width + 1) + (width - 1) / 2,
             [f"{step:+g}".replace("-", "\N{MINUS SIGN}") if step else "0" for step in self.steps],
         )
-        ax.set_xlabel("change of the component")
+        ax.set(
+            xlabel="change of the component, in standard deviations of the prior",
+            title="Mean images along each component",
+        )
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
@@ -124,7 +127,8 @@ class LatentTraversalDisplay:
 
         image : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
             Start from the latents of this image, in the units of the training data. The middle
-            column then is its reconstruction. None: start from the mean of the prior, z = 0.
+            column then is its reconstruction. It may also come as X with one image, such as
+            ``X[:1]``. None: start from the mean of the prior, z = 0.
 
         n_components : int, default=10
             Number of components to show, or all if there are fewer. Those that tell most about
@@ -147,18 +151,17 @@ class LatentTraversalDisplay:
         Raises
         ------
         ValueError
-            If `n_components` is below 1, or if `channels` do not exist, or are None where there
-            are not 1, 3 or 4.
+            If `n_components` is below 1, if `image` is not one image, or if `channels` do not
+            exist, or are None where there are not 1, 3 or 4.
         """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        _check_count("n_components", n_components)
+        _mosaics.check_count("n_components", n_components)
         kl = estimator.kl_per_component_
-        components = np.argsort(-kl, kind="stable")[:n_components]
+        components = most_informative(estimator, n_components)
         steps = np.linspace(-REACH, REACH, N_STEPS)
         z = np.zeros((len(components), N_STEPS, len(kl)), np.float32)
         if image is not None:
-            z += np.asarray(estimator.transform(np.asarray(image)[None]))
+            z += np.asarray(estimator.transform(_alone(estimator, image)))
         z[range(len(components)), :, components] += steps
         display = cls(
             images=_decoded(estimator, z),
@@ -243,13 +246,13 @@ class LatentManifoldDisplay:
         ValueError
             If `channels` do not exist, or are None where there are not 1, 3 or 4.
         """
-        check_matplotlib_support(f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
 
         n, _, height, width = self.images.shape[:4]
         rows = [_mosaics.row(images, n, right=0, below=0) for images in self.images[::-1]]
         if ax is None:
-            _, ax = plt.subplots(figsize=(7, 7 * _proportion(height, width)), layout="compressed")
+            size = 7, 7 * _mosaics.proportion(height, width)
+            _, ax = plt.subplots(figsize=size, layout="compressed")
         first, last = self.values[0], self.values[-1]
         half = (last - first) / max(n - 1, 1) / 2 or 0.5  # of the place of one image
         self.image_ = _mosaics.draw(
@@ -261,7 +264,11 @@ class LatentManifoldDisplay:
             extent=(first - half, last + half) * 2,
             aspect=height / width,
         )
-        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+        ax.set(
+            xlabel=self.names[0],
+            ylabel=self.names[1],
+            title="Mean images over two components",
+        )
         self.ax_ = ax
         self.figure_ = ax.figure
         return self
@@ -305,14 +312,13 @@ class LatentManifoldDisplay:
             `n_images` is below 1, or if `channels` do not exist, or are None where there are not
             1, 3 or 4.
         """
-        check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
-        _check_count("n_images", n_images)
+        _mosaics.check_count("n_images", n_images)
         kl = estimator.kl_per_component_
         if len(kl) < 2:
             raise ValueError("A plane needs two components, but the estimator has n_components=1.")
         if components is None:
-            components = np.argsort(-kl, kind="stable")[:2]
+            components = most_informative(estimator, 2)
         right_up = np.ravel(components).tolist()
         if len(right_up) != 2 or len({i for i in right_up if i in range(len(kl))}) != 2:
             raise ValueError(
@@ -326,24 +332,23 @@ class LatentManifoldDisplay:
         display = cls(
             images=_decoded(estimator, z),
             values=values,
-            names=tuple(_name(i, kl[i]) for i in (right, up)),
+            names=tuple(name_of(estimator, i) for i in (right, up)),
             pixel_range=estimator.pixel_range_,
         )
         return display.plot(ax, channels=channels, cmap=cmap)
 
 
-def _check_count(name, count):
-    if not isinstance(count, Integral) or count < 1:
-        raise ValueError(f"{name} must be a whole number above 0. Got {count!r}.")
-
-
-def _proportion(height, width):
-    """height / width, within limits that a figure can have."""
-    return min(max(height / width, 0.4), 3)
-
-
-def _name(component, nats):
-    return f"component {component}, {nats:.2f} nats"
+def _alone(estimator, image):
+    """One image, given as such or as X with one image, as X with one image."""
+    shape = np.shape(image)
+    if math.prod(shape) != estimator.n_features_in_:
+        raise ValueError(
+            f"image must be one image, of shape {estimator.image_shape_}. Got an array of shape "
+            f"{shape}. Take one of them, such as X[0]."
+        )
+    if len(shape) > 1 and shape[0] == 1 and shape != estimator.image_shape_:
+        return image
+    return np.asarray(image)[None]
 
 
 def _decoded(estimator, z):

@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 from ._batches import MAX_SUBSAMPLE, ImageDataset
 from ._elbo import LIKELIHOODS
 from ._images import ImageFormat, flatten_images
+from ._misreadings import refuse_misreadings
 from ._network import default_hidden_channels
 from ._pixel_range import PixelValues, warn_about_values
 from ._warnings import warn
@@ -58,6 +59,7 @@ def learn_images(estimator, X):
         in all images.
     """
     check_in_memory(X, training=True)
+    refuse_misreadings(X, None)
     rows, seen_shape = flatten_images(X)
     values = _finite_values(estimator, rows, estimator.missing_values, reset=True)
     image_format = ImageFormat.learn(
@@ -108,6 +110,7 @@ def check_images(estimator, X, *, training=False):
     """
     check_in_memory(X, training=training)
     image_format = estimator._format
+    refuse_misreadings(X, image_format.shape)
     rows, seen_shape = flatten_images(X)
     if seen_shape not in (None, image_format.shape):
         raise ValueError(

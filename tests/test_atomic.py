@@ -86,3 +86,36 @@ def test_links_and_permissions_are_the_usual_ones(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "model").read_bytes() == NEW
     assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere' to write '.*a' to"),
+        replacing(tmp_path / "nowhere" / "a"),
+    ):
+        pass
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    with (
+        pytest.raises(IsADirectoryError, match=rf"{tmp_path.name}' is a folder"),
+        replacing(tmp_path),
+    ):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
+    path = tmp_path / ("x" * 300)
+    with pytest.raises(OSError, match="x" * 300) as raised, replacing(path):
+        pass
+    assert raised.value.filename == str(path)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_paths_of_all_kinds(tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    for path in ("a", b"b", tmp_path / "c"):
+        with replacing(path if relative else os.path.abspath(path)) as file:
+            file.write(b"new")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import fit
+from conftest import fit, fit_classifier
 from matplotlib.colors import to_rgba
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
@@ -17,7 +18,7 @@ from skvae import (
     LatentSpaceDisplay,
     TrainingCurveDisplay,
 )
-from skvae._chart_displays import PALETTE
+from skvae._chart_displays import GREY, PALETTE
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 
@@ -50,7 +51,9 @@ def test_latents_by_class(small, digits):
         assert_allclose(scatter.get_offsets(), z[labels == label])
         assert_allclose(scatter.get_facecolor()[0][:3], to_rgba(PALETTE[label])[:3])
         assert scatter.get_label() == str(label)
-    assert display.ax_.get_xlabel() == f"convvaetransformer{best[0]}"
+    nats = small.kl_per_component_[best[0]]
+    assert display.ax_.get_xlabel() == f"component {best[0]}, {nats:.2f} nats"
+    assert display.ax_.get_title() == "400 images"
     assert sorted(text.get_text() for text in display.ax_.texts) == list("0123456789")
 
 
@@ -70,6 +73,61 @@ def test_more_than_ten_classes_differ_in_marker():
     assert len(looks) == 20
 
 
+@pytest.mark.parametrize("n_classes", [1, 10, 11, 30])
+@pytest.mark.parametrize("missing", [0, 7])
+def test_more_than_ten_classes_have_a_legend(n_classes, missing):
+    points = np.random.default_rng(0).normal(size=(90, 2))
+    y = [None] * missing + [f"class {i % n_classes}" for i in range(90 - missing)]
+    display = LatentSpaceDisplay(points=points, y=y).plot()
+    legend = display.ax_.get_legend()
+    names = [scatter.get_label() for scatter in display.scatters_]
+    assert names == [*sorted({name for name in y if name}), *["unknown"] * bool(missing)]
+    expected = names if n_classes > 10 else ["unknown"] * bool(missing)
+    assert ([text.get_text() for text in legend.get_texts()] if legend else []) == expected
+    display.figure_.canvas.draw()
+    box = display.figure_.get_tightbbox()
+    assert 0 <= box.x0 <= box.x1 <= display.figure_.get_figwidth()
+
+
+@pytest.mark.parametrize(
+    ("y", "known"),
+    [
+        ([0.0, 1.0, np.nan, 1.0], [0, 1, 3]),
+        ([0, 1, None, 1], [0, 1, 3]),
+        (["a", None, "b", np.nan], [0, 2]),
+        (pd.Series(["a", pd.NA, "b", "b"], dtype="string"), [0, 2, 3]),
+        (pd.Series([2, None, 2, 3], dtype="Int64"), [0, 2, 3]),
+        ([0.5, np.nan, None, 0.7], [0, 3]),
+        ([None] * 4, []),
+        ([np.nan] * 4, []),
+    ],
+)
+def test_points_without_a_value_are_grey(y, known):
+    points = np.random.default_rng(0).normal(size=(4, 2))
+    display = LatentSpaceDisplay(points=points, y=y).plot()
+    *others, grey = display.scatters_
+    unknown = np.delete(points, known, axis=0)
+    assert_array_equal(grey.get_offsets(), unknown)
+    assert_allclose(grey.get_facecolor()[0][:3], to_rgba(GREY)[:3])
+    assert grey.get_label() == "unknown"
+    drawn = np.concatenate([np.empty((0, 2)), *[scatter.get_offsets() for scatter in others]])
+    assert sorted(drawn.tolist()) == sorted(points[known].tolist())
+    assert all(grey.get_zorder() < scatter.get_zorder() for scatter in others)
+    for scatter in others:
+        assert not np.isclose(scatter.get_facecolor()[:, :3], to_rgba(GREY)[:3]).all(axis=1).any()
+
+
+def test_whole_numbers_that_came_as_floats_are_named_as_such():
+    display = LatentSpaceDisplay(points=np.eye(2)[[0, 1, 0]], y=[0.0, 10.0, np.nan]).plot()
+    assert [text.get_text() for text in display.ax_.texts] == ["0", "10"]
+
+
+@pytest.mark.parametrize("y", [np.zeros(399), np.zeros((400, 2)), [1], "a"])
+def test_y_of_another_length(small, digits, y):
+    with pytest.raises(ValueError, match=r"y must hold one value for each of the 400 images. Got"):
+        LatentSpaceDisplay.from_estimator(small, digits[0], y)
+
+
 def test_the_name_of_a_class_stands_among_its_points():
     rng = np.random.default_rng(0)
     centres = np.array([[0, 0], [20, 0], [10, 0]])  # the first class lies on both sides
@@ -83,7 +141,8 @@ def test_the_name_of_a_class_stands_among_its_points():
 def test_an_embedding_brings_the_latents_into_a_plane(small, digits):
     display = LatentSpaceDisplay.from_estimator(small, digits[0], embedding=PCA(2))
     assert_allclose(display.points, PCA(2).fit_transform(small.transform(digits[0])), atol=1e-5)
-    assert display.ax_.get_xlabel() == ""
+    assert display.ax_.get_xlabel() == "PCA 1"
+    assert display.ax_.get_ylabel() == "PCA 2"
 
 
 def test_one_component_needs_an_embedding(digits):
@@ -112,7 +171,18 @@ def test_colours_can_be_told_apart_by_people_with_colour_vision_deficiencies():
     for name, matrix in simulations.items():
         lab = _lab(np.clip(linear @ np.array(matrix).T, 0, 1))
         distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
-        assert distances[~np.eye(10, dtype=bool)].min() > 5, name  # 2.3 is just noticeable
+        smallest = distances[~np.eye(10, dtype=bool)].min()
+        assert smallest > (35 if name == "normal" else 15), name  # 2.3 is just noticeable
+
+
+def test_no_class_is_grey_as_points_without_a_class_are():
+    def chroma(color):
+        rgb = np.array(to_rgba(color)[:3])
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return np.hypot(*_lab(linear[None])[0, 1:])
+
+    assert min(map(chroma, PALETTE)) > 30
+    assert chroma(GREY) < 1
 
 
 def _lab(linear):
@@ -208,26 +278,52 @@ def test_curves_are_the_columns_of_the_history(digits, early_stopping):
     display = TrainingCurveDisplay.from_estimator(vae)
     history = vae.history_
     phases = ["train", "valid"] if early_stopping else ["train"]
-    terms = ["loss", "log_likelihood", "kl"]
+    terms = ["elbo", "log_likelihood", "kl"]
     assert set(display.lines_) == {f"{phase}_{term}" for phase in phases for term in terms}
     for column, line in display.lines_.items():
-        sign = -1 if column.endswith("log_likelihood") else 1
         assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
-        assert_array_equal(line.get_ydata(), sign * history[column])
+        if column.endswith("_elbo"):
+            phase = column.removesuffix("_elbo")
+            elbo = history[f"{phase}_log_likelihood"] - history[f"{phase}_kl"]
+            assert_array_equal(line.get_ydata(), -elbo)
+        else:
+            sign = -1 if column.endswith("log_likelihood") else 1
+            assert_array_equal(line.get_ydata(), sign * history[column])
     for panel, term in zip(display.axes_, terms, strict=True):
         assert set(panel.lines) == {display.lines_[f"{phase}_{term}"] for phase in phases}
     legend = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
     assert legend == ["training", "validation"][: len(phases)]
-    colors = {phase: display.lines_[f"{phase}_loss"].get_color() for phase in phases}
+    colors = {phase: display.lines_[f"{phase}_elbo"].get_color() for phase in phases}
     assert len(set(colors.values())) == len(phases)
     for column, line in display.lines_.items():
         assert line.get_color() == colors[column.split("_")[0]]
 
 
-def test_the_loss_is_the_sum_of_the_curves_beside_it(small):
-    lines = TrainingCurveDisplay.from_estimator(small).lines_
-    terms = [lines[f"train_{term}"].get_ydata() for term in ("loss", "log_likelihood", "kl")]
-    assert_allclose(terms[0], terms[1] + terms[2], rtol=1e-5)
+@pytest.mark.parametrize("beta", [1.0, 3.0])
+def test_the_elbo_is_that_of_scores_whatever_beta(digits, beta):
+    history = fit(digits[0], beta=beta).history_
+    curve = TrainingCurveDisplay(history=history).plot().lines_["train_elbo"].get_ydata()
+    assert_allclose(curve, history["train_loss"] - (beta - 1) * history["train_kl"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("label_weight", [1.0, 50.0])
+def test_curves_of_a_classifier(digits, label_weight):
+    clf = fit_classifier(*digits, label_weight=label_weight, early_stopping=True)
+    display, history = TrainingCurveDisplay.from_estimator(clf), clf.history_
+    titles = [panel.get_title() for panel in display.axes_]
+    assert titles[0] == "\N{MINUS SIGN}ELBO"
+    assert titles[3:] == ["\N{MINUS SIGN}log p(y|z)", "accuracy"]
+    for phase in ("train", "valid"):
+        # The loss of the labels is no part of the ELBO.
+        elbo = history[f"{phase}_loss"] - label_weight * history[f"{phase}_label_loss"]
+        assert_allclose(display.lines_[f"{phase}_elbo"].get_ydata(), elbo, rtol=1e-5)
+        for term in ("label_loss", "accuracy"):
+            column = f"{phase}_{term}"
+            assert_array_equal(display.lines_[column].get_ydata(), history[column])
+    display.figure_.canvas.draw()
+    boxes = [panel.get_tightbbox() for panel in display.axes_]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert boxes[-1].x1 <= display.figure_.bbox.x1
 
 
 def test_one_epoch_can_be_seen(digits):

@@ -16,11 +16,11 @@ STANDARD = set(sys.stdlib_module_names) - {"pickle", "marshal", "shelve"}
 # What a function may import when it is called, so that `import skvae` need not; and what is no
 # requirement, so that its absence is caught.
 INSIDE = {
-    "_chart_displays": {"matplotlib"},
+    "_chart_displays": {"matplotlib", "pandas"},
     "_estimator": {"pandas"},
     "_export": {"onnx", "onnxscript"},
     "_graphs": {"onnx"},
-    "_read_images": {"PIL"},
+    "_picture_files": {"PIL"},
     "_reconstruction_display": {"matplotlib"},
     "_start": {"sklearn"},
     "_traversal_displays": {"matplotlib"},

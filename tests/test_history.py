@@ -56,6 +56,5 @@ def test_names_of_the_columns():
     terms = ["loss", "log_likelihood", "kl", "explained_variance_ratio"]
     assert [f"train_{term}" for term in terms] == TRAIN_COLUMNS
     assert [f"valid_{term}" for term in terms] == VALID_COLUMNS
-    assert [TRAIN_COLUMNS[3], VALID_COLUMNS[3]] == EXPLAINED_COLUMNS
     labels = ["train_label_loss", "train_accuracy", "valid_label_loss", "valid_accuracy"]
     assert labels == LABEL_COLUMNS

@@ -17,7 +17,9 @@ def test_reconstructions_are_below_their_originals(small, digits):
     assert_array_equal(display.images, digits[0][:7])
     assert_array_equal(display.reconstructions, expected)
     mosaic = display.image_.get_array()
-    assert mosaic.shape == (2 * (9 + 11), 4 * 9)
+    assert mosaic.shape == (2 * (9 + 8) + 3, 4 * 9 - 1)
+    assert not mosaic[[0, -1]].mask.all()  # nothing is blank above and below
+    assert not mosaic[:, [0, -1]].mask.all()
     assert_allclose(mosaic[:8, 9:17], digits[0][1])
     assert_allclose(mosaic[9:17, 9:17], expected[1])
     assert_allclose(mosaic[20:28, :8], digits[0][4])
@@ -44,7 +46,7 @@ def test_colour_images(channel_axis):
     vae = ConvVAETransformer(2, max_iter=1, hidden_units=8, channel_axis=channel_axis).fit(X)
     display = ReconstructionDisplay.from_estimator(vae, X, n_images=3)
     mosaic = display.image_.get_array()
-    assert mosaic.shape == (20, 27, 3)
+    assert mosaic.shape == (17, 26, 3)
     assert_allclose(mosaic[:8, 9:17], images[1] / 255, atol=1e-6)
 
 
@@ -74,6 +76,31 @@ def test_rows_and_axes_of_the_caller(digits):
 def test_how_many_images(small, digits, n_images):
     with pytest.raises(ValueError, match="n_images must be a whole number above 0"):
         ReconstructionDisplay.from_estimator(small, digits[0], n_images=n_images)
+
+
+@pytest.mark.parametrize("n_columns", [0, -1, 2.5])
+def test_how_many_columns(small, digits, n_columns):
+    images = digits[0][:3].astype(float)
+    with pytest.raises(ValueError, match="n_columns must be a whole number above 0"):
+        ReconstructionDisplay.from_estimator(small, images, n_columns=n_columns)
+    with pytest.raises(ValueError, match="n_columns must be a whole number above 0"):
+        ReconstructionDisplay(images=images, reconstructions=images).plot(n_columns=n_columns)
+
+
+@pytest.mark.parametrize("n_images", [4, 10])
+def test_one_image(small, digits, n_images):
+    with pytest.raises(ValueError, match=r"X is one image, of shape \(8, 8\).*X\[None\]"):
+        ReconstructionDisplay.from_estimator(small, digits[0][0], n_images=n_images)
+    display = ReconstructionDisplay.from_estimator(small, digits[0][0][None])
+    assert_array_equal(display.images, digits[0][:1])
+
+
+def test_the_figure_fits_the_shape_of_the_images():
+    for shape in ((10, 10), (10, 20), (30, 10)):
+        images = np.zeros((6, *shape))
+        figure = ReconstructionDisplay(images=images, reconstructions=images).plot().figure_
+        width, height = figure.get_size_inches()
+        assert_allclose(height, 2 * (width - 1.2) / 6 * shape[0] / shape[1])
 
 
 def test_not_fitted(digits):

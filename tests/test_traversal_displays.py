@@ -102,6 +102,34 @@ def test_the_middle_column_is_the_reconstruction(small, digits):
     assert display.image_.get_clim() == (0, 16)
 
 
+def test_the_image_may_come_alone_or_as_x(small, many_channels, digits):
+    for vae, X in ((small, digits[0][5:6]), (many_channels[0], many_channels[1][5:6])):
+        rows = X.reshape(1, -1)
+        alone = LatentTraversalDisplay.from_estimator(vae, X[0], channels=0).images
+        for image in (X, rows, rows[0], X[0].tolist()):
+            display = LatentTraversalDisplay.from_estimator(vae, image, channels=0)
+            assert_array_equal(display.images, alone)
+
+
+def test_signals_may_come_alone_or_as_x():
+    waves = np.random.default_rng(0).normal(size=(20, 12))
+    vae = fit(waves, image_shape=(1, 12), pixel_range=None)
+    alone = LatentTraversalDisplay.from_estimator(vae, waves[3]).images
+    assert_array_equal(LatentTraversalDisplay.from_estimator(vae, waves[3:4]).images, alone)
+
+
+def test_several_images_are_refused(small, digits):
+    with pytest.raises(ValueError, match=r"must be one image, of shape \(8, 8\).*\(2, 8, 8\)"):
+        LatentTraversalDisplay.from_estimator(small, digits[0][:2])
+
+
+def test_nothing_is_blank_below_and_beside(small):
+    mosaic = LatentTraversalDisplay.from_estimator(small).image_.get_array()
+    assert mosaic.shape == (3 * 9 - 1, 7 * 9 - 1)
+    assert not mosaic[-1].mask.all()
+    assert not mosaic[:, -1].mask.all()
+
+
 def test_without_a_picture_the_middle_is_the_mean_of_the_prior(small):
     display = LatentTraversalDisplay.from_estimator(small)
     expected = small.inverse_transform(np.zeros((1, 3)))[0]

@@ -516,3 +516,22 @@ def test_auto_stays_what_it_was_at_first(digits, tmp_path, first):
         # A new fit looks at its own images.
         vae.set_params(likelihood="auto", warm_start=False)
         assert vae.fit(other).likelihood_ != expected
+
+
+# What is no array of images
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_names_what_was_meant(method):
+    with pytest.raises(TypeError, match=r"X holds names of files\..* skvae\.read_images"):
+        getattr(ConvVAETransformer(), method)(["a.png", "b.png"])
+    with pytest.raises(TypeError, match=r"X is a builtins\.generator.* np\.stack"):
+        getattr(ConvVAETransformer(), method)(image for image in np.zeros((3, 8, 8)))
+
+
+@pytest.mark.parametrize("method", ["transform", "posterior", "score_samples", "reconstruct"])
+def test_methods_name_one_image(small, digits, method):
+    with pytest.raises(ValueError, match=r"X is one image, of shape \(8, 8\).*X\[None\]"):
+        getattr(small, method)(digits[0][0])
+    with pytest.raises(TypeError, match=r"X holds names of files"):
+        getattr(small, method)("folder")

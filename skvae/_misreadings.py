@@ -1,0 +1,77 @@
+"""What is given for X by mistake, and what was meant (torch's data sets only)."""
+
+import math
+import os
+from collections.abc import Sequence
+
+from torch.utils.data import DataLoader, Dataset
+
+
+def refuse_misreadings(X, image_shape=None):
+    """Refuse what holds no images, or one image only, with the line that makes X of it.
+
+    Parameters
+    ----------
+    X : object
+        What the user gave.
+
+    image_shape : tuple of int, default=None
+        Shape of one image, if the estimator is fitted.
+
+    Raises
+    ------
+    TypeError
+        If X is the name of a file or a folder, or several of these; a Dataset or a DataLoader of
+        torch; a generator, or anything else that has to be iterated over.
+
+    ValueError
+        If X is one image of a fitted estimator.
+    """
+    shape = getattr(X, "shape", None)
+    if _is_name(X) or _holds_names(X, shape):
+        raise TypeError("X holds names of files. Read them first: X = skvae.read_images(X).")
+    if shape is None and not hasattr(X, "__array__") and not isinstance(X, Sequence):
+        advice = _advice_for(X)
+        if advice is not None:
+            raise TypeError(
+                f"X is a {type(X).__module__}.{type(X).__qualname__}. It must be an array of "
+                f"images: {advice}. To train batch by batch, call partial_fit for each batch."
+            )
+    if image_shape is not None and _is_one_image(shape, image_shape):
+        raise ValueError(
+            f"X is one image, of shape {tuple(shape)}. It must hold images along its first axis: "
+            "X[None] holds this one."
+        )
+
+
+def _is_name(X):
+    return isinstance(X, (str, bytes, os.PathLike))
+
+
+def _holds_names(X, shape):
+    """Whether X is a sequence or a one-dimensional array of names of files."""
+    if shape is not None:
+        if len(shape) != 1 or shape[0] == 0:
+            return False
+        return _is_name(next(iter(X)))
+    return isinstance(X, Sequence) and len(X) > 0 and _is_name(X[0])
+
+
+def _advice_for(X):
+    """The line that makes an array of a collection of images; None: X is something else."""
+    if isinstance(X, DataLoader):
+        return "X = np.concatenate([np.asarray(images) for images, *_ in X])"
+    if isinstance(X, Dataset):
+        return "X = np.stack([np.asarray(image) for image, *_ in X])"
+    if hasattr(X, "__iter__"):
+        return "X = np.stack([np.asarray(image) for image in X])"
+    return None
+
+
+def _is_one_image(shape, image_shape):
+    """Whether a shape is that of one image, and cannot be that of several."""
+    if not isinstance(shape, tuple) or len(shape) < 2 or shape[0] == 1:
+        return False
+    if math.prod(shape) != math.prod(image_shape):
+        return False
+    return [n for n in shape if n != 1] == [n for n in image_shape if n != 1]
