@@ -5,6 +5,9 @@ import math
 import torch
 import torch.nn.functional as F
 
+# Random numbers that make a map.
+N_DRAWS = 5
+
 # Largest rotation in radians, change of scale and shear, and shift in shares of a side, at
 # strength 1.
 MAX_ROTATION, MAX_STRETCH, MAX_SHIFT = math.radians(10), 0.1, 0.05
@@ -15,7 +18,7 @@ def affine_maps(draws, strength, image_shape):
 
     Parameters
     ----------
-    draws : tensor of shape (n, 5)
+    draws : tensor of shape (n, `N_DRAWS`)
         From the uniform distribution on [0, 1).
 
     strength : float

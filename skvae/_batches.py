@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from ._augment import N_DRAWS, affine_maps, mapped
 from ._devices import to_device
 
 # Rows in the table of noise from which `PixelNoise` chooses.
@@ -265,18 +266,24 @@ class EpochBatches:
     binarize : bool
         Whether to draw 0/1 pixels.
 
+    augment : float
+        Strength of random affine maps of the images; 0: none.
+
     device : str
 
     processes : Processes
         Each trains on its share of every batch. Order and draws are the same in all of them.
     """
 
-    def __init__(self, dataset, batch_size, n_components, generator, binarize, device, processes):
+    def __init__(
+        self, dataset, batch_size, n_components, generator, binarize, augment, device, processes
+    ):
         self.dataset = dataset
         self.batch_size = batch_size
         self.n_components = n_components
         self.generator = generator
         self.binarize = binarize
+        self.augment = augment
         self.device = device
         self.processes = processes
         self.y = dataset.y
@@ -305,11 +312,15 @@ class EpochBatches:
         if self.binarize:
             draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
         noise = normal_draws(len(positions), self.n_components, self.generator) if noisy else None
+        if self.augment:
+            maps = self._maps(len(positions))
         share = self.processes.share
 
         def part(i):
             own = positions[some[i]][share]
             tensors = {"x": self.dataset[own]}
+            if self.augment:
+                tensors["x"] = mapped(tensors["x"], maps[some[i]][share])
             if self.binarize:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
             if noisy:
@@ -318,6 +329,11 @@ class EpochBatches:
 
         # A single part is kept, as callbacks may read it too.
         return [part(0)] if single else Parts(part, len(some))
+
+    def _maps(self, n_images):
+        """Affine maps for n images: (n, 2, 3)."""
+        draws = uniform_draws((n_images, N_DRAWS), self.generator)
+        return affine_maps(draws, self.augment, self.dataset.image_format.channels_first_shape)
 
     def _pixel_draws(self, n_images, *, kept):
         """A function that returns uniform draws for the pixels of n images, the same in each call.

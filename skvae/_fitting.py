@@ -47,6 +47,10 @@ FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 # With fewer images than this, the network has a linear path in every family.
 LINEAR_PATH_MANY = 10_000
 
+# The start of a network that was made from fewer images is made anew when there are more. About so
+# many numbers of them are kept for that.
+FEW_IMAGES, MAX_KEPT_NUMBERS = 256, 2**24
+
 # A training that explains less than this share of what its linear start left unexplained has hardly
 # improved on it.
 LEAST_GAIN = 0.01
@@ -110,7 +114,9 @@ def fit(estimator, X, y=None):
 
 def _fit(estimator, X, y, processes, context):
     """As `fit`, within its contexts. Returns the warnings that are due."""
-    continuing = bool(estimator.warm_start) and hasattr(estimator, "net_")
+    continuing = estimator.warm_start and hasattr(estimator, "net_")
+    if continuing and estimator._n_start < FEW_IMAGES:
+        continuing = len(X) <= estimator._n_start
     prepared = _prepare(estimator, X, y, continuing)
     n_valid = _n_valid(estimator, prepared)
     check_callbacks(estimator.callbacks or (), validates=n_valid > 0)
@@ -185,6 +191,8 @@ def partial_fit(estimator, X, y=None, classes=None):
             raise ValueError("partial_fit trains in one process: set data_parallel=False.")
         continuing = hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
+        if continuing and estimator._n_start < FEW_IMAGES:
+            prepared, continuing = _from_the_first(estimator, prepared), False
         check_callbacks(estimator.callbacks or (), validates=False)
         dataset, _ = _split(estimator, prepared, 0)
         annealed = continuing and estimator._annealed
@@ -211,6 +219,8 @@ def partial_fit(estimator, X, y=None, classes=None):
         attributes = _attributes(
             estimator, prepared, net, moments, n_averaged=n_averaged, annealed=annealed
         )
+        if not continuing:
+            attributes |= {"_n_start": len(prepared.rows), "_first_images": _kept(prepared)}
         vars(estimator).update(attributes)
         # In place, so that the cost of a call does not grow. Last, so that nothing fails after it.
         if net.module_.label_decoder is not None:
@@ -218,6 +228,25 @@ def partial_fit(estimator, X, y=None, classes=None):
         extend(estimator._history, finished_epochs(net))
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
+
+
+def _from_the_first(estimator, prepared):
+    """The input of a call of `partial_fit` together with that of the calls before it."""
+    prepared = prepared._replace(continuing=False)
+    before = getattr(estimator, "_first_images", None)  # neither copies nor files have them
+    if before is None:
+        return prepared
+    rows = np.concatenate([before[0], prepared.rows])
+    labels = None if prepared.labels is None else np.concatenate([before[1], prepared.labels])
+    return prepared._replace(rows=rows, labels=labels)
+
+
+def _kept(prepared):
+    """Images and labels for `_from_the_first`; None if they are enough, or too large to keep."""
+    rows, labels = prepared.rows, prepared.labels
+    if len(rows) >= FEW_IMAGES or rows.size > MAX_KEPT_NUMBERS:
+        return None
+    return np.array(rows), labels
 
 
 def _prepare(estimator, X, y, continuing, *, all_images=True, classes=None):
@@ -425,6 +454,7 @@ def settings_of(estimator, device, budget, *, first_epoch=0, rate=1.0, weight_de
         weight_decay=weight_decay,
         tol=float(estimator.tol) * estimator._format.n_features,
         binarize=bool(estimator.binarize),
+        augment=float(estimator.augment),
         batch_size=budget.batch_size,
         n_epochs=budget.n_epochs,
         n_iter_no_change=int(estimator.n_iter_no_change),
@@ -473,7 +503,10 @@ def _result(estimator, prepared, net, dataset, processes):
     attributes = _attributes(
         estimator, prepared, net, moments[:, order], n_averaged=WINDOW, annealed=True
     )
-    return {**attributes, "_history": history}
+    attributes |= {"_history": history, "_first_images": None}
+    if not prepared.continuing:
+        attributes["_n_start"] = len(dataset)
+    return attributes
 
 
 def _attributes(estimator, prepared, net, moments, *, n_averaged, annealed):

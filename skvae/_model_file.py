@@ -176,6 +176,7 @@ MODEL = FileKind(
         ),
         Field("annealed", "_annealed", of_type(bool)),
         Field("n_averaged", "_n_averaged", lambda value, header: type(value) is int and value >= 0),
+        Field("n_start", "_n_start", lambda value, header: type(value) is int and value >= 0),
         Field("robust", "_robust", of_type(bool)),
         Field("missing_values", "_missing_values", of_type(int, float, type(None))),
         Field("saw_holes", "_saw_holes", of_type(bool)),

@@ -61,6 +61,8 @@ class TrainSettings:
 
     binarize : bool
 
+    augment : float
+
     batch_size, n_epochs, n_iter_no_change : int
 
     seed : int
@@ -89,6 +91,7 @@ class TrainSettings:
     weight_decay: float
     tol: float
     binarize: bool
+    augment: float
     batch_size: int
     n_epochs: int
     n_iter_no_change: int
@@ -205,6 +208,7 @@ class VAENet(skorch.NeuralNet):
             self.module_.n_components,
             generator_for(settings.seed, EPOCH, epoch),
             settings.binarize,
+            settings.augment,
             settings.device,
             self.processes,
         )

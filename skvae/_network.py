@@ -761,7 +761,7 @@ def n_products(**architecture):
             layer.register_forward_hook(count)
     mu, _ = module.encode(torch.empty(1, *module.image_shape, device="meta"))
     module.decode(mu)
-    return total
+    return total + (0 if module.linear is None else 2 * module.linear.encoder.numel())
 
 
 def weight_shapes(**architecture):

@@ -39,6 +39,7 @@ def state_of(estimator, attributes):
     if "_format" in state:
         image_format = state.pop("_format")
         state |= {key: getattr(image_format, name) for name, key in FORMAT_STATE.items()}
+    state.pop("_first_images", None)  # data of the user
     if "net_" in state:
         del state["net_"]
         state["_history"] = {k: list(column) for k, column in state["_history"].items()}

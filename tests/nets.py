@@ -25,6 +25,7 @@ SETTINGS = {
     "weight_decay": 0.0,
     "tol": 1e-4,
     "binarize": False,
+    "augment": 0.0,
     "batch_size": 32,
     "n_epochs": 3,
     "n_iter_no_change": 10,

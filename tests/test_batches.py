@@ -50,10 +50,10 @@ def whole(batch):
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False, processes=ALONE):
+def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False, augment=0.0, processes=ALONE):
     """The batches of an epoch."""
     generator = generator_for(seed, EPOCH, number)
-    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu", processes)
+    batches = EpochBatches(data, batch_size, 3, generator, binarize, augment, "cpu", processes)
     return [whole(batch) for batch, _ in batches]
 
 
@@ -374,10 +374,10 @@ def place_of(x):
     return (x[:, 0, 0, 0] * 255 / 4).round().long().numpy()
 
 
-def labelled_batches(data, number=0, *, batch_size=8, binarize=False, processes=ALONE):
+def labelled_batches(data, number=0, *, batch_size=8, binarize=False, augment=0.0, processes=ALONE):
     """The batches of an epoch, and the parts of each."""
     generator = generator_for(0, EPOCH, number)
-    batches = EpochBatches(data, batch_size, 3, generator, binarize, "cpu", processes)
+    batches = EpochBatches(data, batch_size, 3, generator, binarize, augment, "cpu", processes)
     return [(batch, list(batch), list(batch.labelled)) for batch, _ in batches]
 
 

@@ -44,10 +44,11 @@ def test_parameters_and_defaults():
         "hidden_units": 256,
         "likelihood": "auto",
         "binarize": False,
+        "augment": 0.0,
         "beta": 1.0,
         "beta_warmup": 0.0,
         "max_iter": None,
-        "batch_size": 128,
+        "batch_size": "auto",
         "learning_rate": 5e-3,
         "early_stopping": "auto",
         "validation_fraction": 0.1,
@@ -62,7 +63,7 @@ def test_parameters_and_defaults():
         "verbose": 0,
     }
     kinds = [parameter.kind for parameter in parameters.values()]
-    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 24
+    assert kinds == [Parameter.POSITIONAL_OR_KEYWORD] + [Parameter.KEYWORD_ONLY] * 25
 
 
 def methods_of(cls):

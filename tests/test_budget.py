@@ -1,0 +1,53 @@
+"""Default epochs and sizes of batches: one budget of work for all images."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from skvae._budget import N_STEPS, PRODUCTS_PER_NUMBER, WORK, default_budget
+from skvae._network import ConvVAE, default_hidden_channels, n_products
+
+
+def architecture(*image_shape, n_components=10):
+    return {
+        "image_shape": image_shape,
+        "n_components": n_components,
+        "hidden_channels": default_hidden_channels(*image_shape[1:]),
+        "hidden_units": 256,
+    }
+
+
+SHAPES = [(1, 28, 28), (1, 8, 8), (3, 64, 64), (1, 1, 256), (5, 32, 32), (3, 256, 256), (2, 1, 1)]
+
+
+@pytest.mark.parametrize("image_shape", SHAPES, ids=str)
+@pytest.mark.parametrize("linear_path", [False, True])
+def test_products_are_those_that_torch_counts(image_shape, linear_path):
+    sizes = {**architecture(*image_shape), "linear_path": linear_path}
+    module = ConvVAE(**sizes)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        module.decode(module.encode(torch.zeros(1, *image_shape))[0])
+    # Zeros that fill up a sum count there.
+    assert n_products(**sizes) == pytest.approx(counter.get_total_flops() / 2, rel=0.02, abs=1e4)
+
+
+@pytest.mark.parametrize("n_components", [2, 10, 20])
+def test_mnist_has_twelve_epochs_of_128(n_components):
+    assert default_budget(60_000, architecture(1, 28, 28, n_components=n_components)) == (12, 128)
+
+
+@pytest.mark.parametrize("image_shape", SHAPES, ids=str)
+@pytest.mark.parametrize("n_images", [1, 20, 500, 5_000, 60_000, 10**6, 10**8])
+def test_no_fit_takes_more_than_the_budget_or_one_epoch(image_shape, n_images):
+    sizes = architecture(*image_shape)
+    n_epochs, batch_size = default_budget(n_images, sizes)
+    work = n_images * (n_products(**sizes) + PRODUCTS_PER_NUMBER * int(np.prod(image_shape)))
+    assert 1 <= n_epochs <= 200
+    assert n_epochs == 1 or n_epochs * work <= 1.5 * WORK
+    assert n_epochs == 200 or (n_epochs + 1) * work > 0.9 * WORK
+    assert batch_size in (16, 32, 64, 128)
+    n_steps = n_epochs * n_images / batch_size
+    assert batch_size == 16 or n_steps >= N_STEPS
+    assert batch_size == 128 or n_steps < 2 * N_STEPS
