@@ -149,8 +149,9 @@ class ReconstructionDisplay:
         if not isinstance(n_images, Integral) or n_images < 1:
             raise ValueError(f"n_images must be a whole number above 0. Got {n_images!r}.")
         X = X[:n_images]
+        images = X.astype(float).filled(np.nan) if np.ma.isMaskedArray(X) else np.asarray(X)
         display = cls(
-            images=_mosaics.pictures_of(estimator, np.asarray(X)),
+            images=_mosaics.pictures_of(estimator, images),
             reconstructions=_mosaics.pictures_of(estimator, estimator.reconstruct(X)),
             pixel_range=estimator.pixel_range_,
         )

@@ -158,7 +158,7 @@ class LatentTraversalDisplay:
         steps = np.linspace(-REACH, REACH, N_STEPS)
         z = np.zeros((len(components), N_STEPS, len(kl)), np.float32)
         if image is not None:
-            z += np.asarray(estimator.transform(np.asarray(image)[None]))
+            z += np.asarray(estimator.transform(np.asanyarray(image)[None]))
         z[range(len(components)), :, components] += steps
         display = cls(
             images=_decoded(estimator, z),
