@@ -20,6 +20,7 @@ from ._batches import ImageDataset
 from ._devices import Device
 from ._elbo import LIKELIHOODS, noise_variance
 from ._history import n_epochs_of
+from ._images import without_mask
 from ._keywords import suggesting
 from ._pixel_range import is_hole, whole_numbers
 from ._validation import check_images, check_in_memory
@@ -420,7 +421,7 @@ class BaseConvVAE(
         """
         check_is_fitted(self)
         check_in_memory(X)
-        z = check_array(X, dtype=np.float32, estimator=self, input_name="X")
+        z = check_array(without_mask(X), dtype=np.float32, estimator=self, input_name="X")
         if z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {z.shape[1]} features, but {type(self).__name__} is expecting "
@@ -454,7 +455,9 @@ class BaseConvVAE(
 
         The prior p(z) is N(0, I); for a classifier, it is the mixture of the priors of its classes.
         The estimate uses one draw z ~ q(z|x), which depends on the pixels of the image alone.
-        The same image gets the same value in every call and at every place.
+        The same image gets the same value in every call and at every place. Images are the same
+        if their values are equal as float32, whatever the dtype of X; as float64 if `pixel_range_`
+        is so far from 0 that float32 would blur it.
 
         In expectation, the ELBO is a lower bound of log p(x). This holds for the continuous
         likelihoods, whose p is a density in the units of X, and for "bernoulli" with 0/1 pixels.

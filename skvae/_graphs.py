@@ -22,24 +22,21 @@ class UnitImages(nn.Module):
     Parameters
     ----------
     image_format : ImageFormat
-
-    dtype : numpy dtype
-        Of X. float64 keeps its precision until it is scaled; all others are scaled in float32.
     """
 
-    def __init__(self, image_format, dtype):
+    def __init__(self, image_format):
         super().__init__()
         self.image_format = image_format
-        wide = np.float64 if dtype == np.float64 else np.float32
         for name in ("low", "span"):
-            values = image_format.along_channels(getattr(image_format, name), wide)
+            values = getattr(image_format, name)
+            values = image_format.along_channels(values, image_format.unit_dtype)
             self.register_buffer(name, torch.from_numpy(values))
 
     def forward(self, X):
         """Rows or images in the units of X -> (n, C, H, W); missing pixels are NaN."""
         image_format = self.image_format
-        X = X.to(self.low.dtype).reshape(-1, *image_format.shape)
-        x = (X - self.low) / self.span
+        X = X.reshape(-1, *image_format.shape)
+        x = (X.to(self.low.dtype) - self.low) / self.span
         x = x.clamp(-image_format.margin, 1 + image_format.margin)
         if image_format.missing_values is not None:
             x = torch.where(is_hole(X, image_format.missing_values), torch.nan, x)
@@ -95,10 +92,10 @@ class Graph(nn.Module):
     def __init__(self, module, image_format, likelihood, dtype):
         super().__init__()
         self.module = copy.deepcopy(module).cpu()
-        self.unit_images = UnitImages(image_format, dtype)
+        self.unit_images = UnitImages(image_format)
         self.images_of_x = ImagesOfX(image_format)
         self.mean = LIKELIHOODS[likelihood].mean
-        self.dtype = self.unit_images.low.dtype
+        self.dtype = torch.float64 if dtype == np.float64 else torch.float32
 
     def encode(self, X):
         """mu of the posterior: images in the units of X -> (n, K)."""

@@ -6,8 +6,11 @@ from numbers import Integral
 
 import numpy as np
 
-from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, is_hole, resolve_pixel_range
+from ._pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, dtype_holds, is_hole, resolve_pixel_range
 from ._warnings import warn
+
+# Where the steps of float32 are larger than this share of the span, pixels are scaled in float64.
+COARSE_STEP = 2.0**-18
 
 # Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
 MIN_PICTURE_FEATURES = 16
@@ -58,7 +61,7 @@ class ImageFormat:
     saw_holes: bool = False
 
     @classmethod
-    def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range, missing_values):
+    def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range):
         """The format of training images, as yet of a bounded family.
 
         Parameters
@@ -69,7 +72,7 @@ class ImageFormat:
         seen_shape : tuple of int or None
             Shape of one image, if X has 3 or 4 dimensions.
 
-        image_shape, channel_axis, pixel_range, missing_values
+        image_shape, channel_axis, pixel_range
             The constructor's parameters.
 
         Returns
@@ -91,7 +94,7 @@ class ImageFormat:
             channel_axis=int(channel_axis),
             pixel_range=(0.0, 1.0),
             as_rows=seen_shape is None,
-            missing_values=missing_values,
+            missing_values=values.missing_values,
             robust=isinstance(pixel_range, str),
             saw_uint8=values.dtype == np.uint8,
             saw_holes=values.has_holes,
@@ -138,6 +141,16 @@ class ImageFormat:
         return np.where(self.extent > 0, self.extent, 1.0)
 
     @property
+    def unit_dtype(self):
+        """In which pixels are scaled: float32, or float64 for a range far from 0 beside its span.
+
+        It does not depend on the dtype of X, so that equal values give equal pixels.
+        """
+        farthest = np.abs(np.reshape(self.pixel_range, (-1, 2))).max(axis=1)
+        coarse = np.finfo(np.float32).eps * farthest > COARSE_STEP * self.span
+        return np.float64 if coarse.any() else np.float32
+
+    @property
     def margin(self):
         """How far outside the range pixels are clipped, in units of its span."""
         return 0.0 if self.bounded else MARGIN
@@ -168,21 +181,24 @@ class ImageFormat:
         Returns
         -------
         images : ndarray of shape (n, C, H, W), float32
-            A new, contiguous array. Missing pixels are NaN.
+            A new, contiguous array. Missing pixels are NaN. Values that are equal in
+            `unit_dtype` give the same bits, whatever the dtype of the rows.
         """
-        # Wider dtypes keep their own precision until they are scaled.
-        unit = rows.astype(np.result_type(rows.dtype, np.float32)).reshape(-1, *self.shape)
-        low, span = (self.along_channels(part, unit.dtype) for part in (self.low, self.span))
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped below
+            unit = rows.astype(self.unit_dtype).reshape(-1, *self.shape)
+            low, span = (self.along_channels(part, unit.dtype) for part in (self.low, self.span))
             if low.any():
                 unit -= low
             unit /= span
-        if not dtype_fits(rows.dtype, self.pixel_range):
+        fits = dtype_fits(rows.dtype, self.pixel_range)
+        if not fits:
             np.clip(unit, -self.margin, 1 + self.margin, out=unit)
         if self.missing_values is not None:
             # Also where it is NaN already: there are many NaNs, and noise is chosen by the bits.
             unit[is_hole(rows, self.missing_values).reshape(unit.shape)] = np.nan
         unit = unit.astype(np.float32, copy=False)
+        if not fits:
+            unit += 0  # -0.0 becomes 0.0
         if self.channels_last:
             unit = np.moveaxis(unit, -1, 1)
         return np.ascontiguousarray(unit).reshape(-1, *self.channels_first_shape)
@@ -226,13 +242,16 @@ class ImageFormat:
         return values[:, None, None]
 
 
-def flatten_images(X):
+def flatten_images(X, missing_values=None):
     """X as rows, and the shape of one image if X has one.
 
     Parameters
     ----------
     X : array-like
         Rows, or images of shape (n, H, W), (n, H, W, C) or (n, C, H, W).
+
+    missing_values : number, default=None
+        Takes the place of masked pixels.
 
     Returns
     -------
@@ -245,8 +264,10 @@ def flatten_images(X):
     Raises
     ------
     ValueError
-        If X is a sequence of images whose shapes differ.
+        If X is a sequence of images whose shapes differ, or if pixels are masked, but there is no
+        `missing_values`, or X cannot hold it.
     """
+    X = without_mask(X, missing_values)
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
         X = _stack(X)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
@@ -257,6 +278,59 @@ def flatten_images(X):
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def without_mask(X, missing_values=None):
+    """X with `missing_values` in the place of masked values; X itself if it has no mask.
+
+    Parameters
+    ----------
+    X : array-like
+        Also a list of masked arrays, or of lists of them.
+
+    missing_values : number, default=None
+
+    Returns
+    -------
+    X : array-like
+        Not a masked array.
+
+    Raises
+    ------
+    ValueError
+        If values are masked, but there is no `missing_values`, or X cannot hold it.
+    """
+    if isinstance(X, (list, tuple)):
+        parts = [
+            without_mask(part, missing_values)
+            if isinstance(part, (list, tuple)) or _has_mask(part)
+            else part
+            for part in X
+        ]
+        same = all(part is old for part, old in zip(parts, X, strict=True))
+        return X if same else parts
+    if not _has_mask(X):
+        return X
+    if not np.any(X.mask):
+        return X.filled(0)
+    if missing_values is None:
+        raise ValueError(
+            "X is a masked array. Its masked values would be used like others. If they are missing "
+            "pixels, set missing_values=np.nan before fit. Otherwise replace them, as by "
+            "X.filled(0)."
+        )
+    if not dtype_holds(X.dtype, missing_values):
+        raise ValueError(
+            f"X is a masked array of {X.dtype}, which cannot hold missing_values={missing_values} "
+            "for the masked pixels. Pass X.astype(np.float32).filled(np.nan) with "
+            "missing_values=np.nan, or another marker."
+        )
+    return X.filled(missing_values)
+
+
+def _has_mask(X):
+    """Whether X is a masked array: of NumPy or of others, such as astropy."""
+    return hasattr(type(X), "filled") and hasattr(type(X), "mask")
 
 
 def _stack(images):

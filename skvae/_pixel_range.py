@@ -6,6 +6,7 @@ shape (C, 2) holds one range for each channel.
 
 import math
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -33,15 +34,16 @@ N_CONTRAST_IMAGES = 2_048
 
 
 def is_hole(values, missing_values):
-    """Which values are missing.
+    """Which values are missing, compared in the precision of the values.
 
     Parameters
     ----------
     values : ndarray or tensor
         In the units of X.
 
-    missing_values : number or None
-        The value that marks a missing one; it may be NaN. None: nothing is missing.
+    missing_values : int, float or None
+        The value that marks a missing one; it may be NaN. None: nothing is missing. A NumPy
+        scalar would be compared in its own precision.
 
     Returns
     -------
@@ -50,7 +52,26 @@ def is_hole(values, missing_values):
     if missing_values is None:
         return np.zeros(values.shape, dtype=bool)
     # NaN is the only value that differs from itself. This way it holds for tensors, too.
-    return values != values if math.isnan(missing_values) else values == missing_values
+    if math.isnan(missing_values):
+        return values != values
+    with np.errstate(over="ignore"):  # a marker beyond the dtype, which then is no value
+        return values == missing_values
+
+
+def as_marker(missing_values):
+    """The marker of missing values as a plain number, which NumPy compares in the dtype of X."""
+    if missing_values is None:
+        return None
+    return int(missing_values) if isinstance(missing_values, Integral) else float(missing_values)
+
+
+def dtype_holds(dtype, missing_values):
+    """Whether arrays of a dtype can hold the marker of missing values."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = np.array(missing_values, np.float64).astype(dtype)
+    if dtype.kind == "f":  # rounded to its precision
+        return not np.isinf(held)
+    return bool(held == missing_values)
 
 
 def whole_numbers(values, dtype, marker):

@@ -150,8 +150,9 @@ class ReconstructionDisplay:
         _mosaics.check_count("n_columns", n_columns)
         refuse_misreadings(X, estimator.image_shape_)  # before X is cut
         X = X[:n_images]
+        images = X.astype(float).filled(np.nan) if np.ma.isMaskedArray(X) else np.asarray(X)
         display = cls(
-            images=_mosaics.pictures_of(estimator, np.asarray(X)),
+            images=_mosaics.pictures_of(estimator, images),
             reconstructions=_mosaics.pictures_of(estimator, estimator.reconstruct(X)),
             pixel_range=estimator.pixel_range_,
         )

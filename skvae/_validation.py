@@ -1,5 +1,6 @@
 """Checks of what a user gives: images and parameters (NumPy, scikit-learn)."""
 
+import math
 from dataclasses import replace
 from numbers import Integral
 
@@ -13,7 +14,7 @@ from ._elbo import LIKELIHOODS
 from ._images import ImageFormat, flatten_images
 from ._misreadings import refuse_misreadings
 from ._network import default_hidden_channels
-from ._pixel_range import PixelValues, warn_about_values
+from ._pixel_range import PixelValues, as_marker, warn_about_values
 from ._warnings import warn
 
 # Pixels in [0, 1] with mean m have a variance of at most m (1 - m), which they reach if all are 0
@@ -55,20 +56,21 @@ def learn_images(estimator, X):
     Warns
     -----
     UserWarning
-        If X was perhaps misread, if its values do not fit the pixel range, or if pixels are missing
-        in all images.
+        If X was perhaps misread, if its values do not fit the pixel range, if pixels are missing
+        in all images, or if a number marks missing ones but does not occur.
     """
     check_in_memory(X, training=True)
     refuse_misreadings(X, None)
-    rows, seen_shape = flatten_images(X)
-    values = _finite_values(estimator, rows, estimator.missing_values, reset=True)
+    missing_values = as_marker(estimator.missing_values)
+    rows, seen_shape = flatten_images(X, missing_values)
+    values = _finite_values(estimator, rows, missing_values, reset=True)
+    _warn_about_marker(values)
     image_format = ImageFormat.learn(
         values,
         seen_shape,
         image_shape=estimator.image_shape,
         channel_axis=estimator.channel_axis,
         pixel_range=estimator.pixel_range,
-        missing_values=estimator.missing_values,
     )
     likelihood = _resolve_likelihood(estimator, values.rows, image_format)
     image_format = replace(image_format, bounded=LIKELIHOODS[likelihood].bounded)
@@ -111,7 +113,7 @@ def check_images(estimator, X, *, training=False):
     check_in_memory(X, training=training)
     image_format = estimator._format
     refuse_misreadings(X, image_format.shape)
-    rows, seen_shape = flatten_images(X)
+    rows, seen_shape = flatten_images(X, image_format.missing_values)
     if seen_shape not in (None, image_format.shape):
         raise ValueError(
             f"X holds images of shape {seen_shape}, but {type(estimator).__name__} was fitted "
@@ -173,6 +175,19 @@ def _finite_values(estimator, rows, missing_values, *, reset):
                 raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None
             raise
     return values
+
+
+def _warn_about_marker(values):
+    """Warn if a number marks missing values, but is none of the values."""
+    marker = values.missing_values
+    if marker is None or math.isnan(marker) or values.has_holes:
+        return
+    ((least, greatest),) = values.extremes().tolist()
+    warn(
+        f"No value of X is missing_values={marker!r}, so nothing is missing. X has values from "
+        f"{least!r} to {greatest!r}, as {values.dtype}. If one of these marks missing pixels, set "
+        "missing_values to it."
+    )
 
 
 def _warn_about_holes(estimator, values, image_format, *, training):

@@ -590,6 +590,35 @@ def test_pixel_ranges_of_the_wrong_type(pixel_range):
         ConvVAETransformer(**GAUSSIAN, pixel_range=pixel_range).fit(five_channels(10))
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"likelihood": "gaussian"},
+        {"likelihood": "bernoulli", "pixel_range": "robust"},
+        {"binarize": True, "pixel_range": (0, 1)},
+        {"missing_values": -0.0, "likelihood": "gaussian"},
+    ],
+    ids=str,
+)
+def test_equal_images_have_equal_scores(params):
+    X = np.random.default_rng(0).uniform(size=(40, 5, 6)).astype(np.float32)
+    X[::2, 2, 3] = 0
+    vae = ConvVAETransformer(**{**SMALL, "likelihood": "auto", "max_iter": 2, **params}).fit(X)
+    equal = {
+        "float64": X.astype(np.float64),
+        "-0.0": np.where(X == 0, np.float32(-0.0), X),
+        "more digits": np.where(X == 0, 0, X.astype(np.float64) * (1 + 1e-9)),
+    }
+    methods = ["transform", "score_samples", "reconstruct", "log_likelihood"]
+    for method in methods + ["impute"] * ("missing_values" in params):
+        expected = getattr(vae, method)(X)
+        for name, other in equal.items():
+            result = getattr(vae, method)(other)
+            assert_array_equal(result.astype(expected.dtype), expected, err_msg=f"{method} {name}")
+    again = ConvVAETransformer(**vae.get_params()).fit(equal["-0.0"])
+    assert_array_equal(again.score_samples(X), vae.score_samples(X))
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("channel_axis", [0, -1])
 def test_reconstructions_have_the_layout_of_their_images(channel_axis, likelihood):

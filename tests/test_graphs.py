@@ -38,6 +38,7 @@ FORMATS = {
     "channels last": ImageFormat((4, 5, 3), -1, RANGES, True, bounded=False),
     "channels first": ImageFormat((3, 4, 5), 0, RANGES, False),
     "NaN": ImageFormat((4, 5, 3), -1, RANGES, False, missing_values=np.nan),
+    "far from 0": ImageFormat((4, 5, 3), -1, RANGES + np.array([[0], [0], [1e6]]), True),
     "marker": ImageFormat((3, 4, 5), 0, RANGE, False, bounded=False, missing_values=2),
 }
 
@@ -59,7 +60,7 @@ def test_unit_images_are_those_of_the_format(image_format, dtype):
     rows = X.reshape(6, -1)
     expected = image_format.to_unit(rows)
     for given in (rows, X):
-        x = UnitImages(image_format, dtype)(torch.from_numpy(given))
+        x = UnitImages(image_format)(torch.from_numpy(given))
         assert_array_equal(x, expected, strict=True)
 
 

@@ -1,6 +1,7 @@
 """Estimators and images with holes: every method, every kind of marker and of array."""
 
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -560,3 +561,125 @@ def test_a_classifier_of_images_with_holes(digits, holed, unlabeled):
     assert np.isfinite(filled).all()
     assert_array_equal(clf.impute(holed[7:8], 20), filled[7:8])
     assert_array_equal(pickle.loads(pickle.dumps(clf)).impute(holed[:30], 20), filled)
+
+
+# Masked arrays, and markers that are no value of X
+
+
+def masked(holed, fill=7.0):
+    """The images as a masked array, with junk under its mask."""
+    holes = holes_in(holed)
+    return np.ma.MaskedArray(np.where(holes, fill, holed), mask=holes)
+
+
+def same_as_list(X):
+    return [list(image) for image in X]
+
+
+CONTAINERS = {
+    "4-D": lambda X: X[..., None],
+    "images": lambda X: X,
+    "rows": lambda X: X.reshape(len(X), -1),
+    "list of images": list,
+    "tuple of images": tuple,
+    "list of lists of rows": same_as_list,
+    "list of rows": lambda X: list(X.reshape(len(X), -1)),
+}
+
+
+@pytest.mark.parametrize("marker", [np.nan, -1])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_masked_pixels_are_holes(holed, marker, container):
+    contain = CONTAINERS[container]
+    X, junk = holed[:40], contain(masked(holed[:40]))
+    expected = contain(np.where(holes_in(X), marker, X))
+    params = {"missing_values": marker, "max_iter": 2, **GAUSSIAN}
+    vae, other = fit(junk, **params), fit(expected, **params)
+    assert_same_training(vae, other)
+    for method in METHODS:
+        assert_array_equal(getattr(vae, method)(junk), getattr(other, method)(expected))
+        assert type(getattr(vae, method)(junk)) is np.ndarray
+    assert_same_training(vae.partial_fit(junk), other.partial_fit(expected))
+
+
+def test_a_masked_array_of_integers_needs_a_marker_that_it_can_hold(digits, holed):
+    images, holes = digits[0][:40], holes_in(holed[:40])
+    X = np.ma.MaskedArray(images, mask=holes)
+    for marker in (np.nan, -1, 256, 0.5):
+        with pytest.raises(
+            ValueError, match=rf"array of uint8, .* missing_values={marker} .*astype"
+        ):
+            fit(X, missing_values=marker)
+    vae = fit(X, missing_values=255, max_iter=1)
+    assert_same_training(vae, fit(X.filled(255), missing_values=255, max_iter=1))
+    filled = vae.impute(X)
+    assert_array_equal(filled[~holes], images[~holes])
+    assert filled.dtype == np.uint8
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_masks_are_refused_where_nothing_may_be_missing(small, holed, call):
+    X = masked(holed[:20])
+    for junk in (X, list(X), same_as_list(X), X.reshape(20, 64)):
+        with pytest.raises(ValueError, match=r"masked array.*set missing_values=.*X\.filled\(0\)"):
+            CALLS[call](small, junk)
+    latents = np.ma.MaskedArray(np.zeros((2, 3)), mask=[[0, 0, 1]] * 2)
+    with pytest.raises(ValueError, match="masked array"):
+        small.inverse_transform(latents)
+
+
+def test_a_mask_that_hides_nothing_is_no_mask(small, digits):
+    X = digits[0][:20]
+    for mask in (False, np.zeros(X.shape, bool)):
+        z = small.transform(np.ma.MaskedArray(X, mask=mask))
+        assert type(z) is np.ndarray
+        assert_array_equal(z, small.transform(X))
+
+
+@pytest.mark.parametrize("marker", [-999.9, np.float64(-999.9), np.float32(-999.9)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_markers_are_compared_in_the_precision_of_x(digits, tmp_path, marker, dtype):
+    X, expected = (punch(digits[0][:60], other, dtype) for other in (marker, np.nan))
+    if isinstance(marker, np.float32) and dtype == np.float64:
+        assert (marker == X).any()  # what float32 made of it
+    params = {"max_iter": 1, **GAUSSIAN}
+    vae, other = (
+        fit(X, missing_values=marker, **params),
+        fit(expected, missing_values=np.nan, **params),
+    )
+    assert_same_training(vae, other)
+    vae.save(tmp_path / "model")
+    for same in (vae, skvae.load(tmp_path / "model"), pickle.loads(pickle.dumps(vae))):
+        for method in METHODS:
+            assert_array_equal(getattr(same, method)(X), getattr(other, method)(expected))
+    frame = pd.DataFrame(X.reshape(60, 64))
+    assert_array_equal(vae.transform(frame), other.transform(expected))
+
+
+@pytest.mark.parametrize(
+    ("marker", "found", "dtype", "match"),
+    [
+        (
+            -999.9,
+            np.float32(-999.9),
+            float,
+            r"-999\.9, .*from -999\.9000244140625 to 16\.0, as float64",
+        ),
+        (
+            -3.4e38,
+            np.finfo(np.float32).min,
+            np.float32,
+            r"-3\.4e\+38, .*from -3\.4028234663852886e\+38 to",
+        ),
+        (-1, 0, np.uint8, r"-1, .*from 0\.0 to 16\.0, as uint8"),
+        (-1e300, -1, np.float32, r"-1e\+300, .*from -1\.0"),
+    ],
+)
+def test_a_marker_that_never_occurs_is_told(digits, marker, found, dtype, match):
+    X = punch(digits[0][:60], found, dtype)
+    for method in ("fit", "partial_fit"):
+        vae = ConvVAETransformer(**{**SMALL, "max_iter": 1}, missing_values=marker)
+        too_wide = np.abs(found) > 1e30
+        error = pytest.raises(ValueError, match="too wide") if too_wide else nullcontext()
+        with pytest.warns(UserWarning, match=rf"No value of X is missing_values={match}"), error:
+            getattr(vae, method)(X)

@@ -178,7 +178,6 @@ def test_what_is_learned(pixel_range, marker):
             image_shape=image_shape,
             channel_axis=np.int8(-1),
             pixel_range=pixel_range,
-            missing_values=marker,
         )
         ranges = resolve_pixel_range(pixel_range, values, learned)
         np.testing.assert_array_equal(learned.pixel_range, ranges)
@@ -193,6 +192,51 @@ def test_what_is_learned(pixel_range, marker):
         assert learned.after(complete).saw_holes == learned.saw_holes
         assert not replace(learned, saw_holes=False).after(complete).saw_holes
         assert replace(learned, saw_holes=False).after(values).saw_holes == learned.saw_holes
+
+
+@pytest.mark.parametrize(
+    "pixel_range",
+    [
+        (0.0, 16.0),
+        (-3.7, 12.9),
+        (1e6, 1e6 + 2),
+        (-1e-3, 1e-3),
+        np.array([[0, 1.1], [-3, 50.3], [1e5, 1e5 + 7]]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("bounded", [True, False])
+def test_equal_values_give_equal_bits(pixel_range, bounded):
+    image_format = ImageFormat((4, 5, 3), -1, pixel_range, True, bounded=bounded)
+    low, high = np.reshape(pixel_range, (-1, 2)).T
+    shares = np.random.default_rng(0).uniform(-0.2, 1.2, (50, 4, 5, 3))
+    X = (low + shares * (high - low)).reshape(50, 60).astype(np.float32)
+    X[:, ::7] = 0
+    expected = image_format.to_unit(X)
+    wide = X.astype(np.float64)
+    exact = (wide.reshape(shares.shape) - low) / (high - low)
+    exact = np.moveaxis(exact, -1, 1).clip(-image_format.margin, 1 + image_format.margin)
+    np.testing.assert_allclose(expected, exact, atol=2.0**-17)
+    for other in (wide, X.astype(np.longdouble), X.astype(">f4"), np.asfortranarray(X)):
+        assert image_format.to_unit(other).tobytes() == expected.tobytes()
+    whole = np.rint(X)
+    expected = image_format.to_unit(whole)
+    for dtype in (np.int32, np.int64, np.float64):
+        assert image_format.to_unit(whole.astype(dtype)).tobytes() == expected.tobytes()
+    negative = np.where(X == 0, np.float32(-0.0), X)
+    assert negative.tobytes() != X.tobytes()
+    assert image_format.to_unit(negative).tobytes() == image_format.to_unit(X).tobytes()
+    if image_format.unit_dtype == np.float32:  # digits that float32 does not have do not count
+        close = wide * (1 + 2e-9)
+        assert (close != wide).any()
+        assert image_format.to_unit(close).tobytes() == image_format.to_unit(X).tobytes()
+
+
+def test_a_range_far_from_0_keeps_the_digits_of_wide_values():
+    image_format = ImageFormat((2, 2), -1, (1e9, 1e9 + 1), True)
+    assert image_format.unit_dtype == np.float64
+    assert ImageFormat((2, 2), -1, (0.0, 65_535.0), True).unit_dtype == np.float32
+    assert ImageFormat((2, 2), -1, (1_000.0, 1_100.0), True).unit_dtype == np.float32
 
 
 # Holes

@@ -133,7 +133,7 @@ NUMPY_SCALARS = {
     "image_shape": (np.int32(8), np.int8(-1)),
     "channel_axis": np.int8(-1),
     "pixel_range": (np.float32(0), np.uint8(16)),
-    "missing_values": np.float32(-1),
+    "missing_values": np.float32(16),
     "hidden_channels": [np.int16(8)],
     "hidden_units": np.uint8(16),
     "likelihood": np.str_("bernoulli"),

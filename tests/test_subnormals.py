@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from skorch.callbacks import Callback
 from torch import nn
 
