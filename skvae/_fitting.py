@@ -15,7 +15,7 @@ from ._budget import Budget, default_budget
 from ._callbacks import WINDOW, RunningStatistics, check_callbacks, finished_epochs
 from ._checkpoint import CheckpointFile, training_plan
 from ._devices import resolve_device, with_gradients
-from ._elbo import LIKELIHOODS
+from ._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE
 from ._history import extend, n_epochs_of
 from ._labels import UNKNOWN, check_classes, encode_labels, resolve_priors
 from ._net import ADVICE, TrainSettings, build_net
@@ -167,8 +167,8 @@ def _fit(estimator, X, y, processes, context):
         return []
     n_epochs = len(finished_epochs(net))
     error = _linear_error(estimator, net.module_, watched, processes)
-    like_pca = error is not None and error > (1 - LEAST_GAIN) * start_error > 0
-    return list(_convergence_warnings(estimator, len(prepared.rows), n_epochs, settings, like_pca))
+    like_pca = error is not None and error > (1 - LEAST_GAIN) * start_error > MIN_NOISE_VARIANCE
+    return list(_convergence_warnings(estimator, len(dataset), n_epochs, settings, like_pca))
 
 
 @with_gradients
@@ -192,7 +192,8 @@ def partial_fit(estimator, X, y=None, classes=None):
         continuing = hasattr(estimator, "net_")
         prepared = _prepare(estimator, X, y, continuing, all_images=False, classes=classes)
         if continuing and estimator._n_start < FEW_IMAGES:
-            prepared, continuing = _from_the_first(estimator, prepared), False
+            prepared = _from_the_first(estimator, prepared)
+            continuing = prepared.continuing
         check_callbacks(estimator.callbacks or (), validates=False)
         dataset, _ = _split(estimator, prepared, 0)
         annealed = continuing and estimator._annealed
@@ -231,14 +232,13 @@ def partial_fit(estimator, X, y=None, classes=None):
 
 
 def _from_the_first(estimator, prepared):
-    """The input of a call of `partial_fit` together with that of the calls before it."""
-    prepared = prepared._replace(continuing=False)
+    """The input of a call of `partial_fit` with that of the calls before, to start anew from it."""
     before = getattr(estimator, "_first_images", None)  # neither copies nor files have them
     if before is None:
-        return prepared
+        return prepared._replace(continuing=len(prepared.rows) <= estimator._n_start)
     rows = np.concatenate([before[0], prepared.rows])
     labels = None if prepared.labels is None else np.concatenate([before[1], prepared.labels])
-    return prepared._replace(rows=rows, labels=labels)
+    return prepared._replace(rows=rows, labels=labels, continuing=False)
 
 
 def _kept(prepared):
@@ -531,11 +531,13 @@ def _linear_error(estimator, module, dataset, processes):
 
 def _convergence_warnings(estimator, n_images, n_epochs, settings, like_pca):
     """Messages about a training of `n_epochs` epochs that Ctrl-C did not end."""
-    if like_pca:
+    images_differ = n_images > 1 and np.diff(estimator.pixel_range_).max() > 0
+    n_active, n_components = estimator.n_active_components_, estimator.n_components_
+    if like_pca and images_differ and n_images > n_components:
         yield (
             "The training hardly improved on the principal components at which it started: PCA "
-            f"with {estimator.n_components_} components would do as well. It may help to train "
-            "longer (max_iter), to send more images, or to take another number of components."
+            f"with {n_components} components would do as well. It may help to train longer "
+            "(max_iter), to send more images, or to take another number of components."
         )
     if n_epochs < settings.beta_warmup * settings.n_epochs:
         yield (
@@ -543,8 +545,6 @@ def _convergence_warnings(estimator, n_images, n_epochs, settings, like_pca):
             f"of the KL term (beta_warmup={settings.beta_warmup}). Lower beta_warmup, or raise "
             "n_iter_no_change."
         )
-    images_differ = n_images > 1 and np.diff(estimator.pixel_range_).max() > 0
-    n_active, n_components = estimator.n_active_components_, estimator.n_components_
     if images_differ and 2 * n_active < n_components:
         yield (
             f"Only {n_active} of {n_components} components are active. The others tell nothing "

@@ -5,7 +5,7 @@ import warnings
 
 # Packages whose lines are never the user's: this library, those that call it on a user's behalf,
 # and the parts of Python that they use.
-SKIPPED_PACKAGES = {"skvae", "sklearn", "skorch", "joblib", "contextlib", "copy", "pickle"}
+SKIPPED_PACKAGES = {"skvae", "sklearn", "skorch", "torch", "joblib", "contextlib", "copy", "pickle"}
 
 
 def warn(message, category=UserWarning):

@@ -35,7 +35,9 @@ def images(n=200):
 
 def colours(n=60):
     rng = np.random.default_rng(0)
-    return (rng.uniform(size=(n, 1, 1, 3)) * rng.uniform(size=(1, 30, 30, 1)) * 255).astype(np.uint8)
+    return (rng.uniform(size=(n, 1, 1, 3)) * rng.uniform(size=(1, 30, 30, 1)) * 255).astype(
+        np.uint8
+    )
 
 
 def with_holes(n=200):
@@ -121,7 +123,9 @@ def main():
     warnings.simplefilter("ignore")
     results = {name: numbers_of(name) for name in FITS}
     for name, numbers in results.items():
-        digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in numbers.values()))
+        digest = hashlib.sha256(
+            b"".join(np.ascontiguousarray(a).tobytes() for a in numbers.values())
+        )
         print(f"{name}: {digest.hexdigest()[:16]}")
     if "--write" in sys.argv:
         plain = {

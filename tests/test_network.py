@@ -741,12 +741,11 @@ def test_images_with_holes_have_the_same_bits_at_every_place(monkeypatch):
 # An activation without a tail
 
 
-def test_the_activation_is_nearly_gelu_and_exactly_0_in_its_tail():
+def test_the_activation_is_nearly_gelu_and_never_flat():
     x = torch.linspace(-20, 20, 4_001, dtype=torch.float64).requires_grad_()
     y = SmoothReLU()(x)
     (slope,) = torch.autograd.grad(y.sum(), x)
-    assert (y - nn.GELU()(x)).abs().max() < 0.07
-    tail = x < -1.8
-    assert (y[tail] == 0).all()
-    assert (slope[tail] == 0).all()
-    assert (slope[x > 1.8] == 1).all()
+    assert (y - nn.GELU()(x))[x.abs() < 2].abs().max() < 0.12
+    torch.testing.assert_close(slope[x < -1.8], torch.full_like(slope[x < -1.8], 0.05))
+    torch.testing.assert_close(slope[x > 1.8], torch.ones_like(slope[x > 1.8]))
+    assert (slope != 0).float().mean() > 0.999
