@@ -678,7 +678,7 @@ def test_a_few_first_images_cost_little_later(digits, likelihood, n_first):
     many, few = ConvVAETransformer(**params), ConvVAETransformer(**params)
     few.partial_fit(images[:n_first])
     for vae in (many, few):
-        for _ in range(8):
+        for _ in range(30):
             vae.partial_fit(images)
     assert explained_by(few, images) > explained_by(many, images) - 0.02
 

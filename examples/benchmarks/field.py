@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 from _common import argument_parser, report
-from _pictures import FIELD_SETS, idx_files
+from _pictures import FIELD_SETS, PictureSet, idx_files
 from sklearn.decomposition import NMF, PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -29,12 +29,13 @@ from skorch.callbacks import Callback
 from skvae import ConvVAETransformer, _inference
 from skvae._batches import ImageDataset
 
-COMPONENTS = {"colour patches": 32, "colour patches, within": 32}
+COMPONENTS = {"colour patches": 32, "colour patches, within": 32, "emoji": 32}
 
 
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--clothes", help="a folder with the four IDX files of Fashion-MNIST")
+    parser.add_argument("--emoji", help="a .npz file of pictures, with arrays train and test")
     parser.add_argument("--sets", nargs="+", help="names of sets; none: all")
     parser.add_argument("--components", type=int, help="none: 10, and 32 for colour patches")
     parser.add_argument("--likelihood", nargs="+", default=["auto"])
@@ -83,6 +84,9 @@ def picture_sets(arguments):
     for name, folder in (("MNIST", arguments.data), ("clothes", arguments.clothes)):
         if folder and named(name, arguments):
             sets[name] = idx_files(folder)
+    if arguments.emoji and named("emoji", arguments):
+        with np.load(arguments.emoji) as arrays:
+            sets["emoji"] = PictureSet(arrays["train"], arrays["test"])
     if arguments.quick:
         sets = {
             name: pictures._replace(
