@@ -18,12 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from skvae import (
-    ConvVAETransformer,
-    LatentTraversalDisplay,
-    ReconstructionDisplay,
-    read_images,
-)
+from skvae import ConvVAETransformer, LatentTraversalDisplay, ReconstructionDisplay, read_images
 
 rng = np.random.default_rng(0)
 y, x = np.mgrid[:64, :64] / 64

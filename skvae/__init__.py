@@ -1,18 +1,18 @@
 """Components and classes of images by variational auto-encoders, as scikit-learn estimators."""
 
-from ._archive import InvalidFileError
-from ._chart_displays import (
+from ._classifier import ConvVAEClassifier
+from ._data import read_images
+from ._displays import (
     ComponentInformationDisplay,
+    LatentManifoldDisplay,
     LatentSpaceDisplay,
+    LatentTraversalDisplay,
+    ReconstructionDisplay,
     TrainingCurveDisplay,
 )
-from ._classifier import ConvVAEClassifier
 from ._export import to_onnx
-from ._model_file import load
-from ._read_images import read_images
-from ._reconstruction_display import ReconstructionDisplay
+from ._files import InvalidFileError, load
 from ._transformer import ConvVAETransformer
-from ._traversal_displays import LatentManifoldDisplay, LatentTraversalDisplay
 from ._version import __version__
 
 __all__ = [

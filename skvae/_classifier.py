@@ -9,12 +9,13 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from . import _fitting, _inference
+from ._data import known_labels
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
+from ._files import storable
 from ._keywords import suggesting
-from ._labels import known_labels
-from ._model_file import storable
+from ._model import passes
+from ._training import fit
 
 
 @with_sections_of(BaseConvVAE)
@@ -234,7 +235,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
             As :meth:`ConvVAETransformer.fit`, and if -1 seems to mark images without a label, but
             `unlabeled` is None.
         """
-        _fitting.fit(self, X, y)
+        fit.fit(self, X, y)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -272,7 +273,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         UserWarning
             As :meth:`ConvVAETransformer.partial_fit`.
         """
-        _fitting.partial_fit(self, X, y, classes)
+        fit.partial_fit(self, X, y, classes)
         return self
 
     def decision_function(self, X):
@@ -416,7 +417,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     def _log_joint(self, X):
         check_is_fitted(self)
-        return _inference.label_log_joint(self.module_, self._dataset(X)).astype(np.float64)
+        return passes.label_log_joint(self.module_, self._dataset(X)).astype(np.float64)
 
     @property
     def means_(self):

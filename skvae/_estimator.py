@@ -5,25 +5,18 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from . import _inference, _model_file, _state
-from ._batches import ImageDataset
-from ._devices import Device
-from ._elbo import LIKELIHOODS, noise_variance
+from . import _state
+from ._data import ImageDataset, check_images, check_in_memory, is_hole, whole_numbers, without_mask
+from ._files import model
 from ._history import n_epochs_of
-from ._images import without_mask
 from ._keywords import suggesting
-from ._pixel_range import is_hole, whole_numbers
-from ._validation import check_images, check_in_memory
+from ._model import LIKELIHOODS, Device, noise_variance, passes
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -382,7 +375,7 @@ class BaseConvVAE(
             If values lie far outside `pixel_range_`, or span only a small part of it.
         """
         check_is_fitted(self)
-        mu, _ = _inference.encode(self.module_, self._dataset(X))
+        mu, _ = passes.encode(self.module_, self._dataset(X))
         return mu
 
     def posterior(self, X):
@@ -400,7 +393,7 @@ class BaseConvVAE(
             A named tuple, in units of the latent variables.
         """
         check_is_fitted(self)
-        mu, logvar = _inference.encode(self.module_, self._dataset(X))
+        mu, logvar = passes.encode(self.module_, self._dataset(X))
         return Posterior(mean=mu, std=np.exp(logvar / 2))
 
     def inverse_transform(self, X):
@@ -447,7 +440,7 @@ class BaseConvVAE(
             Images in the units and in the layout of X. A row depends on that image alone.
         """
         check_is_fitted(self)
-        mu, _ = _inference.encode(self.module_, self._dataset(X))
+        mu, _ = passes.encode(self.module_, self._dataset(X))
         return self._decode(mu).reshape(np.shape(X))
 
     def score_samples(self, X):
@@ -482,7 +475,7 @@ class BaseConvVAE(
         """
         check_is_fitted(self)
         dataset = self._scoring_dataset(X)
-        return _inference.elbo(self.module_, dataset, self.likelihood_, self.net_.noise)
+        return passes.elbo(self.module_, dataset, self.likelihood_, self.net_.noise)
 
     def explained_variance_ratio(self, X):
         """Share of the variance of the pixels of X that `reconstruct` explains.
@@ -521,7 +514,7 @@ class BaseConvVAE(
         True
         """
         check_is_fitted(self)
-        return _inference.explained_variance_ratio(self.module_, self._dataset(X), self.likelihood_)
+        return passes.explained_variance_ratio(self.module_, self._dataset(X), self.likelihood_)
 
     def log_likelihood(self, X, n_draws=100):
         """Importance-weighted estimate of log p(x) of each image.
@@ -569,7 +562,7 @@ class BaseConvVAE(
         """
         check_is_fitted(self)
         self._check_n_draws(n_draws)
-        return _inference.marginal_log_likelihood(
+        return passes.marginal_log_likelihood(
             self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
         )
 
@@ -640,7 +633,7 @@ class BaseConvVAE(
         holes = is_hole(rows, image_format.missing_values)
         some = np.flatnonzero(holes.any(axis=1))
         if len(some):
-            decoded = _inference.impute(
+            decoded = passes.impute(
                 self.module_, dataset.at(some), self.likelihood_, int(n_draws), self._seed, rng
             ).reshape(len(some), -1)
             values = decoded[holes[some]]
@@ -674,7 +667,7 @@ class BaseConvVAE(
             ``docs/file-format.md``.
         """
         check_is_fitted(self)
-        _model_file.save(self, path)
+        model.save(self, path)
 
     @staticmethod
     def _check_n_draws(n_draws):
@@ -696,7 +689,7 @@ class BaseConvVAE(
         return check_random_state(random_state)
 
     def _decode(self, z):
-        return _inference.decode(self.module_, z, self.likelihood_, self._format)
+        return passes.decode(self.module_, z, self.likelihood_, self._format)
 
     @property
     def image_shape_(self):

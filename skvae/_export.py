@@ -10,6 +10,7 @@ from ._graphs import GRAPHS, as_onnx, with_classes
 # Version of ONNX's operators: the lowest that torch exports, which most runtimes have.
 OPSET = 18
 
+
 MISSING_PACKAGES = (
     "ONNX needs packages that are not installed: pip install onnx onnxscript skl2onnx"
 )

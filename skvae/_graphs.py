@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._elbo import LIKELIHOODS
-from ._pixel_range import FLOAT32_MAX, is_hole
+from ._data import FLOAT32_MAX, is_hole
+from ._model import LIKELIHOODS
 
 # Where torch says once in each process that torchvision is not installed.
 REGISTRY_LOGGER = "torch.onnx._internal.exporter._registration"

@@ -24,6 +24,7 @@ SYNONYMS = {
     "priors": ("class_weight", "class_prior"),
 }
 
+
 Init = TypeVar("Init", bound=Callable)
 
 

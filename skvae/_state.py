@@ -9,13 +9,9 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
-from . import _inference, _net
-from ._budget import Budget
-from ._devices import resolve_device, with_gradients
-from ._elbo import LIKELIHOODS
-from ._fitting import settings_of
-from ._images import ImageFormat
-from ._network import as_arrays, set_weights
+from ._data import ImageFormat
+from ._model import LIKELIHOODS, as_arrays, passes, resolve_device, set_weights, with_gradients
+from ._training import Budget, net, settings_of
 from ._version import __version__
 from ._warnings import warn
 
@@ -75,10 +71,8 @@ def restore_network(estimator, weights, version):
         estimator.device_ = resolve_device(estimator.device_)
     except ValueError:
         estimator.device_ = "cpu"
-    module = _inference.build_module(
-        estimator._architecture, estimator.likelihood_, estimator.device_
-    )
+    module = passes.build_module(estimator._architecture, estimator.likelihood_, estimator.device_)
     set_weights(module, weights)
     # Without callbacks. If it trains again, `train_increment` builds a net that has them.
     settings = replace(settings_of(estimator, estimator.device_, Budget(1, 1)), callbacks=())
-    estimator.net_ = _net.build_net(module, settings)
+    estimator.net_ = net.build_net(module, settings)

@@ -3,10 +3,10 @@
 import numpy as np
 from sklearn.base import _fit_context
 
-from . import _fitting
 from ._docstrings import with_sections_of
 from ._estimator import BaseConvVAE
-from ._model_file import storable
+from ._files import storable
+from ._training import fit
 
 
 @with_sections_of(BaseConvVAE)
@@ -107,7 +107,7 @@ class ConvVAETransformer(BaseConvVAE):
             active; see `n_active_components_`. The last three warnings are not given if a callback
             of scikit-learn ends the training. With `data_parallel`, Ctrl-C is an error instead.
         """
-        _fitting.fit(self, X, y)
+        fit.fit(self, X, y)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -143,7 +143,7 @@ class ConvVAETransformer(BaseConvVAE):
         UserWarning
             As `fit`, except for the last two reasons.
         """
-        _fitting.partial_fit(self, X)
+        fit.partial_fit(self, X)
         return self
 
     def score(self, X, y=None):

@@ -23,7 +23,9 @@ try:
 except ImportError as error:
     raise ImportError(MISSING_PACKAGES) from error
 
+
 __all__ = []
+
 
 DTYPES = {
     data_types.FloatTensorType: np.float32,
@@ -78,6 +80,8 @@ def convert(scope, operator, container):
 update_registered_converter(
     ConvVAETransformer, "SkvaeConvVAETransformer", set_output_types, convert
 )
+
+
 update_registered_converter(
     ConvVAEClassifier,
     "SkvaeConvVAEClassifier",

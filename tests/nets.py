@@ -2,11 +2,11 @@
 
 import torch
 
-from skvae._batches import ImageDataset
-from skvae._elbo import LIKELIHOODS
-from skvae._fitting import PreparedFit
-from skvae._images import ImageFormat
-from skvae._inference import build_module
+from skvae._data.dataset import ImageDataset
+from skvae._data.format import ImageFormat
+from skvae._model.likelihoods import LIKELIHOODS
+from skvae._model.passes import build_module
+from skvae._training.fit import PreparedFit
 
 FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
 ARCHITECTURE = {

@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from skorch.callbacks import Callback, EarlyStopping
 
-from skvae import ConvVAEClassifier, ConvVAETransformer, _batches
+from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae._model import passes
 
 # 130 = 4 * 32 + 2: of the last batch, the third process gets nothing.
 N_IMAGES = 130
@@ -51,7 +52,7 @@ IN_PARTS = ("running noise", "binarized", "holes", "few labels")
 def fits(data_parallel):
     """Fitted estimators of every kind, by name."""
     fitted = {name: vae.fit(*data) for name, (vae, data) in kinds(data_parallel).items()}
-    with mock.patch.object(_batches, "MAX_PASS_NUMBERS", 5 * 36):
+    with mock.patch.object(passes, "MAX_PASS_NUMBERS", 5 * 36):
         for name in IN_PARTS:
             vae, data = kinds(data_parallel)[name]
             fitted[f"{name} in parts"] = vae.fit(*data)

@@ -27,7 +27,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 import skvae
 from skvae import ConvVAETransformer, InvalidFileError
-from skvae._elbo import LIKELIHOODS
+from skvae._model.likelihoods import LIKELIHOODS
 
 # What reading a small file may allocate, in bytes: the longest text that it may announce,
 # parsed by Python, is the most of it.

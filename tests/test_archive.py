@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from mutate import members_of, mutants, pack, resealed
 
-from skvae import _archive
-from skvae._archive import DTYPES, InvalidFileError, read, write
+from skvae._files import archive
+from skvae._files.archive import DTYPES, InvalidFileError, read, write
 
 HEADER = {"n": 3, "k": 2, "rate": 0.005, "tol": float("inf"), "names": ["a", "é"], "none": None}
 # Bytes that reading a small file may allocate: the longest JSON that it can announce, and more.
-PEAK = _archive.MAX_JSON_BYTES + 2 * 2**20
+PEAK = archive.MAX_JSON_BYTES + 2 * 2**20
 
 
 def expected(header):
@@ -175,11 +175,11 @@ def test_write_refuses_other_names(tmp_path, name):
 def test_limits_hold_for_both(tmp_path, data, monkeypatch, limit, value):
     path = tmp_path / "model"
     assert (len(ARRAYS), len(members_of(data)["skvae.json"]), len(data)) == (4, 584, 1702)
-    monkeypatch.setattr(_archive, limit, value)
+    monkeypatch.setattr(archive, limit, value)
     write(path, HEADER, ARRAYS)
     read(path, expected)
 
-    monkeypatch.setattr(_archive, limit, value - 1)
+    monkeypatch.setattr(archive, limit, value - 1)
     with pytest.raises(ValueError, match=r"over|more than|cannot have the shape"):
         write(tmp_path / "other", HEADER, ARRAYS)
     assert os.listdir(tmp_path) == ["model"]

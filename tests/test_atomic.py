@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from skvae import _archive
 from skvae._atomic import replacing
+from skvae._files import archive
 
 OLD, NEW = b"old", b"new" * 1_000
 
@@ -64,7 +64,7 @@ def test_an_error_of_the_writer_leaves_what_was_there(tmp_path, monkeypatch):
     path.write_bytes(OLD)
     monkeypatch.setattr("zlib.crc32", fail(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        _archive.write(path, {}, {})
+        archive.write(path, {}, {})
     assert os.listdir(tmp_path) == ["model"]
     assert path.read_bytes() == OLD
 

@@ -7,7 +7,7 @@ from conftest import fit, fit_classifier
 from scipy import ndimage
 from skorch.callbacks import Callback
 
-from skvae._augment import affine_maps, mapped
+from skvae._training.augment import affine_maps, mapped
 
 
 def draws(n=50, seed=0):

@@ -6,25 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from skvae import _batches
-from skvae._batches import (
-    EPOCH,
+from skvae._data.dataset import AllBut, ImageDataset, binary_draw
+from skvae._data.format import ImageFormat
+from skvae._model import passes
+from skvae._model.noise import EPOCH, NOISE_TABLE_SIZE, PixelNoise, generator_for, uniform_draws
+from skvae._model.passes import pass_size
+from skvae._training import batches
+from skvae._training.batches import (
     N_LABELLED,
-    NOISE_TABLE_SIZE,
-    AllBut,
     EpochBatches,
-    ImageDataset,
-    PixelNoise,
     ScoringBatches,
     batches_of,
-    binary_draw,
-    generator_for,
-    pass_size,
     random_order,
-    uniform_draws,
 )
-from skvae._images import ImageFormat
-from skvae._processes import Processes
+from skvae._training.processes import Processes
 
 FORMAT = ImageFormat((2, 2), -1, (0.0, 255.0), True)
 ALONE = Processes()
@@ -136,8 +131,8 @@ def test_large_images_go_through_a_network_in_small_numbers(image_shape, expecte
 
 @pytest.mark.parametrize("binarize", [False, True])
 def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, monkeypatch):
-    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 3)
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * 4)  # four images
+    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 3)
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * 4)  # four images
     generator = generator_for(0, EPOCH, 0)
     batches = EpochBatches(dataset(20), 10, 3, generator, binarize, "cpu", ALONE)
     sizes, images = [], []
@@ -242,9 +237,9 @@ def test_a_set_without_some_images():
 
 @pytest.mark.parametrize("n", [7, 64, 65, 1_000, 1_037])
 def test_the_order_of_many_images(n, monkeypatch):
-    monkeypatch.setattr(_batches, "MAX_SHUFFLED", 64)
-    monkeypatch.setattr(_batches, "BLOCK", 10)
-    monkeypatch.setattr(_batches, "N_BLOCKS_MIXED", 4)
+    monkeypatch.setattr(batches, "MAX_SHUFFLED", 64)
+    monkeypatch.setattr(batches, "BLOCK", 10)
+    monkeypatch.setattr(batches, "N_BLOCKS_MIXED", 4)
     generator = torch.Generator().manual_seed(0)
     windows = list(random_order(n, generator))
     order = np.concatenate(windows)
@@ -266,18 +261,18 @@ def test_the_order_of_many_images(n, monkeypatch):
 @pytest.mark.parametrize("sizes", [[5, 5, 5], [1, 9, 2], [16], [3, 3], [8, 8]])
 def test_batches_of_windows(sizes):
     numbers = np.arange(sum(sizes))
-    batches = list(batches_of(np.split(numbers, np.cumsum(sizes)[:-1]), 4))
-    np.testing.assert_array_equal(np.concatenate(batches), numbers)
-    assert [len(batch) for batch in batches[:-1]] == [4] * (len(batches) - 1)
+    some = list(batches_of(np.split(numbers, np.cumsum(sizes)[:-1]), 4))
+    np.testing.assert_array_equal(np.concatenate(some), numbers)
+    assert [len(batch) for batch in some[:-1]] == [4] * (len(some) - 1)
 
 
 def test_each_image_counts_once_in_an_epoch_of_many(monkeypatch):
-    monkeypatch.setattr(_batches, "MAX_SHUFFLED", 16)
-    monkeypatch.setattr(_batches, "BLOCK", 4)
-    monkeypatch.setattr(_batches, "N_BLOCKS_MIXED", 2)
-    batches = epoch(dataset(50), batch_size=6)
-    assert [len(batch["x"]) for batch in batches] == [6] * 8 + [2]
-    places = place_of(torch.cat([batch["x"] for batch in batches]))
+    monkeypatch.setattr(batches, "MAX_SHUFFLED", 16)
+    monkeypatch.setattr(batches, "BLOCK", 4)
+    monkeypatch.setattr(batches, "N_BLOCKS_MIXED", 2)
+    parts = epoch(dataset(50), batch_size=6)
+    assert [len(part["x"]) for part in parts] == [6] * 8 + [2]
+    places = place_of(torch.cat([part["x"] for part in parts]))
     np.testing.assert_array_equal(np.sort(places), np.arange(50))
 
 
@@ -291,8 +286,8 @@ def test_each_image_counts_once_in_an_epoch_of_many(monkeypatch):
 def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, monkeypatch):
     def set_limits(n_images):
         if in_parts:
-            monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 1)
-            monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * n_images)
+            monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
+            monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * n_images)
 
     data = dataset(40, labels={"none": None, "many": MANY, "few": FEW}[labels])
     settings = {"batch_size": 13, "binarize": binarize}
@@ -320,8 +315,8 @@ def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize,
     data = dataset(40, labels={"none": None, "few": FEW}[labels])
     settings = {"batch_size": 13, "binarize": binarize}
     expected = labelled_batches(data, **settings)
-    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 1)
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * 2)  # two images of each process
+    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * 2)  # two images of each process
     shares = [labelled_batches(data, **settings, processes=OneOf(r, size)) for r in range(size)]
     for (_, (part,), labelled), *others in zip(expected, *shares, strict=True):
         for r, (_, parts, further) in enumerate(others):
@@ -334,8 +329,8 @@ def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize,
 @pytest.mark.parametrize("binarize", [False, True])
 @pytest.mark.parametrize("n_in_a_pass", [4, 100])
 def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, monkeypatch):
-    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 1)
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 4 * n_in_a_pass)
+    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * n_in_a_pass)
     settings = {"batch_size": 10, "binarize": binarize}
     data, generator = dataset(30, labels=FEW[:30]), generator_for(0, EPOCH, 0)
     once = labelled_batches(data, **settings)
@@ -412,7 +407,7 @@ def test_labels_follow_their_images_into_every_batch(labels, subset):
 
 @pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
 def test_labels_follow_their_images_into_the_scores(labels, monkeypatch):
-    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 7)
+    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 7)
     data = dataset(40, labels=labels).at(np.arange(3, 38))
     for batch, _ in ScoringBatches(data, PixelNoise(3, 0), "cpu", ALONE):
         (part,) = batch
@@ -469,8 +464,8 @@ def test_further_images_are_labelled_ones_and_each_comes_up():
 
 
 def test_further_images_come_in_parts_that_memory_can_hold(monkeypatch):
-    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", 3)
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 10 * 4)
+    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 3)
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 10 * 4)
     for _, _, further in labelled_batches(dataset(40, labels=FEW)):
         assert [len(part["x"]) for part in further] == [10] * 6 + [4]
         assert all(part.keys() == {"x", "y"} for part in further)

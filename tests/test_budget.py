@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from skvae._budget import N_STEPS, PRODUCTS_PER_NUMBER, WORK, default_budget
-from skvae._network import ConvVAE, default_hidden_channels, n_products
+from skvae._model.convolutions import default_hidden_channels
+from skvae._model.vae import ConvVAE
+from skvae._model.weights import n_products
+from skvae._training.budget import N_STEPS, PRODUCTS_PER_NUMBER, WORK, default_budget
 
 
 def architecture(*image_shape, n_components=10):

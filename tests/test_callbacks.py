@@ -21,8 +21,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from skorch.history import History
 
-from skvae import ConvVAETransformer, _callbacks, _fitting
-from skvae._callbacks import (
+from skvae import ConvVAETransformer
+from skvae._training import callbacks
+from skvae._training import fit as training_fit
+from skvae._training.callbacks import (
     COOLDOWN,
     FIRST_RATE,
     LAST_RATE,
@@ -251,7 +253,7 @@ def test_a_fit_that_stops_early(digits, capsys):
 def valid_images(vae, images):
     """The images that a fit set aside."""
     n_valid = math.ceil(len(images) * vae.validation_fraction)
-    _, valid = _fitting._split(vae, prepared(images), n_valid)
+    _, valid = training_fit._split(vae, prepared(images), n_valid)
     return valid.rows[valid.indices].reshape(-1, *images.shape[1:])
 
 
@@ -434,7 +436,7 @@ def terminal(monkeypatch):
         stream = Terminal()
         monkeypatch.setattr(sys, "stderr", stream)
         style = {"mininterval": 0, "ncols": n_columns}
-        monkeypatch.setattr(_callbacks, "TERMINAL_STYLE", style)
+        monkeypatch.setattr(callbacks, "TERMINAL_STYLE", style)
         return stream
 
     return terminal

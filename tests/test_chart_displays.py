@@ -18,7 +18,7 @@ from skvae import (
     LatentSpaceDisplay,
     TrainingCurveDisplay,
 )
-from skvae._chart_displays import GREY, PALETTE
+from skvae._displays.charts import GREY, PALETTE
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 

@@ -14,9 +14,11 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback, EarlyStopping, Freezer
 
 import skvae
-from skvae import ConvVAETransformer, InvalidFileError, _archive, _checkpoint
+from skvae import ConvVAETransformer, InvalidFileError
+from skvae._files import archive
+from skvae._training import checkpoint
 
-TRAINING = {field.key for field in _checkpoint.PLAN}
+TRAINING = {field.key for field in checkpoint.PLAN}
 
 # An early stopping that waits three epochs and cools down for one: epochs 4 and 5.
 SOON = {"early_stopping": True, "tol": 1e6, "n_iter_no_change": 3, "max_iter": 20}
@@ -42,7 +44,7 @@ def crash(images, epoch=3, **params):
 
 
 def header_of(path):
-    return _archive.read(path, _checkpoint.CHECKPOINT.specs)[0]
+    return archive.read(path, checkpoint.CHECKPOINT.specs)[0]
 
 
 # To go on
@@ -217,11 +219,11 @@ def test_a_finished_file_of_before_begins_anew(images, path):
     header = header_of(path)
     plan = {k: v for k, v in header.items() if k in ("kind", *TRAINING)}
     bare = {**plan, "finished": True, "n_epochs": 0, "history": []}
-    _archive.write(path, bare, {})  # as versions before wrote it
+    archive.write(path, bare, {})  # as versions before wrote it
     assert_same_training(expected, fit(images, checkpoint=path))
     assert header_of(path)["n_epochs"] == 4
     for lie in ({"finished": False}, {"n_epochs": 1}, {"history": ["train_loss"]}, {"more": 1}):
-        _archive.write(path, {**bare, **lie}, {})
+        archive.write(path, {**bare, **lie}, {})
         with pytest.raises(InvalidFileError):
             fit(images, checkpoint=path)
 
@@ -290,7 +292,7 @@ def test_a_checkpoint_of_another_random_state_is_refused(images, path):
 
 def test_a_checkpoint_of_another_version_is_refused(images, path, monkeypatch):
     crash(images, checkpoint=path)
-    monkeypatch.setattr(_checkpoint, "__version__", "99.0")
+    monkeypatch.setattr(checkpoint, "__version__", "99.0")
     with pytest.raises(ValueError, match=r"skvae_version was '0.*', is '99\.0'"):
         fit(images, checkpoint=path)
 
@@ -425,18 +427,18 @@ def stopped(images, tmp_path_factory):
     """Header and arrays of the checkpoint of a fit with early stopping that crashed."""
     path = tmp_path_factory.mktemp("stopped") / "checkpoint"
     crash(images, early_stopping=True, checkpoint=path)
-    return _archive.read(path, _checkpoint.CHECKPOINT.specs)
+    return archive.read(path, checkpoint.CHECKPOINT.specs)
 
 
 @pytest.mark.parametrize(("name", "value"), LIES, ids=str)
 def test_checkpoints_that_lie_are_refused(images, path, stopped, name, value):
     header, arrays = stopped
-    header = _checkpoint.plain(header)  # a deep copy
+    header = checkpoint.plain(header)  # a deep copy
     if name == "n_steps.mu_head_bias":
         del header["n_steps"]["mu_head.bias"]  # whose moments are there
     else:
         changed(header, name, value)
-    _archive.write(path, header, arrays)
+    archive.write(path, header, arrays)
     # A file that is well-formed, and of another plan, is refused as that.
     error = ValueError if name == "params" or name.startswith("params.") else InvalidFileError
     with pytest.raises(error, match=r"checkpoint' cannot be loaded|belongs to another fit"):
@@ -448,7 +450,7 @@ def test_steps_must_be_counts(stopped):
     for n in (0, -1, 1.0, True, 2**53):
         lie = {**header, "n_steps": dict.fromkeys(header["n_steps"], n)}
         with pytest.raises(ValueError, match="invalid n_steps in the file"):
-            _checkpoint.CHECKPOINT.specs(lie)
+            checkpoint.CHECKPOINT.specs(lie)
 
 
 def test_what_no_fit_could_read_is_not_written(images, path, monkeypatch):

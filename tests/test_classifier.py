@@ -25,8 +25,9 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from skorch.callbacks import Callback
 
 import skvae
-from skvae import ConvVAEClassifier, ConvVAETransformer, _fitting
+from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._estimator import BaseConvVAE
+from skvae._training import fit
 
 NAN = float("nan")
 NAMES = np.array(["zero", "one", "two"])
@@ -591,7 +592,7 @@ def split(clf, codes, digits, **params):
     """Labels to train on, and of the images set aside, in a fit on as many digits."""
     clf = pickle.loads(pickle.dumps(clf)).set_params(**params)
     fit = prepared(np.resize(digits[0], (len(codes), 64)), codes)
-    train, valid = _fitting._split(clf, fit, _fitting._n_valid(clf, fit))
+    train, valid = fit._split(clf, fit, fit._n_valid(clf, fit))
     return train.y, None if valid is None else valid.y
 
 
@@ -759,11 +760,11 @@ def test_parameters_are_those_of_the_transformer_and_three_more():
 
 def test_settings_hold_the_weight_of_labels(small_classifier):
     # By default it depends on whether labels are scarce; all images have one here.
-    assert _fitting.settings_of(small_classifier, "cpu").label_weight == 100.0
+    assert fit.settings_of(small_classifier, "cpu").label_weight == 100.0
     clf = pickle.loads(pickle.dumps(small_classifier)).set_params(label_weight=np.float32(2))
-    assert repr(_fitting.settings_of(clf, "cpu").label_weight) == "2.0"
+    assert repr(fit.settings_of(clf, "cpu").label_weight) == "2.0"
     clf.set_params(label_weight=None)
-    assert _fitting.settings_of(clf, "cpu").label_weight == 100.0
+    assert fit.settings_of(clf, "cpu").label_weight == 100.0
 
 
 @pytest.mark.parametrize(("n_labelled", "weight"), [(30, 100.0), (20, 100.0), (19, 30.0)])

@@ -10,7 +10,7 @@ import torch
 from conftest import fit, weights_of
 from numpy.testing import assert_array_equal
 
-from skvae._devices import resolve_device, sum_dtype, to_device
+from skvae._model.devices import resolve_device, sum_dtype, to_device
 
 
 @pytest.fixture

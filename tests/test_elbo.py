@@ -17,19 +17,21 @@ from torch.distributions import (
 )
 from torch.distributions import kl_divergence as oracle_kl
 
-from skvae._elbo import (
-    LIKELIHOODS,
-    MIN_NOISE_VARIANCE,
-    cautious_noise,
-    conditional_log_likelihood,
+from skvae._model.latents import (
     elbo_terms,
-    image_jacobian,
     kl_divergence,
     kl_with_classes,
     label_losses,
     log_joint_of_classes,
     log_weights,
     logits_of_classes,
+)
+from skvae._model.likelihoods import (
+    LIKELIHOODS,
+    MIN_NOISE_VARIANCE,
+    cautious_noise,
+    conditional_log_likelihood,
+    image_jacobian,
     natural_parameter,
     noise_variance,
     normal_log_density,

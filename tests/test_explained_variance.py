@@ -10,8 +10,8 @@ from sklearn.metrics import r2_score
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer
-from skvae._elbo import LIKELIHOODS
-from skvae._explained_variance import ExplainedVariance
+from skvae._model.explained_variance import ExplainedVariance
+from skvae._model.likelihoods import LIKELIHOODS
 
 
 def share(x, reconstruction):

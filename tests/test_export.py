@@ -14,8 +14,8 @@ from sklearn.utils import Bunch
 
 import skvae
 from skvae import ConvVAETransformer, to_onnx
-from skvae._elbo import LIKELIHOODS
 from skvae._export import labels_of
+from skvae._model.likelihoods import LIKELIHOODS
 
 rng = np.random.default_rng(0)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from skvae import ConvVAETransformer, _fields
-from skvae._elbo import LIKELIHOODS
-from skvae._fields import (
+from skvae import ConvVAETransformer
+from skvae._files import fields
+from skvae._files.fields import (
     Arrays,
     Field,
     FileKind,
@@ -29,7 +29,8 @@ from skvae._fields import (
     saved_params,
     weight_specs,
 )
-from skvae._network import ConvVAE
+from skvae._model.likelihoods import LIKELIHOODS
+from skvae._model.vae import ConvVAE
 
 ARCHITECTURE = {
     "image_shape": [3, 17, 31],
@@ -197,7 +198,7 @@ def test_weight_shapes_are_those_of_the_network(likelihood):
         ({"params": {"checkpoint": "a"}}, "invalid params"),
         ({"seed": 2**31}, "invalid seed"),
         ({"seed": False}, "invalid seed"),
-        ({"n_epochs": _fields.MAX_FILE_EPOCHS + 1}, "invalid n_epochs"),
+        ({"n_epochs": fields.MAX_FILE_EPOCHS + 1}, "invalid n_epochs"),
         ({"history": ["duration"] * 2}, "invalid history"),
         ({"history": ["train_loss", "test_loss"]}, "invalid history"),
         ({"history": ["duration"]}, "invalid history"),

@@ -16,8 +16,11 @@ from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, _fitting, _inference, _training, load
-from skvae._callbacks import WINDOW
+from skvae import ConvVAETransformer, load
+from skvae._model import passes
+from skvae._training import fit as training_fit
+from skvae._training import train
+from skvae._training.callbacks import WINDOW
 
 
 def test_collapse_is_told(digits):
@@ -39,7 +42,7 @@ def test_half_of_the_components_is_enough(digits, monkeypatch, n_active, n_compo
         ones = np.ones(n_components)
         return np.stack([ones, ones, np.where(active, 1.02, 1.0099)])
 
-    monkeypatch.setattr(_inference, "component_moments", moments)
+    monkeypatch.setattr(passes, "component_moments", moments)
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         vae = fit(digits[0], n_components=n_components, max_iter=1)
@@ -353,8 +356,8 @@ def test_the_cost_of_partial_fit_does_not_grow(digits, monkeypatch):
         raise AssertionError("weights are copied, or a net is built")
 
     for name in ("build_net", "reorder_net"):
-        monkeypatch.setattr(_training, name, forbidden)
-    monkeypatch.setattr(_inference, "build_module", forbidden)
+        monkeypatch.setattr(train, name, forbidden)
+    monkeypatch.setattr(passes, "build_module", forbidden)
     counts = []
     for n in range(2, 12):
         calls.clear()
@@ -519,7 +522,7 @@ def n_valid(n_images, likelihood, **params):
     """How many images a fit would set aside."""
     vae = ConvVAETransformer(**params)
     vae.likelihood_ = likelihood
-    return _fitting._n_valid(vae, prepared(np.broadcast_to(np.uint8(0), (n_images, 64))))
+    return training_fit._n_valid(vae, prepared(np.broadcast_to(np.uint8(0), (n_images, 64))))
 
 
 @pytest.mark.parametrize("likelihood", FAMILIES)
@@ -647,14 +650,14 @@ def test_default_fits_of_next_to_nothing(likelihood, images):
 
 @pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9])
 def test_of_very_many_images_some_are_drawn_from(fraction, digits, monkeypatch):
-    monkeypatch.setattr(_fitting, "MAX_CANDIDATES", 10)
+    monkeypatch.setattr(training_fit, "MAX_CANDIDATES", 10)
     chosen = []
 
     def watch(candidates, test_size, random_state):
         chosen.append((len(candidates), test_size))
         return train_test_split(candidates, test_size=test_size, random_state=random_state)
 
-    monkeypatch.setattr(_fitting, "train_test_split", watch)
+    monkeypatch.setattr(training_fit, "train_test_split", watch)
     early = {"early_stopping": True, "validation_fraction": fraction, "max_iter": 1}
     vae = ConvVAETransformer(**{**SMALL, **early})
     vae.fit(digits[0][:60])

@@ -2,14 +2,7 @@
 
 import math
 
-from skvae._history import (
-    LABEL_COLUMNS,
-    TRAIN_COLUMNS,
-    VALID_COLUMNS,
-    extend,
-    n_epochs_of,
-    rows_of,
-)
+from skvae._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, n_epochs_of, rows_of
 
 ROWS = [
     {"train_loss": 3.0, "duration": 0.1},

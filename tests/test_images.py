@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skvae._images import ImageFormat, flatten_images, resolve_shape
-from skvae._pixel_range import PixelValues, resolve_pixel_range
+from skvae._data.format import ImageFormat, flatten_images, resolve_shape
+from skvae._data.pixel_range import PixelValues, resolve_pixel_range
 
 
 @pytest.mark.parametrize(

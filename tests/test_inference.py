@@ -12,10 +12,13 @@ from nets import dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
-from skvae import ConvVAETransformer, _batches
-from skvae._batches import MAX_PASS_IMAGES, ImageDataset, PixelNoise
-from skvae._images import ImageFormat
-from skvae._inference import (
+from skvae import ConvVAETransformer
+from skvae._data.dataset import ImageDataset
+from skvae._data.format import ImageFormat
+from skvae._model import passes
+from skvae._model.noise import PixelNoise
+from skvae._model.passes import (
+    MAX_PASS_IMAGES,
     component_moments,
     elbo,
     impute,
@@ -25,8 +28,9 @@ from skvae._inference import (
     weighted_choice,
     weighted_mean,
 )
-from skvae._network import ConvVAE, draw_weights, start_at_linear
-from skvae._start import linear_network
+from skvae._model.start import linear_network
+from skvae._model.vae import ConvVAE
+from skvae._model.weights import draw_weights, start_at_linear
 
 
 @pytest.fixture(scope="module")
@@ -344,8 +348,8 @@ def test_scores_do_not_depend_on_beta_of_training(line):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
 def test_large_pictures_are_as_independent_as_small_ones(many, monkeypatch, likelihood, size):
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 2 * size * 64 - 1)
-    assert _batches.pass_size((1, 8, 8)) == size
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 2 * size * 64 - 1)
+    assert passes.pass_size((1, 8, 8)) == size
     vae = ConvVAETransformer(**{**SMALL, "likelihood": likelihood}, max_iter=1).fit(many[:40])
     X, order = many[:23], np.random.default_rng(0).permutation(23)
     z = vae.transform(X)

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 
-from skvae._labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve_priors
+from skvae._data.labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve_priors
 
 NAN = float("nan")
 

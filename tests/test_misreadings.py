@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from skvae._misreadings import refuse_misreadings
+from skvae._data.misreadings import refuse_misreadings
 
 IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 9))
 

@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import skvae
-from skvae import ConvVAETransformer, InvalidFileError, _archive, _fields, _model_file
-from skvae._model_file import MODEL
+from skvae import ConvVAETransformer, InvalidFileError
+from skvae._files import archive, fields, model
+from skvae._files.model import MODEL
 
 DATA = Path(__file__).parent / "data"
 
@@ -52,7 +53,7 @@ def test_a_file_of_earlier_gives_what_it_gave():
 
 def test_a_file_of_earlier_is_written_again_as_it_was(tmp_path):
     before = (DATA / "classifier.skvae").read_bytes()
-    header, arrays = _archive.read(DATA / "classifier.skvae", MODEL.specs)
+    header, arrays = archive.read(DATA / "classifier.skvae", MODEL.specs)
     MODEL.write(tmp_path / "again", MODEL.decode(header, arrays))
     assert (tmp_path / "again").read_bytes() == before
 
@@ -142,7 +143,7 @@ MORE_LIES = [
 )
 def test_lies_are_refused(small, tmp_path, path, value):
     small.save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     if path == "weights":
         del arrays["weights.mu_head.bias"]
     elif path == "moments":
@@ -155,13 +156,13 @@ def test_lies_are_refused(small, tmp_path, path, value):
         arrays = {k: a for k, a in arrays.items() if not k.startswith("history")}
     else:
         set_value(path, value)(header)
-    _archive.write(tmp_path / "lie", header, arrays)
+    archive.write(tmp_path / "lie", header, arrays)
     with pytest.raises(InvalidFileError, match="lie"):
         skvae.load(tmp_path / "lie")
 
 
 def test_what_a_file_cannot_hold_is_not_written(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(_fields, "MAX_FILE_EPOCHS", 3)
+    monkeypatch.setattr(fields, "MAX_FILE_EPOCHS", 3)
     with pytest.raises(ValueError, match="invalid n_epochs in the file"):
         small.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -169,7 +170,7 @@ def test_what_a_file_cannot_hold_is_not_written(small, tmp_path, monkeypatch):
 
 def encoded(estimator):
     """Header and arrays of a fitted estimator."""
-    return MODEL.encode(_model_file._attributes_of(estimator))
+    return MODEL.encode(model._attributes_of(estimator))
 
 
 def test_header_and_arrays_tell_each_other(small):
@@ -305,7 +306,7 @@ FALSE_CLASSES = [
 
 
 def assert_refused(header, arrays, path):
-    _archive.write(path, header, arrays)
+    archive.write(path, header, arrays)
     with pytest.raises(InvalidFileError, match=path.name):
         skvae.load(path)
 
@@ -313,7 +314,7 @@ def assert_refused(header, arrays, path):
 @pytest.mark.parametrize(("dtype", "change"), FALSE_CLASSES, ids=lambda value: f"{value!s:.40}")
 def test_false_classes_are_refused(three, tmp_path, dtype, change):
     three[dtype].save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     for name, value in change.items():
         set_value(f"classes.{name}", value)(header)
     assert_refused(header, arrays, tmp_path / "lie")
@@ -324,7 +325,7 @@ def test_false_classes_are_refused(three, tmp_path, dtype, change):
 def test_a_single_class_is_a_number_too(digits, tmp_path, dtype, one):
     clf = fit_classifier(digits[0][:30], np.zeros(30), max_iter=1)
     clf.save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     header["classes"] |= {"values": [one], "dtype": dtype}
     assert_refused(header, arrays, tmp_path / "lie")
 
@@ -345,7 +346,7 @@ FALSE_HEADERS = {
 @pytest.mark.parametrize(("path", "value"), FALSE_HEADERS.values(), ids=FALSE_HEADERS)
 def test_false_headers_of_a_classifier(three, tmp_path, path, value):
     three["<i8"].save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     set_value(path, value)(header)
     assert_refused(header, arrays, tmp_path / "lie")
 
@@ -354,13 +355,13 @@ def test_an_estimator_has_classes_if_it_is_a_classifier(three, small, tmp_path):
     more = ("label_weight", "unlabeled", "priors")
     # A transformer with classes.
     three["<i8"].save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     header["estimator"] = "ConvVAETransformer"
     header["params"] = {k: v for k, v in header["params"].items() if k not in more}
     assert_refused(header, arrays, tmp_path / "lie")
     # A classifier without.
     small.save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     header["estimator"] = "ConvVAEClassifier"
     header["params"] |= {"label_weight": 50.0, "unlabeled": None, "priors": None}
     assert_refused(header, arrays, tmp_path / "lie")
@@ -411,11 +412,11 @@ def test_a_device_of_this_machine_is_asked_for_before_it_is_set(small, tmp_path)
 
 def test_the_class_is_named_in_the_file(small, tmp_path):
     small.save(tmp_path / "model")
-    header, arrays = _archive.read(tmp_path / "model", MODEL.specs)
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     assert header["estimator"] == "ConvVAETransformer"
     assert type(skvae.load(tmp_path / "model")) is ConvVAETransformer
     for name in ("PCA", "BaseConvVAE", "", "__init__"):
-        _archive.write(tmp_path / "other", {**header, "estimator": name}, arrays)
+        archive.write(tmp_path / "other", {**header, "estimator": name}, arrays)
         with pytest.raises(InvalidFileError, match="other' cannot be loaded: its header"):
             skvae.load(tmp_path / "other")
 
@@ -519,7 +520,7 @@ def test_mutants_with_many_components_take_little_memory(wide, tmp_path):
     n_refused = 0
     for mutant in resealed(data, 30, seed=2):
         path.write_bytes(mutant)
-        with at_most(3 * len(data) + _archive.MAX_JSON_BYTES):
+        with at_most(3 * len(data) + archive.MAX_JSON_BYTES):
             try:
                 skvae.load(path)
             except InvalidFileError:

@@ -9,16 +9,15 @@ from conftest import SMALL, fit, fit_classifier, weights_of
 from nets import ARCHITECTURE, SETTINGS, dataset_of, network, prepared
 from skorch.callbacks import Callback
 
-from skvae import ConvVAEClassifier, ConvVAETransformer, _batches, _fitting
-from skvae._callbacks import OneCycle, RunningStatistics, Warmup
-from skvae._elbo import LIKELIHOODS
-from skvae._inference import build_module
-from skvae._net import (
-    MAX_GRADIENT,
-    NOISE_UPDATE_SHARE,
-    TrainSettings,
-    build_net,
-)
+from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae._model import passes
+from skvae._model.likelihoods import LIKELIHOODS
+from skvae._model.noise import generator_for, normal_draws
+from skvae._model.passes import build_module
+from skvae._training import batches
+from skvae._training import fit as training_fit
+from skvae._training.callbacks import OneCycle, RunningStatistics, Warmup
+from skvae._training.net import MAX_GRADIENT, NOISE_UPDATE_SHARE, TrainSettings, build_net
 
 
 def test_settings_are_those_of_the_estimator(small):
@@ -34,7 +33,7 @@ def test_settings_are_those_of_the_estimator(small):
         binarize=np.bool_(True),
         verbose=np.int64(0),
     )
-    settings = _fitting.settings_of(vae, "cpu", n_epochs=4, first_epoch=5, rate=0.5)
+    settings = training_fit.settings_of(vae, "cpu", n_epochs=4, first_epoch=5, rate=0.5)
     expected = {
         **SETTINGS,
         "beta": 2.0,
@@ -213,8 +212,8 @@ NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": (-3.0 / 64,)}
 
 def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):
     vae = fit(digits[0], likelihood="gaussian", early_stopping=True, max_iter=4)
-    n_valid = _fitting._n_valid(vae, prepared(digits[0]))
-    _, valid = _fitting._split(vae, prepared(digits[0]), n_valid)
+    n_valid = training_fit._n_valid(vae, prepared(digits[0]))
+    _, valid = training_fit._split(vae, prepared(digits[0]), n_valid)
     score = vae.score(valid.rows[valid.indices].reshape(-1, 8, 8))
     assert -score == pytest.approx(vae.history_["valid_loss"].min(), rel=1e-5)
 
@@ -332,7 +331,7 @@ def first_step(parts, likelihood, noise_logvar, *, set_aside=True, holes=False):
     net.history.new_epoch()
     net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
     net.train_split = (lambda dataset, y: (dataset, None)) if set_aside else None
-    batch = _batches.Batch(sum(len(part["x"]) for part in parts), parts)
+    batch = batches.Batch(sum(len(part["x"]) for part in parts), parts)
     step = net.train_step_single((batch, None))
     gradients = [p.grad.clone() for p in module.parameters()]
     return gradients, step, net.sums_[True], module.noise_logvar
@@ -349,7 +348,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, lik
         return batches[0]
 
     (part,) = parts_of_a_batch()
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", 16 * 64)
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 16 * 64)
     divided = parts_of_a_batch()
     assert [len(part["x"]) for part in divided] == [16, 16, 16, 2]
     expected, step, sums, _ = first_step([part], likelihood, 1.0)
@@ -371,7 +370,7 @@ def test_the_noise_of_a_step_is_that_of_the_whole_batch(digits, holes, size, lea
     # batch, but not less than that of the images set aside.
     images = punch(digits[0][:60]) if holes else digits[0][:60]
     x = torch.from_numpy(images / 16).float()[:, None]
-    noise = _batches.normal_draws(60, 3, _batches.generator_for(0))
+    noise = normal_draws(60, 3, generator_for(0))
     parts = [{"x": x[i : i + size], "noise": noise[i : i + size]} for i in range(0, 60, size)]
     params = {"noise_logvar": math.log(least), "holes": holes}
     gradients, step, (n, sums), _ = first_step(parts, "gaussian", **params)
@@ -396,7 +395,7 @@ def test_the_noise_of_a_step_is_that_of_the_whole_batch(digits, holes, size, lea
 
 def test_without_images_set_aside_the_running_mean_takes_one_step_for_all_parts(digits):
     dataset, n = dataset_of(digits[0][:60]), 60
-    noise = _batches.normal_draws(n, 3, _batches.generator_for(0))
+    noise = normal_draws(n, 3, generator_for(0))
     whole, parts = (
         [{"x": dataset[i : i + size], "noise": noise[i : i + size]} for i in range(0, n, size)]
         for size in (60, 20)
@@ -423,8 +422,8 @@ class Reads(Callback):
     ids=["gaussian", "binarize"],
 )
 def test_who_reads_the_parts_of_a_batch_changes_no_bit(digits, monkeypatch, params, n_in_a_pass):
-    monkeypatch.setattr(_batches, "MAX_PASS_IMAGES", n_in_a_pass)
-    monkeypatch.setattr(_batches, "MAX_PASS_NUMBERS", n_in_a_pass * 64)
+    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", n_in_a_pass)
+    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", n_in_a_pass * 64)
     labels = np.where(np.arange(100) % 5, -1, digits[1][:100] % 3)
     params = {**params, "unlabeled": -1, "max_iter": 2}
     read, unread = (
@@ -447,7 +446,7 @@ def punch(images):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
 def test_a_step_in_parts_with_holes_is_that_of_the_whole_batch(digits, likelihood):
     x = torch.from_numpy(punch(digits[0][:60]) / 16).float()[:, None]
-    noise = _batches.normal_draws(60, 3, _batches.generator_for(0))
+    noise = normal_draws(60, 3, generator_for(0))
     whole, parts = (
         [{"x": x[i : i + size], "noise": noise[i : i + size]} for i in range(0, 60, size)]
         for size in (60, 20)
@@ -627,7 +626,7 @@ def labelled_step(parts, further=(), *, codes, **settings):
     net.history.new_epoch()
     net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
     n_labelled = sum(int((part["y"] >= 0).sum()) for part in parts)
-    batch = _batches.Batch(sum(len(part["x"]) for part in parts), parts, n_labelled, further)
+    batch = batches.Batch(sum(len(part["x"]) for part in parts), parts, n_labelled, further)
     step = net.train_step_single((batch, None))
     gradients = {name: p.grad.clone() for name, p in net.module_.named_parameters()}
     return gradients, step["loss"], net.sums_[True], net.label_sums_.get(True)
@@ -636,7 +635,7 @@ def labelled_step(parts, further=(), *, codes, **settings):
 def parts_of(digits, codes, sizes):
     """All N images in parts of these sizes."""
     x = dataset_of(digits[0][:N])[:]
-    noise = _batches.normal_draws(N, 3, _batches.generator_for(0))
+    noise = normal_draws(N, 3, generator_for(0))
     split = [tensor.split(sizes) for tensor in (x, noise, torch.from_numpy(codes))]
     return [{"x": x, "noise": noise, "y": y} for x, noise, y in zip(*split, strict=True)]
 
@@ -648,7 +647,7 @@ def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which, l
     params = {"codes": codes, "likelihood": likelihood}
     further = {True: [], False: []}
     if which == "few":
-        known = np.resize(np.flatnonzero(codes >= 0), _batches.N_LABELLED)
+        known = np.resize(np.flatnonzero(codes >= 0), batches.N_LABELLED)
         x, y = dataset_of(digits[0][:N])[known], torch.from_numpy(codes[known])
         further[False] = [{"x": x, "y": y}]
         further[True] = [{"x": x[:40], "y": y[:40]}, {"x": x[40:], "y": y[40:]}]
@@ -672,7 +671,7 @@ def test_frequencies_of_unknown_classes_follow_the_steps(digits):
     net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
     net.history.new_epoch()
     net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
-    batch = _batches.Batch(N, [part], int((~unknown).sum()))
+    batch = batches.Batch(N, [part], int((~unknown).sum()))
     net.train_step_single((batch, None))
     expected = torch.lerp(torch.full((3,), 1 / 3), mean, int(unknown.sum()) / 2_048)
     torch.testing.assert_close(decoder.shares, expected)
@@ -686,7 +685,7 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
     labelled, log_weights = part, torch.from_numpy(np.bincount(codes[codes >= 0]))
     log_weights = log_weights.float().log()
     if which == "few":
-        known = np.resize(np.flatnonzero(codes >= 0), _batches.N_LABELLED)
+        known = np.resize(np.flatnonzero(codes >= 0), batches.N_LABELLED)
         labelled = {"x": part["x"][known], "y": part["y"][known]}
         further, log_weights = [labelled], torch.zeros(3)
     gradients, loss, *_ = labelled_step(parts, further, codes=codes)

@@ -10,29 +10,29 @@ from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal
 from torch.distributions import Normal as NormalDistribution
 
-from skvae import _network
-from skvae._batches import pass_size
-from skvae._network import (
-    LEAST_PRECISION,
-    ConvVAE,
+from skvae._model import linear
+from skvae._model.convolutions import (
     Fold,
-    LabelDecoder,
-    LinearPath,
     SmoothReLU,
     Unfold,
     default_hidden_channels,
     dense,
+    stage_folds,
+)
+from skvae._model.labels import LabelDecoder
+from skvae._model.linear import LinearPath, solve_by_elimination
+from skvae._model.passes import pass_size
+from skvae._model.start import linear_network
+from skvae._model.vae import ConvVAE, reparametrize
+from skvae._model.weights import (
+    LEAST_PRECISION,
     draw_weights,
     reorder_components,
-    reparametrize,
     set_pixel_units,
-    solve_by_elimination,
-    stage_folds,
     start_at_class_means,
     start_at_linear,
     start_at_logits,
 )
-from skvae._start import linear_network
 
 SHAPES = [
     (1, 1, 1),
@@ -636,7 +636,7 @@ def test_the_posterior_of_many_images_in_parts(monkeypatch):
     with torch.no_grad():
         together = module.encode(x)
         for numbers in (1, 3 * 144, 5 * 144 + 1):
-            monkeypatch.setattr(_network, "MAX_GRAM_NUMBERS", numbers)
+            monkeypatch.setattr(linear, "MAX_GRAM_NUMBERS", numbers)
             torch.testing.assert_close(module.encode(x), together)
 
 
@@ -732,7 +732,7 @@ def test_images_with_holes_have_the_same_bits_at_every_place(monkeypatch):
     x[5] = x[5].flip(1)
     places = torch.arange(16) != 5
     for numbers in (1, 3 * 144, 5 * 144 + 1, 2**24):
-        monkeypatch.setattr(_network, "MAX_GRAM_NUMBERS", numbers)
+        monkeypatch.setattr(linear, "MAX_GRAM_NUMBERS", numbers)
         with torch.no_grad():
             mu = module.encode(x)[0][places]
         assert (mu == mu[:1]).all()

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from skvae import _pixel_range
-from skvae._images import ImageFormat
-from skvae._pixel_range import (
+from skvae._data import pixel_range
+from skvae._data.format import ImageFormat
+from skvae._data.pixel_range import (
     PixelValues,
     dtype_fits,
     fits_float32,
@@ -151,7 +151,7 @@ def with_holes(dtype, marker, shape=(40, 3, 7)):
 @pytest.fixture(params=[1, 50, 2**24])
 def blocks(request, monkeypatch):
     """Arrays are looked at in blocks of this many values."""
-    monkeypatch.setattr(_pixel_range, "BLOCK_VALUES", request.param)
+    monkeypatch.setattr(pixel_range, "BLOCK_VALUES", request.param)
 
 
 @pytest.mark.usefixtures("blocks")
@@ -186,7 +186,7 @@ def test_the_robust_range_is_that_of_the_observed_values(dtype, marker):
 
 def test_the_robust_range_of_few_observed_values(monkeypatch):
     # Of every fourth image, from which the percentiles are computed, nothing was observed.
-    monkeypatch.setattr(_pixel_range, "N_PERCENTILE_VALUES", 10)
+    monkeypatch.setattr(pixel_range, "N_PERCENTILE_VALUES", 10)
     X = np.full((8, 1, 5), np.nan)
     X[1], X[6] = 3, 9
     assert range_of("robust", X, np.nan) == (3, 9)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._processes import Processes, training_processes
+from skvae._training.processes import Processes, training_processes
 
 SCRIPT = Path(parallel.__file__)
 # A process that waits for another one would wait for 30 minutes, torch's default.

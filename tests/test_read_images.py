@@ -12,7 +12,8 @@ from numpy.testing import assert_array_equal
 from pictures import COLOUR, DEEP, GREY, RNG, write
 from PIL import Image
 
-from skvae import ConvVAETransformer, _read_images, read_images
+from skvae import ConvVAETransformer, read_images
+from skvae._data import read as reader
 
 # Which files, in which order
 
@@ -299,7 +300,7 @@ def test_a_failure_leaves_the_old_file(tmp_path):
 
 
 def test_an_interruption_leaves_no_file(tmp_path, monkeypatch):
-    paths, read = write(tmp_path, GREY), _read_images.read_pixels
+    paths, read = write(tmp_path, GREY), reader.read_pixels
     before = sorted(os.listdir(tmp_path))
 
     def interrupted(path, *args):
@@ -307,7 +308,7 @@ def test_an_interruption_leaves_no_file(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return read(path, *args)
 
-    monkeypatch.setattr(_read_images, "read_pixels", interrupted)
+    monkeypatch.setattr(reader, "read_pixels", interrupted)
     with pytest.raises(KeyboardInterrupt):
         read_images(tmp_path, out=tmp_path / "x.npy")
     assert sorted(os.listdir(tmp_path)) == before

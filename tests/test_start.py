@@ -7,13 +7,12 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from skvae import _start
-from skvae._batches import ImageDataset
-from skvae._elbo import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
-from skvae._images import ImageFormat
-from skvae._inference import build_module
-from skvae._network import ConvVAE, draw_weights, set_pixel_units
-from skvae._start import (
+from skvae._data.dataset import ImageDataset
+from skvae._data.format import ImageFormat
+from skvae._model import start as start_module
+from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
+from skvae._model.passes import build_module
+from skvae._model.start import (
     class_means,
     coarse_rows,
     fit_linear_decoder,
@@ -24,6 +23,8 @@ from skvae._start import (
     probabilistic_pca,
     set_first_weights,
 )
+from skvae._model.vae import ConvVAE
+from skvae._model.weights import draw_weights, set_pixel_units
 
 
 def unset(shape, likelihood="bernoulli", n_components=2, n_classes=0):
@@ -213,14 +214,14 @@ def test_the_least_that_there_can_be(rows, n_axes):
 )
 def test_of_many_images_some_are_analysed(monkeypatch, limit, value, step):
     rows = low_rank(250, 20)
-    monkeypatch.setattr(_start, limit, value)
+    monkeypatch.setattr(start_module, limit, value)
     some, expected = pca_of(rows, (4, 5)), pca_of(rows[::step].copy(), (4, 5))
     for part, other in zip(some, expected, strict=True):
         np.testing.assert_array_equal(part, other)
 
 
 def test_large_pictures_are_few_but_at_least_two(monkeypatch):
-    monkeypatch.setattr(_start, "MAX_NUMBERS", 1)
+    monkeypatch.setattr(start_module, "MAX_NUMBERS", 1)
     assert pca_of(low_rank(250, 20), (4, 5))[1].shape == (20, 1)
 
 
@@ -243,7 +244,7 @@ def test_the_axes_of_images_beyond_memory_are_those_of_all_of_them(monkeypatch, 
     *expected, expected_noise = (
         np.asarray(part) for part in principal_components(module, dataset, 0)
     )
-    monkeypatch.setattr(_start, "MAX_NUMBERS", 100 * n_pixels)
+    monkeypatch.setattr(start_module, "MAX_NUMBERS", 100 * n_pixels)
     *tensors, noise = principal_components(module, dataset, 0)
     mean, axes, variances = (tensor.numpy() for tensor in tensors)
     part = pca_of(rows, shape)

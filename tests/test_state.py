@@ -26,7 +26,7 @@ from skorch.callbacks import Callback
 
 import skvae
 from skvae import ConvVAETransformer
-from skvae._fields import NOT_SAVED
+from skvae._files.fields import NOT_SAVED
 
 QUICK = {**SMALL, "max_iter": 2}
 

@@ -6,7 +6,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skvae import ConvVAETransformer
-from skvae._network import SmoothReLU
+from skvae._model.convolutions import SmoothReLU
 
 TINY = float(np.finfo(np.float32).tiny)
 

@@ -11,10 +11,8 @@ from nets import SETTINGS, dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
-from skvae._net import (
-    TrainSettings,
-)
-from skvae._training import reorder_net, train
+from skvae._training.net import TrainSettings
+from skvae._training.train import reorder_net, train
 
 
 def test_training_lowers_the_loss(small):

@@ -13,8 +13,9 @@ from conftest import SMALL
 from numpy.testing import assert_array_equal
 
 import skvae
-from skvae import ConvVAETransformer, _validation
-from skvae._validation import check_images, learn_images
+from skvae import ConvVAETransformer
+from skvae._data import checks
+from skvae._data.checks import check_images, learn_images
 
 QUICK = {**SMALL, "max_iter": 1}
 AUTO = {**QUICK, "likelihood": "auto"}
@@ -380,9 +381,9 @@ def n_reads(vae, X, monkeypatch, *, learn):
         rows.reads = reads
         return rows
 
-    sklearn_validate_data = _validation.validate_data
+    sklearn_validate_data = checks.validate_data
     with monkeypatch.context() as patch:
-        patch.setattr(_validation, "validate_data", counted)
+        patch.setattr(checks, "validate_data", counted)
         if learn:
             _, vae._format, _ = learn_images(vae, X)
         else:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 
-from skvae._elbo import kl_divergence
+from skvae._model.latents import kl_divergence
 
 
 class KeepStart(Callback):

@@ -26,8 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, _inference
-from skvae._batches import ImageDataset
+from skvae import ConvVAETransformer
+from skvae._data.dataset import ImageDataset
+from skvae._model import passes
 
 COMPONENTS = {"colour patches": 32, "colour patches, within": 32, "emoji": 32}
 
@@ -134,7 +135,7 @@ class HeldOut(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         dataset = ImageDataset(self.rows, self.image_format_)
-        elbo = _inference.elbo(net.module_, dataset, net.settings.likelihood, net.noise)
+        elbo = passes.elbo(net.module_, dataset, net.settings.likelihood, net.noise)
         self.losses_.append(-float(elbo.mean()))
 
     def on_train_begin(self, net, X=None, **kwargs):

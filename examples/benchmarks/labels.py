@@ -25,8 +25,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._callbacks import one_cycle
-from skvae._network import ConvVAE
+from skvae._model.vae import ConvVAE
+from skvae._training.callbacks import one_cycle
 
 METHODS = (
     "skvae",

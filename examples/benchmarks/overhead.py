@@ -18,7 +18,7 @@ from _loops import bare_fit, held_out_loss, negative_elbo, skorch_fit, start_of_
 from torch.utils.flop_counter import FlopCounterMode
 
 from skvae import ConvVAETransformer
-from skvae._elbo import kl_divergence
+from skvae._model.latents import kl_divergence
 
 CHUNK = 128
 SECONDS_PER_TURN = 0.2

@@ -21,7 +21,8 @@ from _common import argument_parser, interleave, load_images, ratios, report, sp
 from _common import split_off_validation as split_off
 from tabulate import tabulate
 
-from skvae import ConvVAETransformer, _batches
+from skvae import ConvVAETransformer
+from skvae._training import batches
 
 GROUPS = {"1 process, 2 threads": (1, 2), "2 processes, 1 thread": (2, 1), "1, 1": (1, 1)}
 N_PROCESSES, BATCH_SIZES = (8, 64, 512), (128, 1_024, 8_192)
@@ -156,11 +157,11 @@ def measure_order(arguments):
     X = images.train[np.argsort(images.train_labels, kind="stable")]
     train, valid = split_off(X, len(X) // 12, arguments.seed)
     # As many blocks of a window beside the whole as in an epoch of 1.3 million images.
-    block = max(1, len(train) * _batches.BLOCK // 1_300_000)
+    block = max(1, len(train) * batches.BLOCK // 1_300_000)
     orders = {"whole": {}, "block by block": {"MAX_SHUFFLED": 0, "BLOCK": block}}
     table = []
     for name, constants in orders.items():
-        with mock.patch.multiple(_batches, **constants) if constants else mock.MagicMock():
+        with mock.patch.multiple(batches, **constants) if constants else mock.MagicMock():
             vae = ConvVAETransformer(max_iter=arguments.order_epochs, random_state=arguments.seed)
             vae.fit(train)
         table.append(

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skvae import ConvVAETransformer
-from skvae._elbo import kl_divergence
+from skvae._model.latents import kl_divergence
 
 METHODS = {"PCA": PCA, "NMF": NMF, "BernoulliRBM": BernoulliRBM}
 COLUMNS = {

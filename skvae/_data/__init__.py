@@ -1,0 +1,34 @@
+"""What X and y mean: rows to images in [0, 1] and back, classes, holes, files of images.
+
+Knows no estimator and no training.
+"""
+
+from .checks import check_images, check_in_memory, learn_images
+from .dataset import ImageDataset, binary_draw
+from .format import ImageFormat, without_mask
+from .labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve_priors, scarce
+from .misreadings import refuse_misreadings
+from .pixel_range import FLOAT32_MAX, fits_float32, is_hole, whole_numbers
+from .read import read_images
+
+__all__ = [
+    "FLOAT32_MAX",
+    "UNKNOWN",
+    "ImageDataset",
+    "ImageFormat",
+    "binary_draw",
+    "check_classes",
+    "check_images",
+    "check_in_memory",
+    "encode_labels",
+    "fits_float32",
+    "is_hole",
+    "known_labels",
+    "learn_images",
+    "read_images",
+    "refuse_misreadings",
+    "resolve_priors",
+    "scarce",
+    "whole_numbers",
+    "without_mask",
+]

@@ -1,0 +1,133 @@
+"""A set of images that are scaled when a batch asks for them (NumPy, torch)."""
+
+import math
+
+import numpy as np
+import torch
+
+from .._model import BINARIZE, checksum, generator_for, pass_size, slices, uniform_draws
+from .pixel_range import is_hole
+
+# Images from which statistics of a set are computed: the largest number of images, and of numbers
+# in them if they are more than the smallest number of images.
+MAX_SUBSAMPLE, MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS = 2_048, 64, 2**27
+
+
+class ImageDataset(torch.utils.data.Dataset):
+    """A set of images, which are scaled only when a batch asks for them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+        Any real dtype; may be read-only or a memory map.
+
+    image_format : ImageFormat
+
+    indices : ndarray of int, default=None
+        Places of the rows that belong to the set. None: all.
+
+    binarize_seed : int, default=None
+        Replaces each image by 0/1 pixels, drawn with the scaled pixels as probabilities. The draw
+        depends on this seed and on the image alone. None: images stay grey.
+
+    labels : ndarray of int of shape (n,), default=None
+        Class of each row, from 0; -1: not known. None: there are no classes.
+    """
+
+    def __init__(self, rows, image_format, indices=None, binarize_seed=None, labels=None):
+        self.rows = rows
+        self.image_format = image_format
+        self.indices = indices
+        self.binarize_seed = binarize_seed
+        self.labels = labels
+
+    def __len__(self):
+        return len(self.rows if self.indices is None else self.indices)
+
+    def __getitem__(self, positions):
+        """The images x of shape (n, C, H, W) in [0, 1] at an array or a slice of positions."""
+        if self.indices is not None:
+            positions = self.indices[positions]
+        x = torch.from_numpy(self.image_format.to_unit(self.rows[positions]))
+        if self.binarize_seed is not None:
+            for i, image in enumerate(x):
+                generator = generator_for(self.binarize_seed, BINARIZE, checksum(image.numpy()))
+                x[i] = binary_draw(image, uniform_draws(image.shape, generator))
+        return x
+
+    def values(self, positions):
+        """Rows in the units of X at a slice of positions, as float64; missing pixels are NaN."""
+        rows = self.rows[positions if self.indices is None else self.indices[positions]]
+        values = rows.astype(np.float64)
+        if self.image_format.missing_values is not None:
+            values[is_hole(rows, self.image_format.missing_values)] = np.nan
+        return values
+
+    @property
+    def y(self):
+        """The class of each image, as an ndarray; None if there are no classes."""
+        if self.labels is None or self.indices is None:
+            return self.labels
+        return self.labels[self.indices[:]]
+
+    @property
+    def pass_size(self):
+        """Images that go through a network at once; see the function `pass_size`."""
+        return pass_size(self.image_format.channels_first_shape)
+
+    def passes(self):
+        """Slices of the positions, one for each pass; the last one may be shorter."""
+        return slices(len(self), self.pass_size)
+
+    def at(self, positions):
+        """The subset at an array or a slice of positions."""
+        if self.indices is not None:
+            positions = self.indices[positions]
+        elif isinstance(positions, slice):
+            positions = np.arange(*positions.indices(len(self)))
+        return self._with(indices=positions)
+
+    def without(self, positions):
+        """The subset of all images but those at an array of positions."""
+        return self._with(indices=AllBut(len(self), positions))
+
+    def subsample(self):
+        """At most 2,048 of the images, or fewer if they are large, spread evenly over the set."""
+        most = max(MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS // self.image_format.n_features)
+        return self.at(slice(None, None, math.ceil(len(self) / min(MAX_SUBSAMPLE, most))))
+
+    def binarized(self, seed):
+        """The same set with each image replaced by one draw of 0/1 pixels."""
+        return self._with(binarize_seed=seed)
+
+    def _with(self, **changes):
+        return ImageDataset(**{**vars(self), **changes})
+
+
+class AllBut:
+    """The places from 0 to n - 1 but some, in order, computed when asked for.
+
+    Parameters
+    ----------
+    n : int
+
+    left_out : ndarray of int
+    """
+
+    def __init__(self, n, left_out):
+        # Number of kept places below each place that is left out.
+        self.n_below = np.sort(left_out) - np.arange(len(left_out))
+        self.n_places = n - len(left_out)
+
+    def __len__(self):
+        return self.n_places
+
+    def __getitem__(self, positions):
+        if isinstance(positions, slice):
+            positions = np.arange(*positions.indices(len(self)))
+        return positions + np.searchsorted(self.n_below, positions, side="right")
+
+
+def binary_draw(x, draws):
+    """0/1 pixels with x as probabilities, from uniform draws; missing pixels stay NaN."""
+    return (draws < x).to(x.dtype).where(~x.isnan(), torch.nan)

@@ -1,0 +1,443 @@
+"""Rows of X <-> images in [0, 1]: shape, layout and scale (NumPy only)."""
+
+import math
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+
+from .._warnings import warn
+from .pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, dtype_holds, is_hole, resolve_pixel_range
+
+# Where the steps of float32 are larger than this share of the span, pixels are scaled in float64.
+COARSE_STEP = 2.0**-18
+
+
+# Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
+MIN_PICTURE_FEATURES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFormat:
+    """How the rows of X hold images, and what else was learned of the training images.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(H, W)``, or three numbers with the number of channels at `channel_axis`.
+
+    channel_axis : {-1, 0}
+        Place of the channels in a three-number shape.
+
+    pixel_range : tuple of float, or ndarray of shape (C, 2)
+        ``(low, high)`` in the units of X, for all channels or for each; mapped to [0, 1].
+
+    as_rows : bool
+        Whether images came as rows, so that they are also returned as rows.
+
+    bounded : bool, default=True
+        True: pixels are clipped to the range. False: to half its span beyond it.
+
+    missing_values : number, default=None
+        Marks missing pixels; it may be NaN. None: there are none.
+
+    robust : bool, default=False
+        Whether the range was learned from percentiles.
+
+    saw_uint8 : bool, default=False
+        Whether the training images were uint8.
+
+    saw_holes : bool, default=False
+        Whether pixels of training images were missing.
+    """
+
+    shape: tuple
+    channel_axis: int
+    pixel_range: tuple | np.ndarray
+    as_rows: bool
+    bounded: bool = True
+    missing_values: float | None = None
+    robust: bool = False
+    saw_uint8: bool = False
+    saw_holes: bool = False
+
+    @classmethod
+    def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range):
+        """The format of training images, as yet of a bounded family.
+
+        Parameters
+        ----------
+        values : PixelValues
+            Of the training images.
+
+        seen_shape : tuple of int or None
+            Shape of one image, if X has 3 or 4 dimensions.
+
+        image_shape, channel_axis, pixel_range
+            The constructor's parameters.
+
+        Returns
+        -------
+        image_format : ImageFormat
+
+        Raises
+        ------
+        ValueError
+            As `resolve_shape` and `resolve_pixel_range`.
+
+        Warns
+        -----
+        UserWarning
+            As `warn_if_ambiguous` and `resolve_pixel_range`.
+        """
+        learned = cls(
+            shape=resolve_shape(image_shape, channel_axis, values.rows.shape[1], seen_shape),
+            channel_axis=int(channel_axis),
+            pixel_range=(0.0, 1.0),
+            as_rows=seen_shape is None,
+            missing_values=values.missing_values,
+            robust=isinstance(pixel_range, str),
+            saw_uint8=values.dtype == np.uint8,
+            saw_holes=values.has_holes,
+        )
+        warn_if_ambiguous(learned, shape_given=image_shape is not None)
+        return replace(learned, pixel_range=resolve_pixel_range(pixel_range, values, learned))
+
+    def after(self, values):
+        """The format when the training went on with images of these values."""
+        return replace(self, saw_holes=self.saw_holes or values.has_holes)
+
+    @property
+    def n_features(self):
+        """Numbers in one image: H * W * C."""
+        return math.prod(self.shape)
+
+    @property
+    def channels_first_shape(self):
+        """``(C, H, W)``, with C = 1 where the shape names no channels."""
+        if len(self.shape) == 2:
+            return (1, *self.shape)
+        channels = self.shape[self.channel_axis]
+        height, width = np.delete(self.shape, self.channel_axis).tolist()
+        return (channels, height, width)
+
+    @property
+    def n_channels(self):
+        """C, which is 1 where the shape names no channels."""
+        return self.channels_first_shape[0]
+
+    @property
+    def low(self):
+        """Lower end of the pixel range: an ndarray of shape (C,) or (1,)."""
+        return np.reshape(self.pixel_range, (-1, 2))[:, 0]
+
+    @property
+    def extent(self):
+        """high - low: an ndarray of shape (C,) or (1,)."""
+        return np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
+
+    @property
+    def span(self):
+        """high - low, or 1 where the images are constant: an ndarray of shape (C,) or (1,)."""
+        return np.where(self.extent > 0, self.extent, 1.0)
+
+    @property
+    def unit_dtype(self):
+        """In which pixels are scaled: float32, or float64 for a range far from 0 beside its span.
+
+        It does not depend on the dtype of X, so that equal values give equal pixels.
+        """
+        farthest = np.abs(np.reshape(self.pixel_range, (-1, 2))).max(axis=1)
+        coarse = np.finfo(np.float32).eps * farthest > COARSE_STEP * self.span
+        return np.float64 if coarse.any() else np.float32
+
+    @property
+    def margin(self):
+        """How far outside the range pixels are clipped, in units of its span."""
+        return 0.0 if self.bounded else MARGIN
+
+    @property
+    def channels_last(self):
+        """Whether the images of X have their channels at the end."""
+        return len(self.shape) == 3 and self.channel_axis == -1
+
+    @property
+    def output_shape(self):
+        """Shape of one image where images are returned: that which `fit` saw."""
+        return (self.n_features,) if self.as_rows else self.shape
+
+    @property
+    def log_jacobian(self):
+        """log |dx/dX| of `to_unit` for one number, -log(span): a tuple, for each channel."""
+        return tuple(np.broadcast_to(-np.log(self.span), self.n_channels).tolist())
+
+    def to_unit(self, rows):
+        """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, n_features)
+            Rows of X in any real dtype.
+
+        Returns
+        -------
+        images : ndarray of shape (n, C, H, W), float32
+            A new, contiguous array. Missing pixels are NaN. Values that are equal in
+            `unit_dtype` give the same bits, whatever the dtype of the rows.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped below
+            unit = rows.astype(self.unit_dtype).reshape(-1, *self.shape)
+            low, span = (self.along_channels(part, unit.dtype) for part in (self.low, self.span))
+            if low.any():
+                unit -= low
+            unit /= span
+        fits = dtype_fits(rows.dtype, self.pixel_range)
+        if not fits:
+            np.clip(unit, -self.margin, 1 + self.margin, out=unit)
+        if self.missing_values is not None:
+            # Also where it is NaN already: there are many NaNs, and noise is chosen by the bits.
+            unit[is_hole(rows, self.missing_values).reshape(unit.shape)] = np.nan
+        unit = unit.astype(np.float32, copy=False)
+        if not fits:
+            unit += 0  # -0.0 becomes 0.0
+        if self.channels_last:
+            unit = np.moveaxis(unit, -1, 1)
+        return np.ascontiguousarray(unit).reshape(-1, *self.channels_first_shape)
+
+    def from_unit(self, images):
+        """low + (high - low) * images, in the layout that `fit` saw.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, C, H, W)
+            Pixels in [0, 1].
+
+        Returns
+        -------
+        X : ndarray of shape (n, n_features) or (n, *shape), float32
+        """
+        if self.channels_last:
+            images = np.moveaxis(images, 1, -1)
+        images = images.reshape(-1, *self.shape)
+        # Not `span`, which is 1 where the images are constant.
+        low, extent = (self.along_channels(part, np.float32) for part in (self.low, self.extent))
+        with np.errstate(over="ignore"):
+            X = images * extent
+            if low.any():
+                X += low
+        if not self.bounded:  # a mean far outside a wide range can exceed float32
+            np.clip(X, -FLOAT32_MAX, FLOAT32_MAX, out=X)
+        return X.reshape(len(images), *self.output_shape)
+
+    def channels(self, rows):
+        """Rows of X as a view of shape (n, C, H * W), still in the units of X."""
+        if self.channels_last:
+            return rows.reshape(len(rows), -1, self.n_channels).swapaxes(1, 2)
+        return rows.reshape(len(rows), self.n_channels, -1)
+
+    def along_channels(self, values, dtype):
+        """One value, or one for each channel, in a shape that broadcasts to images of X."""
+        values = values.astype(dtype)
+        if len(values) == 1 or self.channel_axis == -1:
+            return values
+        return values[:, None, None]
+
+
+def flatten_images(X, missing_values=None):
+    """X as rows, and the shape of one image if X has one.
+
+    Parameters
+    ----------
+    X : array-like
+        Rows, or images of shape (n, H, W), (n, H, W, C) or (n, C, H, W).
+
+    missing_values : number, default=None
+        Takes the place of masked pixels.
+
+    Returns
+    -------
+    rows : array-like
+        X itself, unless X has 3 or 4 dimensions.
+
+    shape : tuple of int or None
+        The shape of one image, if X has 3 or 4 dimensions.
+
+    Raises
+    ------
+    ValueError
+        If X is a sequence of images whose shapes differ, or if pixels are masked, but there is no
+        `missing_values`, or X cannot hold it.
+    """
+    X = without_mask(X, missing_values)
+    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
+        X = _stack(X)
+    elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
+        X = np.asarray(X)
+    if getattr(X, "ndim", 2) not in (3, 4):
+        return X, None
+    if not hasattr(X, "__array__"):  # a sparse array of 3 dimensions, which is refused later
+        return X, None
+    X = np.asarray(X)
+    return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def without_mask(X, missing_values=None):
+    """X with `missing_values` in the place of masked values; X itself if it has no mask.
+
+    Parameters
+    ----------
+    X : array-like
+        Also a list of masked arrays, or of lists of them.
+
+    missing_values : number, default=None
+
+    Returns
+    -------
+    X : array-like
+        Not a masked array.
+
+    Raises
+    ------
+    ValueError
+        If values are masked, but there is no `missing_values`, or X cannot hold it.
+    """
+    if isinstance(X, (list, tuple)):
+        parts = [
+            without_mask(part, missing_values)
+            if isinstance(part, (list, tuple)) or _has_mask(part)
+            else part
+            for part in X
+        ]
+        same = all(part is old for part, old in zip(parts, X, strict=True))
+        return X if same else parts
+    if not _has_mask(X):
+        return X
+    if not np.any(X.mask):
+        return X.filled(0)
+    if missing_values is None:
+        raise ValueError(
+            "X is a masked array. Its masked values would be used like others. If they are missing "
+            "pixels, set missing_values=np.nan before fit. Otherwise replace them, as by "
+            "X.filled(0)."
+        )
+    if not dtype_holds(X.dtype, missing_values):
+        raise ValueError(
+            f"X is a masked array of {X.dtype}, which cannot hold missing_values={missing_values} "
+            "for the masked pixels. Pass X.astype(np.float32).filled(np.nan) with "
+            "missing_values=np.nan, or another marker."
+        )
+    return X.filled(missing_values)
+
+
+def _has_mask(X):
+    """Whether X is a masked array: of NumPy or of others, such as astropy."""
+    return hasattr(type(X), "filled") and hasattr(type(X), "mask")
+
+
+def _stack(images):
+    """A sequence as one array."""
+    shapes = dict.fromkeys(np.shape(image) for image in images if hasattr(image, "shape"))
+    if len(shapes) > 1:
+        first, second = list(shapes)[:2]
+        raise ValueError(
+            f"X holds images of different shapes, such as {first} and {second}. "
+            "Crop, pad or resize them to one shape first."
+        )
+    return np.asarray(images)
+
+
+def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
+    """The shape of one image, from the parameter, from X, or from the number of features.
+
+    Parameters
+    ----------
+    image_shape : sequence of int or None
+        The constructor's parameter.
+
+    channel_axis : {-1, 0}
+        The constructor's parameter; used in the message only.
+
+    n_features : int
+        Numbers in one row.
+
+    seen_shape : tuple of int or None
+        Shape of one image, if X has 3 or 4 dimensions.
+
+    Returns
+    -------
+    shape : tuple of int
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` does not hold two or three whole numbers above zero (one of them may be
+        -1), does not multiply to `n_features`, or differs from the shape of the images in X.
+    """
+    if image_shape is None:
+        if seen_shape is not None:
+            return tuple(seen_shape)
+        side = math.isqrt(n_features)
+        return (side, side) if side * side == n_features else (1, n_features)
+
+    shape = tuple(image_shape)
+    if (
+        len(shape) not in (2, 3)
+        or not all(isinstance(n, Integral) and (n > 0 or n == -1) for n in shape)
+        or shape.count(-1) > 1
+    ):
+        raise ValueError(
+            "image_shape must be (H, W), or three numbers with the channels "
+            f"{'first' if channel_axis == 0 else 'last'}. Each must be a whole number above 0, but "
+            f"at most one of them may be -1, which stands for the rest. Got {image_shape!r}."
+        )
+    known = math.prod(n for n in shape if n != -1)
+    shape = tuple(int(n) if n != -1 else n_features // known for n in shape)
+    if seen_shape is not None and shape != tuple(seen_shape):
+        raise ValueError(
+            f"image_shape={shape} differs from the shape of the images in X, "
+            f"{tuple(seen_shape)}. Leave image_shape=None to take it from X."
+        )
+    if math.prod(shape) != n_features:
+        n_numbers = f"a multiple of {known}" if -1 in image_shape else known
+        raise ValueError(
+            f"image_shape={tuple(image_shape)} means {n_numbers} numbers per image, but X has "
+            f"{n_features} features."
+        )
+    return shape
+
+
+def warn_if_ambiguous(image_format, *, shape_given):
+    """Warn when X was perhaps misread.
+
+    Two cases are doubtful: images whose shape suggests that the channels are at the other axis,
+    and rows that may hold pictures although their length is not a square number.
+
+    Parameters
+    ----------
+    image_format : ImageFormat
+
+    shape_given : bool
+        Whether the user gave the parameter `image_shape`.
+
+    Warns
+    -----
+    UserWarning
+        Saying how X was read, and which parameter changes that.
+    """
+    channels, height, width = image_format.channels_first_shape
+    if len(image_format.shape) == 3:
+        other_axis = 0 if image_format.channel_axis == -1 else -1
+        n_others = image_format.shape[other_axis]
+        sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
+        if n_others in (1, 3, 4) and channels > 4 and min(sides) > n_others:
+            warn(
+                f"X was read as images of {height} x {width} pixels with {channels} channels. "
+                f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "
+                f"{'first' if other_axis == 0 else 'last'}, set channel_axis={other_axis}."
+            )
+    elif image_format.as_rows and not shape_given and height == 1 and width >= MIN_PICTURE_FEATURES:
+        warn(
+            f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
+            "square number. If they are pictures, give image_shape=(height, width) or "
+            "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
+        )

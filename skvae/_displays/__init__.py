@@ -1,0 +1,14 @@
+"""Charts and pictures of fitted estimators, by their public methods only."""
+
+from .charts import ComponentInformationDisplay, LatentSpaceDisplay, TrainingCurveDisplay
+from .reconstruction import ReconstructionDisplay
+from .traversal import LatentManifoldDisplay, LatentTraversalDisplay
+
+__all__ = [
+    "ComponentInformationDisplay",
+    "LatentManifoldDisplay",
+    "LatentSpaceDisplay",
+    "LatentTraversalDisplay",
+    "ReconstructionDisplay",
+    "TrainingCurveDisplay",
+]

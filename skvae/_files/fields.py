@@ -1,0 +1,293 @@
+"""A kind of file as one table of fields, from which its writer, reader and check come (NumPy).
+
+Every value must have a type and a range that training can give it. The shapes of the arrays follow
+from the values.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+
+from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS
+from .._model import LIKELIHOODS, weight_shapes
+from . import archive
+
+# Bounds of the numbers in a file, far above what anybody trains. They keep a hostile header from
+# taking much time or memory.
+MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
+
+
+# Parameters that a file does not hold: callbacks are code, and a path or a group of processes mean
+# nothing on another machine.
+NOT_SAVED = {"callbacks", "checkpoint", "data_parallel"}
+
+
+def _same(value):
+    return value
+
+
+class Field(NamedTuple):
+    """An entry of a header, and the attributes that it holds.
+
+    Parameters
+    ----------
+    key : str
+        Its key in the header.
+
+    attributes : str
+        One name, or several with spaces between them.
+
+    valid : callable
+        ``valid(value, header)`` says whether a fit can give the value. It may also raise.
+
+    encode : callable
+        The attributes -> the value, which is then made plain.
+
+    decode : callable or None
+        The value -> the attribute, or a tuple of all. None: the arrays give the attribute back.
+
+    optional : bool
+        Whether an estimator may lack the attributes, which is null.
+    """
+
+    key: str
+    attributes: str
+    valid: Callable
+    encode: Callable = _same
+    decode: Callable | None = _same
+    optional: bool = False
+
+
+class Arrays(NamedTuple):
+    """An array of a file, or a group of arrays with a common prefix, and the attribute that it is.
+
+    Parameters
+    ----------
+    key : str
+        Its name, or the prefix.
+
+    attribute : str
+        Name of the attribute: an array, or a dict of arrays or lists by name.
+
+    specs : callable
+        Checked header -> (shape, dtype), or a dict of such by name; None: it is not there.
+
+    decode : callable
+        ``decode(arrays, header)`` gives the attribute.
+    """
+
+    key: str
+    attribute: str
+    specs: Callable
+    decode: Callable = lambda arrays, header: arrays
+
+
+class FileKind(NamedTuple):
+    """A kind of file, by the tables of its fields and arrays."""
+
+    name: str
+    fields: tuple
+    arrays: tuple
+
+    def encode(self, values):
+        """Header and arrays that hold attributes, which are given by name."""
+        header = {"kind": self.name}
+        header |= {field.key: _encoded(field, values) for field in self.fields}
+        arrays = _flat({part.key: values[part.attribute] for part in self.arrays})
+        self.specs(header)  # what cannot be read back is not written
+        return header, {name: np.asarray(array) for name, array in arrays.items()}
+
+    def specs(self, header):
+        """(shape, dtype) of each array by name, after a check of a header that may be hostile."""
+        kind = header["kind"]
+        require(kind == self.name, f"kind ({kind!r:.40}, not {self.name!r})")
+        check(self.fields, {key: header[key] for key in header if key != "kind"})
+        return _flat({part.key: part.specs(header) for part in self.arrays})
+
+    def decode(self, header, arrays):
+        """The attributes by name: the inverse of `encode`."""
+        values = {}
+        for field in self.fields:
+            value = header[field.key]
+            if field.decode is not None and not (field.optional and value is None):
+                names, decoded = field.attributes.split(), field.decode(value)
+                values |= zip(names, decoded if len(names) > 1 else [decoded], strict=True)
+        nested = _nested(arrays)
+        for part in self.arrays:
+            values[part.attribute] = part.decode(nested.get(part.key), header)
+        return values
+
+    def write(self, path, values):
+        """Write attributes to a file."""
+        archive.write(path, *self.encode(values))
+
+    def read(self, path):
+        """The attributes in a file that need not be trusted."""
+        return self.decode(*archive.read(path, self.specs))
+
+
+def _encoded(field, values):
+    names = field.attributes.split()
+    if field.optional and names[0] not in values:
+        return None
+    return plain(field.encode(*(values[name] for name in names)))
+
+
+def _flat(groups):
+    """{"a": {"b": 1}, "c": 2, "d": None} -> {"a.b": 1, "c": 2}."""
+    flat = {}
+    for key, value in groups.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        elif value is not None:
+            flat[key] = value
+    return flat
+
+
+def _nested(arrays):
+    """The inverse of `_flat`."""
+    nested = {}
+    for name, array in arrays.items():
+        key, dot, rest = name.partition(".")
+        if dot:
+            nested.setdefault(key, {})[rest] = array
+        else:
+            nested[key] = array
+    return nested
+
+
+def require(condition, name):
+    """Raise a ValueError that names a part of the header, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"invalid {name} in the file")
+
+
+def check(fields, values):
+    """Check a dict by the table of its fields; an error names the key that is not valid."""
+    keys = {field.key for field in fields}
+    require(values.keys() == keys, f"keys ({', '.join(sorted(values.keys() ^ keys)):.100})")
+    for field in fields:
+        require(field.valid(values[field.key], values), field.key)
+
+
+def of_type(*types):
+    """A check: the value has exactly one of these types."""
+    return lambda value, header: type(value) in types
+
+
+def is_count(value, header=None):
+    """Whether a value is a plain int from 1 to `MAX_SIZE`."""
+    return type(value) is int and 0 < value <= MAX_SIZE
+
+
+def is_list_of_counts(value, header=None):
+    """Whether a value is a list of counts."""
+    return type(value) is list and all(map(is_count, value))
+
+
+def is_architecture(value, header):
+    """Whether a value has the parameters of a network, but for `normal`."""
+    check(ARCHITECTURE, value)
+    return True
+
+
+def is_likelihood(value, header):
+    """Whether a value names a likelihood."""
+    return value in LIKELIHOODS
+
+
+def is_seed(value, header):
+    """Whether a value can be the seed of an estimator."""
+    return type(value) is int and 0 <= value < 2**31
+
+
+def are_params(value, header):
+    """Whether a value has only parameters that a file may hold."""
+    return type(value) is dict and not NOT_SAVED & value.keys()
+
+
+def is_number_of_epochs(value, header):
+    """Whether a value is a number of epochs."""
+    return type(value) is int and 0 <= value <= MAX_FILE_EPOCHS
+
+
+def are_columns(value, header):
+    """Whether a value has the names of the columns of a history."""
+    known = {*TRAIN_COLUMNS, *VALID_COLUMNS, "duration"}
+    known |= set(LABEL_COLUMNS) if header["architecture"]["n_classes"] else set()
+    return (
+        type(value) is list
+        and len(set(value)) == len(value)
+        and set(value) <= known
+        and ("train_loss" in value or header["n_epochs"] == 0)
+    )
+
+
+ARCHITECTURE = (
+    Field("image_shape", "", lambda value, _: is_list_of_counts(value) and len(value) == 3),
+    Field("n_components", "", is_count),
+    Field(
+        "hidden_channels",
+        "",
+        lambda value, _: is_list_of_counts(value) and 0 < len(value) <= MAX_STAGES,
+    ),
+    Field("hidden_units", "", is_count),
+    Field("linear_path", "", of_type(bool)),
+    Field("n_classes", "", lambda value, _: is_count(value) or (type(value) is int and value == 0)),
+    Field("holes", "", of_type(bool)),
+)
+
+
+def plain(value):
+    """The same value, made of None, bool, int, float, str, list and dict only."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    for kind, others in ((bool, np.bool_), (int, Integral), (float, Real), (str, str)):
+        if isinstance(value, others):
+            return kind(value)
+    raise TypeError(f"{value!r:.200} is not a plain value that a file can hold.")
+
+
+def saved_params(params):
+    """The parameters that a file can hold; a RandomState, which has changed, becomes None."""
+    seed = params["random_state"]
+    changed = {
+        "random_state": None if isinstance(seed, np.random.RandomState) else seed,
+        "device": str(params["device"]),
+    }
+    return {k: plain(v) for k, v in {**params, **changed}.items() if k not in NOT_SAVED}
+
+
+def lists_to_tuples(values):
+    """A dict of JSON with its lists as tuples, as parameters and architectures have them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+# Several fields need the shapes, and each epoch of a checkpoint.
+_weight_shapes = lru_cache(maxsize=4)(weight_shapes)
+
+
+def weight_specs(header):
+    """(shape, dtype) of each weight of the network in a checked header."""
+    architecture = lists_to_tuples(header["architecture"])
+    shapes = _weight_shapes(**architecture, normal=LIKELIHOODS[header["likelihood"]].normal)
+    return {name: (shape, "<f4") for name, shape in shapes.items()}
+
+
+def history_specs(header):
+    """(shape, dtype) of each column of the history."""
+    return dict.fromkeys(header["history"], ((header["n_epochs"],), "<f8"))
+
+
+def history_of(columns, header):
+    """The history as lists, in the order of the header."""
+    return {name: columns[name].tolist() for name in header["history"]}

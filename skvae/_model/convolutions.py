@@ -1,0 +1,199 @@
+"""Layers of the encoder and the decoder: folds, convolutions, dense products (torch)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def stage_folds(height, width, n_stages):
+    """How much each stage of the encoder shrinks the picture, as (rows, columns).
+
+    A side is halved until at most 7 cells are left. Each of the last stages halves it once. The
+    first stage, which has many pixels but few channels, makes all other halvings.
+
+    Parameters
+    ----------
+    height, width : int
+        Sides of the picture, in pixels.
+
+    n_stages : int
+        Number of stages.
+
+    Returns
+    -------
+    folds : list of (int, int)
+        One pair for each stage.
+
+    Examples
+    --------
+    >>> stage_folds(28, 28, 1)
+    [(4, 4)]
+    >>> stage_folds(105, 40, 3)
+    [(4, 2), (2, 2), (2, 2)]
+    """
+    return list(zip(_side_folds(height, n_stages), _side_folds(width, n_stages), strict=True))
+
+
+def default_hidden_channels(height, width):
+    """Channels of each stage of the encoder, starting at the image.
+
+    There is one stage for sides of up to 28 pixels, which two halvings reduce to at most 7 cells,
+    and there are two for longer sides: what a few numbers tell of a large image is coarse.
+
+    Parameters
+    ----------
+    height, width : int
+        Sides of the image, in pixels.
+
+    Returns
+    -------
+    hidden_channels : tuple of int
+
+    Examples
+    --------
+    >>> default_hidden_channels(28, 28), default_hidden_channels(105, 105)
+    ((64,), (64, 64))
+    """
+    return (64,) if max(_n_halvings(height), _n_halvings(width)) <= 2 else (64, 64)
+
+
+def _n_halvings(side):
+    """Number of halvings that reduce a side to at most 7 cells."""
+    return (math.ceil(side / 7) - 1).bit_length()
+
+
+def _side_folds(side, n_stages):
+    n_halvings = _n_halvings(side)
+    first = max(0, n_halvings - (n_stages - 1))
+    later = [2 if stage < n_halvings - first else 1 for stage in range(n_stages - 1)]
+    return [2**first, *later]
+
+
+class Fold(nn.Module):
+    """Move blocks of pixels into channels: (n, C, H, W) -> (n, C * rows * columns, H', W').
+
+    Like `torch.nn.PixelUnshuffle`, but with a factor for each axis.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of a block; H' = H / rows and W' = W / columns.
+    """
+
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        h, w = h // self.rows, w // self.columns
+        x = x.reshape(n, c, h, self.rows, w, self.columns).permute(0, 1, 3, 5, 2, 4)
+        return x.reshape(n, c * self.rows * self.columns, h, w)
+
+
+class Unfold(nn.Module):
+    """The inverse of `Fold`: (n, C * rows * columns, H', W') -> (n, C, H, W).
+
+    Parameters
+    ----------
+    rows, columns : int
+        Size of a block.
+    """
+
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        c = c // (self.rows * self.columns)
+        x = x.reshape(n, c, self.rows, self.columns, h, w).permute(0, 1, 4, 2, 5, 3)
+        return x.reshape(n, c, h * self.rows, w * self.columns)
+
+
+class SmoothReLU(nn.Module):
+    """0.05 x + 0.95 h(x), h(x) = x clip(1.7 x + 3, 0, 6) / 6: nearly GELU, with a straight tail.
+
+    h is the hard swish of Howard et al., "Searching for MobileNetV3" (ICCV 2019), 1.7 times as
+    narrow. The slope of GELU fades in its tail. Multiplied from layer to layer it becomes a
+    subnormal number, on which processors are up to a hundred times slower; and units that stay
+    there learn no more. Here it is never below 0.05 for large negative x.
+    """
+
+    def forward(self, x):
+        return torch.add(TAIL_SLOPE * x, F.hardswish(1.7 * x), alpha=(1 - TAIL_SLOPE) / 1.7)
+
+
+# Slope of the activation for large negative numbers.
+TAIL_SLOPE = 0.05
+
+
+# Dense products have at least so many rows or one, and sums over a multiple of so many numbers.
+DENSE_BLOCK = 16
+
+
+def dense(x, weight, bias=None):
+    """x weight^T + bias, such that the bits of a row do not depend on its place: (n, D) -> (n, D').
+
+    BLAS may sum a row in another order if there are few rows, or if its first number does not lie
+    at a multiple of 64 bytes. So few rows go one by one, and zeros fill up the sums.
+    """
+    if torch.compiler.is_exporting():
+        return F.linear(x, weight, bias)
+    if missing := -x.shape[1] % DENSE_BLOCK:
+        x, weight = F.pad(x, (0, missing)), F.pad(weight, (0, missing))
+    if len(x) >= DENSE_BLOCK:
+        return F.linear(x, weight, bias)
+    return torch.cat([F.linear(row.clone(), weight, bias) for row in x.split(1)])
+
+
+class Dense(nn.Linear):
+    """A dense layer that computes `dense`."""
+
+    def forward(self, x):
+        return dense(x, self.weight, self.bias)
+
+
+def _conv(in_channels, out_channels, cells, width=3):
+    # Same size. On a side of one cell a window of 3 would see padding only: there it is 1.
+    kernel = [width if side > 1 else 1 for side in cells]
+    return nn.Conv2d(in_channels, out_channels, kernel, padding=[k // 2 for k in kernel])
+
+
+# Blocks of more pixels are convolved on their own, those of fewer with their neighbours.
+MAX_OVERLAPPING = 16
+
+
+def _stages(channels, folds, cells, n_masks):
+    """Layers of all stages: those of the encoder, and those of the decoder.
+
+    `channels` are those of the picture and of each stage; `cells` is the size that the last stage
+    leaves. The encoder sees `n_masks` channels more.
+    """
+    # From the last stage to the first, because each needs to know the cells that it leaves.
+    encoder, decoder = [], []
+    more = [n_masks] + [0] * (len(folds) - 1)
+    stages = list(zip(folds, channels[:-1], channels[1:], more, strict=True))
+    for fold, n_in, n_out, n_more in reversed(stages):
+        n_folded, n_seen = (n * fold[0] * fold[1] for n in (n_in, n_in + n_more))
+        # A large block knows enough of its surroundings by itself.
+        width = 3 if math.prod(fold) <= MAX_OVERLAPPING else 1
+        encoder = [
+            Fold(*fold),
+            _conv(n_seen, n_out, cells, width),
+            SmoothReLU(),
+            _conv(n_out, n_out, cells),
+            SmoothReLU(),
+            *encoder,
+        ]
+        decoder += [
+            SmoothReLU(),
+            _conv(n_out, n_out, cells),
+            SmoothReLU(),
+            _conv(n_out, n_folded, cells, width),
+            Unfold(*fold),
+        ]
+        cells = [cells[0] * fold[0], cells[1] * fold[1]]
+    return encoder, decoder

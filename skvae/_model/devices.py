@@ -1,0 +1,79 @@
+"""Where to compute: the devices of this machine, and copies of tensors to them (torch)."""
+
+import torch
+
+# The type of device objects, for modules that do not import torch.
+Device = torch.device
+
+
+# Decorates what makes or trains weights: gradients are recorded in whatever mode the caller is,
+# such as `torch.inference_mode`.
+with_gradients = torch.inference_mode(False)
+
+
+def resolve_device(device):
+    """The torch device string to compute on.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        A device, or ``"auto"``: torch's current accelerator, such as CUDA or MPS, else the CPU.
+
+    Returns
+    -------
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device, or this machine does not have it.
+    """
+    available = ["cpu"]
+    if torch.accelerator.is_available():
+        available.insert(0, torch.accelerator.current_accelerator().type)
+    if device == "auto":
+        return available[0]
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+        known = resolved.type in available
+    except (RuntimeError, AssertionError):  # AssertionError if torch was built without CUDA
+        known = False
+    if not known:
+        raise ValueError(
+            f"device={str(device)!r} is not available. Available here: {', '.join(available)}. "
+            "device='auto' takes the first of these."
+        )
+    return str(resolved)
+
+
+def to_device(tensor, device):
+    """Copy a tensor from the CPU to a device; the CPU does not wait for a copy to CUDA.
+
+    Parameters
+    ----------
+    tensor : tensor
+
+    device : str or torch.device
+
+    Returns
+    -------
+    tensor : tensor
+    """
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def sum_dtype(device):
+    """Precision of long sums: float64, or None on Apple's GPUs, which do not have it.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    dtype : torch.dtype or None
+    """
+    return None if device.type == "mps" else torch.float64

@@ -1,0 +1,462 @@
+"""What a fitted network computes for many images, pass by pass (NumPy, torch)."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .devices import sum_dtype, to_device
+from .explained_variance import ExplainedVariance
+from .latents import elbo_terms, kl_divergence, log_weights
+from .likelihoods import LIKELIHOODS, conditional_log_likelihood, squared_errors
+from .noise import DRAWS, PixelNoise, checksum, generator_for, normal_draws
+from .vae import reparametrize
+from .weights import blank_module
+
+# Largest number of images in a pass through a network, and of numbers in them. A network takes
+# some hundred bytes of memory for each number.
+MAX_PASS_IMAGES, MAX_PASS_NUMBERS = 128, 2**22
+
+
+def slices(n, size):
+    """Slices of `size` positions that cover all n; the last one may be shorter."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def pass_size(image_shape):
+    """Number of images that go through a network at once: 128, or 64, 32 … if they are large.
+
+    The order of summation in matrix products depends on this number. It depends on the shape alone,
+    so an image gives the same bits in every call.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        ``(C, H, W)``.
+
+    Returns
+    -------
+    n_images : int
+    """
+    n_images = MAX_PASS_IMAGES
+    while n_images > 1 and n_images * math.prod(image_shape) > MAX_PASS_NUMBERS:
+        n_images //= 2
+    return n_images
+
+
+def part_size(image_shape):
+    """Images ``(C, H, W)`` of a training step that go through a network at once."""
+    return max(pass_size(image_shape), MAX_PASS_NUMBERS // math.prod(image_shape))
+
+
+def build_module(architecture, likelihood, device):
+    """A network whose weights are not set yet.
+
+    Parameters
+    ----------
+    architecture : dict
+        The parameters of `ConvVAE`, but for `normal`.
+
+    likelihood : str
+
+    device : str
+
+    Returns
+    -------
+    module : ConvVAE
+    """
+    module = blank_module(**architecture, normal=LIKELIHOODS[likelihood].normal)
+    # The format first: a copy of real weights would start the threads of torch.
+    return module.to(memory_format=torch.channels_last).to_empty(device=device)
+
+
+def encode(module, dataset):
+    """Posterior of each image.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    Returns
+    -------
+    mu, logvar : ndarray of shape (n, K), float32
+    """
+
+    def posterior(x):
+        return [part.cpu().numpy() for part in module.encode(x)]
+
+    return _map_passes(module, posterior, dataset)
+
+
+def label_log_joint(module, dataset):
+    """log pi_y + log p(z|y) of each class at z = mu, the posterior mean of each image.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        With a label decoder.
+
+    dataset : ImageDataset
+
+    Returns
+    -------
+    log_joint : ndarray of shape (n, n_classes), float32
+        In nats.
+    """
+
+    def log_joint(x):
+        mu, _ = module.encode(x)
+        return [module.label_decoder.log_joint(mu).cpu().numpy()]
+
+    return _map_passes(module, log_joint, dataset)[0]
+
+
+def component_moments(module, dataset):
+    """Statistics of each component, over at most 2,048 of the images.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    Returns
+    -------
+    moments : ndarray of shape (3, K), float64
+        Means over the images of KL(q(z_k|x) || N(0, 1)) in nats, of mu and of mu^2. With classes,
+        in units in which z_k has mean 0 and variance 1 under p(z).
+    """
+
+    def terms(x):
+        mu, logvar = module.standardize(*module.encode(x))
+        return [term.cpu().numpy() for term in (kl_divergence(mu, logvar), mu, mu.square())]
+
+    return np.stack(
+        [term.mean(0, dtype=np.float64) for term in _map_passes(module, terms, dataset.subsample())]
+    )
+
+
+def squared_error(module, dataset, seed):
+    """Mean squared error of pixels in [0, 1] decoded from a draw z ~ q(z|x) for each image.
+
+    With the Gaussian family, this is the noise variance that makes the images most likely.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    seed : int
+        Seeds the draws.
+
+    Returns
+    -------
+    error : float
+    """
+    noise = PixelNoise(module.n_components, seed)
+
+    def error(x):
+        mean = module(x, noise(x.cpu()).to(x.device))[0]
+        return [part.cpu().numpy() for part in squared_errors(x, mean, module.holes)]
+
+    error, n_observed = (part.sum(dtype=np.float64) for part in _map_passes(module, error, dataset))
+    return float(error / max(1, n_observed))
+
+
+def reconstruction_error(module, dataset, likelihood):
+    """Mean squared error of observed pixels in [0, 1], decoded from the posterior mean: a float."""
+
+    def error(x):
+        mean = LIKELIHOODS[likelihood].mean(module.decode(module.encode(x)[0]))
+        return [part.cpu().numpy() for part in squared_errors(x, mean, module.holes)]
+
+    error, n_observed = (part.sum(dtype=np.float64) for part in _map_passes(module, error, dataset))
+    return float(error / max(1, n_observed))
+
+
+def decode(module, z, likelihood, image_format):
+    """Mean of p(x|z), in the units and the layout of X.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    z : ndarray of shape (n, K)
+
+    likelihood : str
+
+    image_format : ImageFormat
+
+    Returns
+    -------
+    X : ndarray of shape (n, n_features) or (n, *shape), float32
+    """
+
+    def mean_image(z):
+        mean = LIKELIHOODS[likelihood].mean(module.decode(z))
+        return [image_format.from_unit(mean.cpu().numpy())]
+
+    latents = torch.from_numpy(np.array(z, dtype=np.float32))
+    return _map_passes(module, mean_image, latents)[0]
+
+
+def explained_variance_ratio(module, dataset, likelihood):
+    """Share of the variance of the observed pixels that decoding the posterior means explains.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+        All of its rows.
+
+    likelihood : str
+
+    Returns
+    -------
+    ratio : float
+        In the units of X, with values outside the pixel range as they are.
+    """
+    explained = ExplainedVariance(holes=module.holes)
+    for some in dataset.passes():
+        x = dataset.values(some)
+        mu, _ = encode(module, dataset.at(some))
+        mean = decode(module, mu, likelihood, dataset.image_format).reshape(x.shape)
+        explained.add(torch.from_numpy(x), torch.from_numpy(mean))
+    return explained.ratio
+
+
+def elbo(module, dataset, likelihood, noise):
+    """log p(x|z) - KL(q(z|x) || p(z)) of each image, for one draw z ~ q(z|x).
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    likelihood : str
+
+    noise : PixelNoise
+
+    Returns
+    -------
+    elbo : ndarray of shape (n,), float64
+        In nats.
+    """
+
+    def bound(x):
+        output = module(x, noise(x.cpu()).to(x.device))
+        log_p, kl = elbo_terms(
+            likelihood,
+            x,
+            *output,
+            log_jacobian=dataset.image_format.log_jacobian,
+            holes=module.holes,
+            dtype=sum_dtype(x.device),
+        )
+        return [(log_p - kl).cpu().numpy()]
+
+    return _map_passes(module, bound, dataset)[0].astype(np.float64)
+
+
+@torch.inference_mode()
+def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
+    """Importance-weighted estimate of log p(x) of each image; Burda et al. (2016), eq. 8.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    likelihood : str
+
+    n_draws : int
+        Draws z ~ q(z|x) for each image.
+
+    seed : int
+        The seed and the pixels of an image determine its draws.
+
+    Returns
+    -------
+    log_likelihood : ndarray of shape (n,), float64
+        In nats.
+    """
+    result = np.empty(len(dataset))
+    for i, draws in enumerate(_weighted_draws(module, dataset, likelihood, n_draws, seed)):
+        weights = torch.cat([weights for weights, _ in draws])  # log w of each draw
+        result[i] = torch.logsumexp(weights, 0).item() - math.log(n_draws)
+    return result
+
+
+@torch.inference_mode()
+def impute(module, dataset, likelihood, n_draws, seed, rng=None):
+    """Images of which some pixels are known, decoded: in the units and the layout of X.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+
+    likelihood : str
+
+    n_draws : int
+        Draws z ~ q(z|x) for each image.
+
+    seed : int
+        The seed and the pixels of an image determine its draws.
+
+    rng : RandomState, default=None
+        Chooses one of the draws of each image, with a probability in proportion to its weight.
+        None: the weighted mean of E[x|z] over all draws, which estimates E[x|observed pixels].
+
+    Returns
+    -------
+    X : ndarray of shape (n, n_features) or (n, *shape), float32
+        Values for observed pixels, too.
+    """
+    mean, decoded = LIKELIHOODS[likelihood].mean, []
+    for draws in _weighted_draws(module, dataset, likelihood, n_draws, seed):
+        image = weighted_mean(draws, mean) if rng is None else weighted_choice(draws, mean, rng)
+        decoded.append(dataset.image_format.from_unit(image[None].cpu().numpy()))
+    return np.concatenate(decoded)
+
+
+def weighted_mean(draws, mean):
+    """Mean of E[x|z] over draws of z, weighted by w.
+
+    Parameters
+    ----------
+    draws : iterable of (tensor of shape (n,), tensor of shape (n, C, H, W))
+        log w, and the logits.
+
+    mean : callable
+        Logits -> E[x|z].
+
+    Returns
+    -------
+    image : tensor of shape (C, H, W)
+    """
+    largest, total, image = -math.inf, 0.0, 0.0
+    for weights, logits in draws:
+        # Relative to the largest weight so far, so that nothing overflows.
+        now = max(largest, weights.max().item())
+        shares, before = torch.exp(weights - now).to(logits.dtype), math.exp(largest - now)
+        image = before * image + torch.tensordot(shares, mean(logits), 1)
+        total, largest = before * total + shares.sum().item(), now
+    return image / total
+
+
+def weighted_choice(draws, mean, rng):
+    """E[x|z] for one of the draws of z, chosen with a probability in proportion to w.
+
+    Parameters
+    ----------
+    draws, mean
+        As for `weighted_mean`.
+
+    rng : RandomState
+
+    Returns
+    -------
+    image : tensor of shape (C, H, W)
+    """
+    largest, image = -math.inf, None
+    for weights, logits in draws:
+        # With noise of this distribution, each draw is the largest with the probability it needs.
+        noisy = weights.double().cpu().numpy() + rng.gumbel(size=len(weights))
+        if noisy.max() > largest:
+            largest, image = noisy.max(), mean(logits[noisy.argmax()])
+    return image
+
+
+def _weighted_draws(module, dataset, likelihood, n_draws, seed):
+    """For each image an iterator over log w and logits of its draws z ~ q(z|x), in parts.
+
+    A pass decodes all draws of several images, or a part of the draws of one.
+    """
+    n_rows = pass_size(module.image_shape)
+    n_together = max(1, n_rows // n_draws)
+    mu, logvar = (torch.from_numpy(part) for part in encode(module, dataset))
+    for some in slices(len(dataset), n_together):
+        x = dataset[some]
+        noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], seed) for image in x])
+        parts = _decoded_draws(
+            module, dataset.image_format, likelihood, x, mu[some], logvar[some], noise
+        )
+        if len(x) == 1:
+            yield parts
+            continue
+        ((weights, logits),) = parts
+        each = zip(weights.split(n_draws), logits.split(n_draws), strict=True)
+        yield from ([part] for part in each)
+
+
+def _noise_of(image, n_draws, n_components, seed):
+    """Draws from N(0, I) for an image: a larger `n_draws` extends the same sequence."""
+    generator = generator_for(seed, DRAWS, checksum(image.numpy()))
+    blocks = [
+        normal_draws(MAX_PASS_IMAGES, n_components, generator)
+        for _ in slices(n_draws, MAX_PASS_IMAGES)
+    ]
+    return torch.cat(blocks)[:n_draws]
+
+
+def _decoded_draws(module, image_format, likelihood, x, mu, logvar, noise):
+    """log w and logits of the draws of some images, one image after the other, in passes.
+
+    `noise` has the shape (n, n_draws, K).
+    """
+    device, n_draws = next(module.parameters()).device, noise.shape[1]
+    n_rows = pass_size(module.image_shape)
+    mu, logvar = (part.repeat_interleave(n_draws, 0) for part in (mu, logvar))
+    noise = noise.flatten(0, 1)
+    for some in slices(len(noise), n_rows):
+        n = some.stop - some.start
+        images = np.arange(some.start, some.stop) // n_draws
+        # Filled up, so that the bits of a draw do not depend on their number.
+        padded = (
+            F.pad(part[some], (0, 0, 0, n_rows - n)).to(device) for part in (mu, logvar, noise)
+        )
+        part_mu, part_logvar, part_noise = padded
+        z = reparametrize(part_mu, part_logvar, part_noise)
+        logits = module.decode(z)[:n]
+        log_p = conditional_log_likelihood(
+            likelihood,
+            logits,
+            x[images].to(device),
+            noise_logvar=module.noise_logvar,
+            log_jacobian=image_format.log_jacobian,
+            holes=module.holes,
+            dtype=sum_dtype(device),
+        )
+        log_prior = module.log_prior(z[:n])
+        yield log_weights(log_p, log_prior, part_noise[:n], part_logvar[:n]), logits
+
+
+@torch.inference_mode()
+def _map_passes(module, function, inputs):
+    """Apply `function` to `inputs` in passes of a fixed number of rows; returns a list of arrays.
+
+    The last pass is filled up with zeros. The order of summation in matrix products depends on
+    their size, so without this the last bits of a row would depend on the number of rows.
+    """
+    n, size, device = len(inputs), pass_size(module.image_shape), next(module.parameters()).device
+    results = None
+    for part in slices(n, size):
+        block = inputs[part]
+        n_rows = len(block)
+        if n_rows < size:
+            block = torch.cat([block, block.new_zeros(size - n_rows, *block.shape[1:])])
+        outputs = [output[:n_rows] for output in function(to_device(block, device))]
+        if results is None:
+            results = [np.empty((n, *out.shape[1:]), out.dtype) for out in outputs]
+        for result, output in zip(results, outputs, strict=True):
+            result[part] = output
+    return results

@@ -1,0 +1,381 @@
+"""The first weights of a network: from a seed and from the images (torch, scikit-learn)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .latents import elbo_terms
+from .likelihoods import MIN_NOISE_VARIANCE, natural_parameter
+from .noise import WEIGHTS, generator_for, normal_draws
+from .passes import encode, squared_error
+from .vae import reparametrize
+from .weights import (
+    draw_weights,
+    set_pixel_units,
+    start_at_class_means,
+    start_at_linear,
+    start_at_logits,
+)
+
+# Largest sample for principal components: number of images, and of numbers in all of them.
+MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
+
+
+# How often probabilistic PCA fills the holes.
+N_FILLINGS = 5
+
+
+# Steps and first rate of Adam for a linear decoder of pixels that are not normal.
+N_START_STEPS, START_RATE = 400, 0.05
+
+
+def set_first_weights(module, dataset, valid, likelihood, seed):
+    """Set the weights of a network before its training.
+
+    The layers are drawn from the seed. A network with a linear path starts at probabilistic PCA,
+    with a decoder that suits the family. Another one starts at the mean pixel of each channel. The
+    priors of classes start at the mean latents of labelled images.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+        The images to train on.
+
+    valid : ImageDataset or None
+        Images set aside, on which the noise variance is measured. None: measured on `dataset`.
+
+    likelihood : str
+
+    seed : int
+    """
+    generator = generator_for(seed, WEIGHTS)
+    draw_weights(module, generator)
+    mean, std = pixel_statistics(dataset)
+    set_pixel_units(module, mean, std)
+    if module.linear is None:
+        # Clamped: a channel that is always dark or light would give an infinite bias.
+        of_channels = mean.double().mean((1, 2)).clamp(1e-3, 1 - 1e-3)
+        start_at_logits(module, natural_parameter(likelihood, of_channels))
+    else:
+        network = linear_network(*principal_components(module, dataset, seed))
+        if module.noise_logvar is None:
+            rows, _ = coarse_rows(module, dataset)
+            network = fit_linear_decoder(network, rows, likelihood, generator)
+        start_at_linear(module, *network)
+    if module.label_decoder is not None:
+        start_at_class_means(module, class_means(module, dataset))
+    if module.noise_logvar is not None:
+        error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
+        module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
+
+
+def coarse(module, x):
+    """Images x as rows of an ndarray, in the resolution of the linear path."""
+    return module.linear.coarse(x).numpy()
+
+
+def coarse_rows(module, dataset):
+    """At most 10,000 of the images, or fewer if they are large, as a linear path sees them.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        With a linear path.
+
+    dataset : ImageDataset
+
+    Returns
+    -------
+    rows : ndarray of shape (n, D)
+        Missing pixels have the mean pixel.
+
+    holes : ndarray of bool of shape (n, D), or None
+        Where all pixels are missing. None: nothing can be missing.
+    """
+    linear = module.linear
+    most = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(linear.coarse_shape)))
+    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
+    parts = (sample[part] for part in sample.passes())
+    if not module.holes:
+        return np.concatenate([coarse(module, x) for x in parts]), None
+    rows, holes, mean = [], [], module.mean_image.cpu()
+    for x in parts:
+        missing = x.isnan()
+        rows.append(linear.coarse(torch.where(missing, mean, x)).numpy())
+        holes.append(linear.coarse(missing.float()).numpy() == 1)
+    return np.concatenate(rows), np.concatenate(holes)
+
+
+def pixel_statistics(dataset):
+    """Mean of each observed pixel, and standard deviation around it of those of each channel.
+
+    Over at most 2,048 of the images.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    Returns
+    -------
+    mean : tensor of shape (C, H, W), float32
+        A pixel that was never observed has the mean of its channel.
+
+    std : tensor of shape (C, 1, 1), float32
+    """
+    sample = dataset.subsample()
+    total = square = count = 0.0
+    for x in (sample[part].double() for part in sample.passes()):
+        total, square = total + x.nansum(0), square + x.square().nansum(0)
+        count = count + (~x.isnan()).sum(0)
+
+    def of_channels(sums):
+        return sums.sum((1, 2), keepdim=True) / count.sum((1, 2), keepdim=True).clamp_min(1)
+
+    mean = torch.where(count > 0, total / count.clamp_min(1), of_channels(total))
+    variance = of_channels(square - mean.square() * count).clamp_min(0)
+    return mean.float(), variance.sqrt().float()
+
+
+def class_means(module, dataset):
+    """Mean of mu of each class, over at most 2,048 of the labelled images.
+
+    Parameters
+    ----------
+    module : ConvVAE
+
+    dataset : ImageDataset
+        With labels.
+
+    Returns
+    -------
+    means : tensor of shape (n_classes, K)
+        0 for a class without an image.
+    """
+    means = torch.zeros(module.label_decoder.means.shape, dtype=torch.float32, device="cpu")
+    known = np.flatnonzero(dataset.y >= 0)
+    if len(known) == 0:
+        return means
+    sample = dataset.at(known).subsample()
+    mu, _ = encode(module, sample)
+    for label in np.unique(sample.y):
+        means[label] = torch.from_numpy(mu[sample.y == label].mean(0))
+    return means
+
+
+def principal_components(module, dataset, seed):
+    """Probabilistic PCA of at most 10,000 of the images, in the resolution of the linear path.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        With a linear path.
+
+    dataset : ImageDataset
+
+    seed : int
+
+    Returns
+    -------
+    pca : tuple
+        As `probabilistic_pca` returns it.
+    """
+    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / MAX_IMAGES)))
+    n_numbers = math.prod(module.linear.coarse_shape)
+    if module.holes or len(sample) <= max(2, MAX_NUMBERS // n_numbers):
+        rows, holes = coarse_rows(module, dataset)
+        return probabilistic_pca(rows, holes, module.n_components, seed)
+    return incremental_pca(module, sample)
+
+
+def incremental_pca(module, dataset):
+    """`probabilistic_pca` of images without holes that are too many or too large for memory."""
+    from sklearn.decomposition import IncrementalPCA  # here, because its import is slow
+
+    n_numbers = math.prod(module.linear.coarse_shape)
+    # What the images so far say beyond these axes is forgotten: some more axes make it little.
+    n_axes = min(module.n_components + 10, len(dataset) - 1, n_numbers - 1)
+    pca = IncrementalPCA(n_axes)
+    # Blocks of at least twice as many images as axes, but small: each costs the square of its size.
+    n_blocks = max(1, len(dataset) // (2 * n_axes))
+    for block in np.array_split(np.arange(len(dataset)), n_blocks):
+        some = dataset.at(block)
+        pca.partial_fit(np.concatenate([coarse(module, some[part]) for part in some.passes()]))
+    n = pca.n_samples_seen_
+    total = float(pca.var_.sum()) * n / max(1, n - 1)
+    kept = slice(module.n_components)
+    return _probabilistic(pca.mean_, pca.components_[kept], pca.explained_variance_[kept], total)
+
+
+def probabilistic_pca(rows, holes, n_components, seed):
+    """The maximum-likelihood solution of probabilistic PCA; Tipping & Bishop (1999).
+
+    Computed by randomised PCA. Holes are filled by what it expects in them, given the rest of the
+    image, and it is computed again, five times.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, D)
+        Filled in place where there are holes.
+
+    holes : ndarray of bool of shape (n, D), or None
+
+    n_components : int
+        K.
+
+    seed : int
+
+    Returns
+    -------
+    mean : tensor of shape (D,)
+
+    axes : tensor of shape (D, q)
+        Axes along which the images vary by more than the noise; q <= K.
+
+    variances : tensor of shape (q,)
+        Of the images along the axes.
+
+    noise_variance : float
+        Mean variance along all other axes.
+    """
+    pca = _complete_pca(rows, n_components, seed)
+    if holes is None or not holes.any():
+        return pca
+    for _ in range(N_FILLINGS):
+        network = linear_network(*pca)
+        mu = F.linear(torch.from_numpy(rows) - network.mean, network.encoder)
+        filled = F.linear(mu, network.decoder, network.bias).numpy()
+        rows[holes] = filled[holes]
+        pca = _complete_pca(rows, n_components, seed)
+    return pca
+
+
+def _complete_pca(rows, n_components, seed):
+    from sklearn.decomposition import PCA  # here, because its import is slow
+
+    n, n_numbers = rows.shape
+    n_axes = min(n_components, n - 1, n_numbers - 1)
+    total = float(rows.var(0, dtype=np.float64).sum()) * n / max(1, n - 1)
+    mean, axes, variances = rows.mean(0), np.zeros((0, n_numbers)), np.zeros(0)
+    if n_axes > 0 and total > 0:
+        # QR: with array API dispatch, scikit-learn warns that LU is not available.
+        pca = PCA(
+            n_axes, svd_solver="randomized", power_iteration_normalizer="QR", random_state=seed
+        ).fit(rows)
+        mean, axes, variances = pca.mean_, pca.components_, pca.explained_variance_
+    return _probabilistic(mean, axes, variances, total)
+
+
+def _probabilistic(mean, axes, variances, total):
+    """Probabilistic PCA from axes of shape (q, D), variances along them and the total variance."""
+    n_rest = max(1, axes.shape[1] - len(variances))
+    noise_variance = (total - variances.sum(dtype=np.float64)) / n_rest
+    noise_variance = max(float(noise_variance), MIN_NOISE_VARIANCE)
+    above = variances > noise_variance * (1 + 1e-6)
+    parts = mean, axes[above].T, variances[above]
+    tensors = [torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts]
+    return *tensors, noise_variance
+
+
+class LinearNetwork(NamedTuple):
+    """An encoder and a decoder without hidden layers; see `start_at_linear`.
+
+    Parameters
+    ----------
+    mean, bias : tensor of shape (D,)
+
+    encoder : tensor of shape (q, D)
+
+    decoder : tensor of shape (D, q)
+
+    logvar : tensor of shape (q,)
+
+    logit_unit : float
+
+    variances : tensor of shape (q,)
+    """
+
+    mean: torch.Tensor
+    encoder: torch.Tensor
+    decoder: torch.Tensor
+    bias: torch.Tensor
+    logvar: torch.Tensor
+    logit_unit: float
+    variances: torch.Tensor
+
+
+def linear_network(mean, axes, variances, noise_variance):
+    """The network that is probabilistic PCA; Tipping & Bishop (1999), section 3.
+
+    The posterior of component k is N(axes_k^T (x - mean) sqrt(v_k - s^2) / v_k, s^2 / v_k), where
+    v_k is the variance along its axis and s^2 that of the noise. The mean image is
+    mean + sum_k sqrt(v_k - s^2) axes_k z_k.
+
+    Parameters
+    ----------
+    mean, axes, variances, noise_variance
+        As `probabilistic_pca` gives them.
+
+    Returns
+    -------
+    network : LinearNetwork
+    """
+    gains = (variances - noise_variance).sqrt()
+    encoder, decoder = (axes * (gains / variances)).T, axes * gains
+    logvar = torch.log(noise_variance / variances)
+    return LinearNetwork(mean, encoder, decoder, mean, logvar, noise_variance**0.5, variances)
+
+
+@torch.enable_grad()  # the caller may have turned gradients off
+def fit_linear_decoder(network, rows, likelihood, generator):
+    """A linear network whose decoder and posterior variance suit pixels that are not normal.
+
+    The encoder stays that of probabilistic PCA. A few hundred steps of Adam minimise -ELBO over
+    the rest.
+
+    Parameters
+    ----------
+    network : LinearNetwork
+        That of probabilistic PCA.
+
+    rows : ndarray of shape (n, D)
+        Pixels in [0, 1].
+
+    likelihood : str
+
+    generator : torch.Generator
+        Determines the batches and the draws of z.
+
+    Returns
+    -------
+    network : LinearNetwork
+    """
+    mean = network.mean.clamp(1e-3, 1 - 1e-3)
+    # A small step of the logits changes the pixels by the variance m (1 - m) times the step.
+    decoder = network.decoder / (mean * (1 - mean) + 0.05)[:, None]
+    bias = natural_parameter(likelihood, mean).float()
+    learned = [decoder, bias, network.logvar.clamp(-4, -0.01)]
+    decoder, bias, logvar = (tensor.clone().requires_grad_() for tensor in learned)
+    adam = torch.optim.Adam([decoder, bias, logvar], betas=(0.9, 0.99))
+    n_steps = min(N_START_STEPS, len(rows))  # a handful of images should take no time
+    for step in range(n_steps):
+        adam.param_groups[0]["lr"] = START_RATE * (1 - step / n_steps)
+        picked = torch.randint(len(rows), (128,), generator=generator, device="cpu")
+        x = torch.from_numpy(rows[picked.numpy()])
+        mu = F.linear(x - network.mean, network.encoder)
+        logvars = logvar.expand_as(mu)
+        z = reparametrize(mu, logvars, normal_draws(*mu.shape, generator))
+        log_p, kl = elbo_terms(likelihood, x, F.linear(z, decoder, bias), mu, logvars)
+        adam.zero_grad()
+        (kl - log_p).mean().backward()
+        adam.step()
+    return network._replace(
+        decoder=decoder.detach(),
+        bias=bias.detach(),
+        logvar=logvar.detach().clamp_max(-1e-3),
+        logit_unit=1.0,
+    )

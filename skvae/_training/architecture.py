@@ -1,0 +1,110 @@
+"""The sizes of a network, from parameters and images; parameters that contradict each other."""
+
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from .._model import default_hidden_channels
+
+
+def check_parameters(estimator):
+    """Refuse parameters that contradict each other.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+
+    Raises
+    ------
+    ValueError
+        If `binarize` is combined with another likelihood than Bernoulli, or if `missing_values` is
+        infinite.
+    """
+    marker = estimator.missing_values
+    if marker is not None and np.isinf(marker):
+        raise ValueError(
+            "missing_values must be NaN or a finite number: infinite values of X are refused. "
+            f"Got {marker}. Replace them by NaN, and set missing_values=np.nan."
+        )
+    if estimator.binarize and estimator.likelihood not in ("auto", "bernoulli"):
+        raise ValueError(
+            "binarize=True needs likelihood='bernoulli', the family of 0/1 pixels. "
+            f"Got likelihood={str(estimator.likelihood)!r}."
+        )
+
+
+def resolve_architecture(estimator, linear_path):
+    """Sizes of the network, by the images and the parameters.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+
+    linear_path : bool
+        Whether there is a linear path beside the convolutions.
+
+    Returns
+    -------
+    architecture : dict
+        The parameters of `ConvVAE`, but for `normal`.
+
+    Raises
+    ------
+    ValueError
+        If `hidden_channels` does not hold whole numbers above 0.
+    """
+    image_shape = estimator._format.channels_first_shape
+    hidden_channels = estimator.hidden_channels
+    if hidden_channels is None:
+        hidden_channels = default_hidden_channels(*image_shape[1:])
+    if not hidden_channels or not all(isinstance(n, Integral) and n > 0 for n in hidden_channels):
+        raise ValueError(
+            "hidden_channels must hold one whole number above 0 for each stage. "
+            f"Got {estimator.hidden_channels!r}."
+        )
+    return {
+        "image_shape": image_shape,
+        "n_components": int(estimator.n_components),
+        "hidden_channels": tuple(int(n) for n in hidden_channels),
+        "hidden_units": int(estimator.hidden_units),
+        "linear_path": linear_path,
+        "holes": estimator._format.missing_values is not None,
+        "n_classes": len(estimator.classes_) if is_classifier(estimator) else 0,
+    }
+
+
+def check_same_model(estimator, architecture):
+    """Refuse to continue the training of a network of other sizes, family or marker of holes.
+
+    Parameters
+    ----------
+    estimator : estimator of skvae
+        Fitted.
+
+    architecture : dict
+        What the parameters ask for now.
+
+    Raises
+    ------
+    ValueError
+        Naming both.
+    """
+    fitted = {**estimator._architecture, "likelihood": estimator.likelihood_}
+    likelihood = str(estimator.likelihood)
+    if likelihood == "auto":
+        likelihood = "bernoulli" if estimator.binarize else estimator.likelihood_
+    asked = {**architecture, "likelihood": likelihood}
+    if asked != fitted:
+        raise ValueError(
+            f"The network was fitted as {fitted}, but the parameters now ask for {asked}. "
+            "Training continues from the fitted network: set the parameters back, or call fit "
+            "with warm_start=False."
+        )
+    fitted, asked = markers = estimator._format.missing_values, estimator.missing_values
+    if fitted != asked and (None in markers or not np.isnan(markers).all()):
+        raise ValueError(
+            f"The network was fitted with missing_values={fitted}, but the parameter now is "
+            f"{asked}. Training continues from the fitted network: set the parameter back, or call "
+            "fit with warm_start=False."
+        )

@@ -1,0 +1,71 @@
+"""Small random affine maps of images (torch; pure functions)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+# Random numbers that make a map.
+N_DRAWS = 5
+
+
+# Largest rotation in radians, change of scale and shear, and shift in shares of a side, at
+# strength 1.
+MAX_ROTATION, MAX_STRETCH, MAX_SHIFT = math.radians(10), 0.1, 0.05
+
+
+def affine_maps(draws, strength, image_shape):
+    """Rotation, scale, shear and shift of each image, as matrices for `mapped`.
+
+    Parameters
+    ----------
+    draws : tensor of shape (n, `N_DRAWS`)
+        From the uniform distribution on [0, 1).
+
+    strength : float
+        0 is no change. 1 is a rotation of up to 10 degrees either way, up to 10 % of scale and of
+        shear, and shifts of up to 5 % of each side.
+
+    image_shape : tuple of int
+        ``(C, H, W)``.
+
+    Returns
+    -------
+    maps : tensor of shape (n, 2, 3)
+        From places in a new image to places in the old one, in units of half a side.
+    """
+    _, height, width = image_shape
+    limits = [MAX_ROTATION, MAX_STRETCH, MAX_STRETCH, 2 * MAX_SHIFT, 2 * MAX_SHIFT]
+    most = strength * torch.tensor(limits, dtype=draws.dtype, device="cpu")
+    angle, stretch, shear, down, right = ((2 * draws - 1) * most).unbind(1)
+    cos, sin = (1 + stretch) * angle.cos(), (1 + stretch) * angle.sin()
+    aspect = height / width
+    rows = [[cos, aspect * (shear * cos - sin), right], [sin / aspect, cos + shear * sin, down]]
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
+
+
+def mapped(x, maps):
+    """Images under affine maps, by bilinear interpolation; the border goes on outside.
+
+    Parameters
+    ----------
+    x : tensor of shape (n, C, H, W)
+        Missing pixels are NaN.
+
+    maps : tensor of shape (n, 2, 3)
+
+    Returns
+    -------
+    images : tensor of shape (n, C, H, W)
+        A pixel is missing if a missing one has a part in it.
+    """
+    grid = F.affine_grid(maps, x.shape, align_corners=False)
+    holes = x.isnan()
+    images = _sampled(x.nan_to_num() if holes.any() else x, grid)
+    if holes.any():
+        images = images.masked_fill(_sampled(holes.to(x.dtype), grid) > 0, torch.nan)
+    return images
+
+
+def _sampled(x, grid):
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,283 @@
+"""Batches of images and of noise for training and for scores (NumPy, torch)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from .._data import binary_draw, scarce
+from .._model import normal_draws, part_size, slices, to_device, uniform_draws
+from .augment import N_DRAWS, affine_maps, mapped
+
+# Up to this many images, an epoch draws their order as a whole. Beyond it, blocks of neighbours are
+# read one after another in random order, and images are mixed within a number of blocks.
+MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
+
+
+# Labelled images that a step sees in addition, if less than half of the images are labelled.
+N_LABELLED = 64
+
+
+class Batch:
+    """The images of one step, in parts that memory can hold.
+
+    If several processes train together, the numbers of images are those of all processes, and the
+    parts hold the share of this one, which may be empty.
+
+    Parameters
+    ----------
+    n_images : int
+
+    parts : sequence of dict
+        Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device. If there
+        are classes, also ``y`` of shape (n,). They can be read more than once.
+
+    n_labelled : int, default=0
+        Images whose class is known.
+
+    labelled : sequence of dict, default=()
+        Each has ``x`` and ``y`` of further images, of which only the classes are trained on.
+    """
+
+    def __init__(self, n_images, parts, n_labelled=0, labelled=()):
+        self.n_images = n_images
+        self.parts = parts
+        self.n_labelled = n_labelled
+        self.labelled = labelled
+
+    def __len__(self):
+        return self.n_images
+
+    def __iter__(self):
+        return iter(self.parts)
+
+
+class Parts(Sequence):
+    """The parts of a batch, each of which is made whenever it is read: memory need hold only one.
+
+    Parameters
+    ----------
+    make : callable
+        ``make(i)`` returns the part at place i, the same one in each call.
+
+    n_parts : int
+    """
+
+    def __init__(self, make, n_parts):
+        self.make = make
+        self.n_parts = n_parts
+
+    def __len__(self):
+        return self.n_parts
+
+    def __getitem__(self, i):
+        return self.make(range(self.n_parts)[i])
+
+
+class EpochBatches:
+    """Batches of one epoch of training: each image once, in random order, with new noise.
+
+    If some images are labelled, but less than half of them, each batch also brings 64 labelled
+    images. They are drawn with replacement, and each class is equally frequent among them.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    batch_size : int
+
+    n_components : int
+
+    generator : torch.Generator
+        Determines the order, the noise and the binarisation of the epoch.
+
+    binarize : bool
+        Whether to draw 0/1 pixels.
+
+    augment : float
+        Strength of random affine maps of the images; 0: none.
+
+    device : str
+
+    processes : Processes
+        Each trains on its share of every batch. Order and draws are the same in all of them.
+    """
+
+    def __init__(
+        self, dataset, batch_size, n_components, generator, binarize, augment, device, processes
+    ):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.n_components = n_components
+        self.generator = generator
+        self.binarize = binarize
+        self.augment = augment
+        self.device = device
+        self.processes = processes
+        self.y = dataset.y
+        self.members = []  # positions of the images of each class, if labels are scarce
+        if self.y is not None and scarce(self.y):
+            classes = np.unique(self.y[self.y >= 0])
+            self.members = [np.flatnonzero(self.y == label) for label in classes]
+
+    def __iter__(self):
+        order = random_order(len(self.dataset), self.generator)
+        for positions in batches_of(order, self.batch_size):
+            parts = self._parts(positions, noisy=True)
+            n_labelled = 0 if self.y is None else int(np.sum(self.y[positions] >= 0))
+            yield Batch(len(positions), parts, n_labelled, self._labelled()), None
+
+    def _parts(self, positions, *, noisy):
+        """The parts of the images at these positions, with noise or without.
+
+        The draws are those of all images of all processes, in order. So they depend neither on how
+        the images are divided, nor on when and how often a part is read.
+        """
+        shape = self.dataset.image_format.channels_first_shape
+        size = part_size(shape) * self.processes.size
+        some = slices(len(positions), size)
+        single = len(some) == 1
+        if self.binarize:
+            draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
+        noise = normal_draws(len(positions), self.n_components, self.generator) if noisy else None
+        if self.augment:
+            maps = self._maps(len(positions))
+        share = self.processes.share
+
+        def part(i):
+            own = positions[some[i]][share]
+            tensors = {"x": self.dataset[own]}
+            if self.augment:
+                tensors["x"] = mapped(tensors["x"], maps[some[i]][share])
+            if self.binarize:
+                tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
+            if noisy:
+                tensors["noise"] = noise[some[i]][share]
+            return part_on(self.device, tensors, None if self.y is None else self.y[own])
+
+        # A single part is kept, as callbacks may read it too.
+        return [part(0)] if single else Parts(part, len(some))
+
+    def _maps(self, n_images):
+        """Affine maps for n images: (n, 2, 3)."""
+        draws = uniform_draws((n_images, N_DRAWS), self.generator)
+        return affine_maps(draws, self.augment, self.dataset.image_format.channels_first_shape)
+
+    def _pixel_draws(self, n_images, *, kept):
+        """A function that returns uniform draws for the pixels of n images, the same in each call.
+
+        They are kept, or made anew from the state that the generator has now.
+        """
+        shape = (n_images, *self.dataset.image_format.channels_first_shape)
+        state = self.generator.get_state()
+        draws = uniform_draws(shape, self.generator)
+        if kept:
+            return lambda: draws
+        return lambda: uniform_draws(shape, torch.Generator("cpu").set_state(state))
+
+    def _labelled(self):
+        """Parts of further labelled images, as many of each class."""
+        if not self.members:
+            return ()
+        n_classes = len(self.members)
+        classes = torch.randperm(n_classes, generator=self.generator, device="cpu").numpy()
+        shares = torch.rand(N_LABELLED, generator=self.generator, device="cpu").double().numpy()
+        some = [self.members[c] for c in np.resize(classes, N_LABELLED)]
+        places = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
+        return self._parts(np.array(places), noisy=False)
+
+
+def random_order(n, generator):
+    """The positions from 0 to n - 1 in random order, as arrays.
+
+    Beyond 2^20 positions, those near each other come near each other: the order is that of blocks
+    of 1,024 neighbours, and positions are mixed within windows of 64 blocks. So the order takes
+    little memory, and images that are read at about the same time lie together on the disk.
+
+    Parameters
+    ----------
+    n : int
+
+    generator : torch.Generator
+
+    Yields
+    ------
+    positions : ndarray of int
+    """
+
+    def permutation(n):
+        return torch.randperm(n, generator=generator, device="cpu").numpy()
+
+    if n <= MAX_SHUFFLED:
+        yield permutation(n)
+        return
+    blocks = permutation(math.ceil(n / BLOCK))
+    for some in slices(len(blocks), N_BLOCKS_MIXED):
+        positions = (BLOCK * blocks[some, np.newaxis] + np.arange(BLOCK)).ravel()
+        positions = positions[positions < n]
+        yield positions[permutation(len(positions))]
+
+
+def batches_of(arrays, size):
+    """The numbers of all arrays, in arrays of one size; the last one may be shorter.
+
+    Parameters
+    ----------
+    arrays : iterable of ndarray
+
+    size : int
+
+    Yields
+    ------
+    batch : ndarray
+    """
+    rest = np.empty(0, np.int64)
+    for array in arrays:
+        rest = np.concatenate([rest, array])
+        n_whole = len(rest) // size * size
+        yield from (rest[some] for some in slices(n_whole, size))
+        rest = rest[n_whole:]
+    if len(rest):
+        yield rest
+
+
+def part_on(device, tensors, y):
+    """A part of a batch on a device: the tensors, and ``y`` unless it is None."""
+    if y is not None:
+        tensors["y"] = torch.from_numpy(np.asarray(y, dtype=np.int64))
+    return {name: to_device(tensor, device) for name, tensor in tensors.items()}
+
+
+class ScoringBatches:
+    """Batches for scores and validation: the images in order, with the noise of `PixelNoise`.
+
+    Parameters
+    ----------
+    dataset : ImageDataset
+
+    noise : PixelNoise
+
+    device : str
+
+    processes : Processes
+        Each gets its share of every batch.
+    """
+
+    def __init__(self, dataset, noise, device, processes):
+        self.dataset = dataset
+        self.noise = noise
+        self.device = device
+        self.processes = processes
+
+    def __iter__(self):
+        y = self.dataset.y
+        for some in self.dataset.passes():
+            positions = np.arange(some.start, some.stop)
+            own = positions[self.processes.share]
+            x = self.dataset[own]
+            part = part_on(
+                self.device, {"x": x, "noise": self.noise(x)}, None if y is None else y[own]
+            )
+            n_labelled = 0 if y is None else int(np.sum(y[positions] >= 0))
+            yield Batch(len(positions), [part], n_labelled), None

@@ -1,0 +1,72 @@
+"""How long a fit trains by default, and in how large batches."""
+
+from typing import NamedTuple
+
+from .._model import n_products
+
+# Multiplications of the network that take the time of what else is done for a number of an image.
+PRODUCTS_PER_NUMBER = 400
+
+
+# The default work: that of 12 epochs of 60,000 images of 28 x 28 pixels.
+WORK = 12 * 60_000 * (6_129_152 + PRODUCTS_PER_NUMBER * 784)
+
+
+# The most epochs by default, and the fewest steps of the optimiser to aim at.
+MAX_EPOCHS, N_STEPS = 200, 4_500
+
+
+# Smallest and largest automatic size of a batch.
+MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
+
+
+class Budget(NamedTuple):
+    """Epochs of a training, and images in each of its steps.
+
+    Parameters
+    ----------
+    n_epochs, batch_size : int
+    """
+
+    n_epochs: int
+    batch_size: int
+
+
+def default_budget(n_images, architecture):
+    """The work of MNIST's 12 epochs: the time of a fit, whatever the size and number of images.
+
+    An image costs the multiplications of the network, and 400 for each of its numbers. Of images
+    that are few or cheap, 200 epochs are enough. The size of a batch is a power of two from 16 to
+    128 with which there are at least 4,500 steps.
+
+    Parameters
+    ----------
+    n_images : int
+
+    architecture : dict
+        The parameters of `ConvVAE`.
+
+    Returns
+    -------
+    budget : Budget
+
+    Examples
+    --------
+    >>> mnist = {
+    ...     "image_shape": (1, 28, 28),
+    ...     "n_components": 10,
+    ...     "hidden_channels": (64,),
+    ...     "hidden_units": 256,
+    ... }
+    >>> default_budget(60_000, mnist)
+    Budget(n_epochs=12, batch_size=128)
+    >>> default_budget(1_000, mnist)
+    Budget(n_epochs=200, batch_size=32)
+    """
+    channels, height, width = architecture["image_shape"]
+    cost = n_products(**architecture) + PRODUCTS_PER_NUMBER * channels * height * width
+    n_epochs = min(MAX_EPOCHS, max(1, round(WORK / (cost * n_images))))
+    batch_size = MIN_BATCH_SIZE
+    while batch_size < MAX_BATCH_SIZE and 2 * batch_size * N_STEPS <= n_epochs * n_images:
+        batch_size *= 2
+    return Budget(n_epochs, batch_size)

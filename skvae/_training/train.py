@@ -1,0 +1,276 @@
+"""Training of a network: all epochs of a schedule, or one epoch more (torch, skorch)."""
+
+import math
+from contextlib import closing, contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import replace
+
+import skorch.callbacks
+import torch
+from skorch.helper import predefined_split
+
+from .._model import reorder_components
+from .callbacks import Checkpoint, EarlyStopping, OneCycle, ProgressBar, Warmup, restore_progress
+from .net import ADVICE, build_net
+from .processes import Processes
+
+
+def train(
+    module,
+    dataset,
+    settings,
+    *,
+    processes=None,
+    valid=None,
+    progress=None,
+    save_progress=None,
+    tasks=None,
+):
+    """Train a network in place, from the first to the last epoch of a one-cycle schedule.
+
+    Parameters
+    ----------
+    module : ConvVAE
+        Its weights must be set.
+
+    dataset : ImageDataset
+
+    settings : TrainSettings
+
+    processes : Processes, default=None
+        Those that train together. None: this one.
+
+    valid : ImageDataset, default=None
+        Images to validate on after each epoch. With them, training stops early and the best
+        weights are restored.
+
+    progress : dict, default=None
+        What `CheckpointFile.read` gives, to continue from there.
+
+    save_progress : callable, default=None
+        Called with the progress after each epoch.
+
+    tasks : FitTasks, default=None
+        Told of each epoch. They may end the training.
+
+    Returns
+    -------
+    net : VAENet
+
+    interrupted : bool
+        Whether Ctrl-C ended the training.
+
+    Raises
+    ------
+    ValueError
+        If the loss or a weight becomes NaN or infinite.
+    """
+    processes = processes or Processes()
+    n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
+    n_done = 0 if progress is None else len(progress["history"])
+    stop = None
+    if valid is not None:
+        stop = EarlyStopping(settings.n_iter_no_change, settings.tol, n_epochs)
+    one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
+    own_callbacks = [*([] if stop is None else [stop]), one_cycle]
+    bar = nullcontext()
+    if settings.verbose and processes.is_first:
+        summary = summary_of(module, dataset, settings, valid, n_done)
+        own_callbacks.append(ProgressBar(summary, n_epochs, n_batches, stop))
+        bar = closing(own_callbacks[-1])
+    if settings.beta_warmup:
+        own_callbacks.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
+    if save_progress is not None:
+        own_callbacks.append(Checkpoint(save_progress, stop))
+    if tasks is not None:
+        own_callbacks.append(tasks)
+    with bar:
+        net = build_net(module, settings, [*own_callbacks, *settings.callbacks], processes)
+        if progress is not None:
+            restore_progress(net, progress, stop)
+        with _training_session(net, dataset, valid):
+            interrupted = False
+            stopped = progress is not None and progress["finished"]  # or by a callback
+            while not (interrupted or processes.any(stopped)):
+                if len(net.history) >= (n_epochs if stop is None else stop.last_epoch):
+                    break
+                try:
+                    net.fit_loop(dataset, epochs=1)
+                    stopped = tasks is not None and tasks.stopped_
+                except KeyboardInterrupt:
+                    stopped = _stopped_by_callback(net)
+                    interrupted = not stopped
+                    if interrupted and processes.size > 1:  # the others are at another step
+                        raise
+    # A later `partial_fit` does not follow this schedule, and is alone. `tasks` holds the data.
+    net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
+    net.callbacks = list(settings.callbacks)
+    net.processes = Processes()
+    return net, interrupted
+
+
+def summary_of(module, dataset, settings, valid, n_done):
+    """What is about to be trained, in a line.
+
+    Parameters
+    ----------
+    module, dataset, settings, valid
+        As for `train`.
+
+    n_done : int
+        Epochs that a checkpoint holds.
+
+    Returns
+    -------
+    summary : str
+    """
+    shape = " x ".join(map(str, dataset.image_format.shape))
+    n_weights = sum(parameter.numel() for parameter in module.parameters())
+    n_batches = math.ceil(len(dataset) / settings.batch_size)
+    images = f"{len(dataset):,} images of {shape}"
+    if valid is not None:
+        images += f" and {len(valid):,} to validate"
+    channels = ", ".join(map(str, module.hidden_channels))
+    stages = "stage" if len(module.hidden_channels) == 1 else "stages"
+    network = f"{len(module.hidden_channels)} {stages} of {channels} channels"
+    epochs = f"{'at most ' if valid is not None else ''}{settings.n_epochs} epochs"
+    return (
+        f"{settings.name}: {images}; {network}, {n_weights:,} weights; {epochs} of {n_batches:,} "
+        f"steps of {min(settings.batch_size, len(dataset)):,} images"
+        + (f"; {n_done} epochs are done" if n_done else "")
+    )
+
+
+def as_if_ended(net):
+    """A copy of a net in training, as it would be if the training ended now.
+
+    Parameters
+    ----------
+    net : VAENet
+
+    Returns
+    -------
+    ended : VAENet
+        Without callbacks.
+    """
+    ended = build_net(deepcopy(net.module_), replace(net.settings, callbacks=()))
+    ended.history = deepcopy(net.history)
+    for _, callback in net.callbacks_:
+        if isinstance(callback, EarlyStopping):
+            callback.on_train_end(ended)  # restores the best weights
+    return ended
+
+
+def train_increment(net, dataset, settings, statistics):
+    """Train a net for one more epoch, at a constant rate.
+
+    Parameters
+    ----------
+    net : VAENet
+        Changed in place. A copy is changed instead if the device or the callbacks differ.
+
+    dataset : ImageDataset
+
+    settings : TrainSettings
+
+    statistics : RunningStatistics
+        Updated.
+
+    Returns
+    -------
+    net : VAENet
+
+    interrupted : bool
+        Whether Ctrl-C ended the epoch.
+
+    Raises
+    ------
+    ValueError
+        If the loss or a weight becomes NaN or infinite.
+    """
+    old = net.settings
+    if (settings.device, settings.callbacks) != (old.device, old.callbacks):
+        optimizer_state = deepcopy(net.optimizer_.state_dict()["state"])
+        net = build_net(deepcopy(net.module_), settings, settings.callbacks)
+        net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": optimizer_state})
+    net.apply_settings(settings)
+    net.history.clear()
+    net.callbacks_.append(("running_statistics", statistics))
+    interrupted = False
+    try:
+        with _weights_kept_on_error(net), _training_session(net, dataset, None):
+            try:
+                net.fit_loop(dataset, epochs=1)
+            except KeyboardInterrupt:
+                interrupted = not _stopped_by_callback(net)
+    finally:
+        net.callbacks_.pop()
+    return net, interrupted
+
+
+def _stopped_by_callback(net):
+    """Whether skorch's own EarlyStopping, a callback of the user, raised the KeyboardInterrupt."""
+    return any(
+        isinstance(callback, skorch.callbacks.EarlyStopping)
+        and callback.misses_ >= callback.patience
+        for _, callback in net.callbacks_
+    )
+
+
+@contextmanager
+def _training_session(net, dataset, valid):
+    """Tell the callbacks of begin and end; lend the validation images; check the weights."""
+    net.train_split = None if valid is None else predefined_split(valid)
+    net.notify("on_train_begin", X=dataset, y=None)
+    try:
+        yield
+        net.notify("on_train_end", X=dataset, y=None)
+    finally:
+        net.train_split = None  # it would keep the training data alive
+    # The loss of an epoch does not show what its last step did.
+    if not all(parameter.isfinite().all() for parameter in net.module_.parameters()):
+        raise ValueError(f"The weights became NaN or infinite. {ADVICE}")
+
+
+@contextmanager
+def _weights_kept_on_error(net):
+    """Restore the weights of a net and Adam's moments after an exception."""
+    parameters, optimizer = list(net.module_.parameters()), net.optimizer_
+    weights = net.module_.state_dict()  # buffers too, such as the noise
+    kept = {name: weight.clone() for name, weight in weights.items()}
+    state = {
+        parameter: {name: value.clone() for name, value in optimizer.state[parameter].items()}
+        for parameter in parameters
+        if parameter in optimizer.state
+    }
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(kept[name])
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        raise
+
+
+def reorder_net(net, order):
+    """Reorder the components of a net: its weights, and their moments in Adam.
+
+    Parameters
+    ----------
+    net : VAENet
+
+    order : ndarray of shape (K,)
+        Old places of the components.
+    """
+    order = torch.from_numpy(order).to(net.device)
+    reorder_components(net.module_.state_dict(), order)
+    states = {
+        name: net.optimizer_.state[p]
+        for name, p in net.module_.named_parameters()
+        if p in net.optimizer_.state
+    }
+    if states:  # empty before the first step
+        for moment in ("exp_avg", "exp_avg_sq"):
+            reorder_components({name: state[moment] for name, state in states.items()}, order)
