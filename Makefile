@@ -31,7 +31,7 @@ demo: $(READY) ## Train on digits and draw what was learnt (DATA=mnist, digits, 
 	$(BIN)/python examples/plot_digits.py --data $(DATA) --out $(OUT)
 
 test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 coverage: $(READY) ## Run all tests and report the lines that they miss
 	$(BIN)/python -m pytest --cov

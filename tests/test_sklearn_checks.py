@@ -19,10 +19,10 @@ ESTIMATORS = [
     ConvVAETransformer(image_shape=(-1, 1, 1), channel_axis=0, max_iter=3),
     ConvVAETransformer(early_stopping=True, max_iter=5),
     ConvVAETransformer(likelihood="gaussian", max_iter=5),
-    ConvVAETransformer(likelihood="continuous_bernoulli"),
+    ConvVAETransformer(likelihood="continuous_bernoulli", max_iter=5),
     ConvVAETransformer(binarize=True, beta_warmup=0.5, max_iter=5),
     ConvVAETransformer(missing_values=np.nan, likelihood="gaussian", max_iter=5),
-    ConvVAEClassifier(),
+    ConvVAEClassifier(**QUICK),
     ConvVAEClassifier(**QUICK, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
     ConvVAEClassifier(
         **QUICK,
