@@ -1,6 +1,7 @@
 """Data and fitted estimators that the tests share; small nets, few steps."""
 
 import os
+import re
 
 # SciPy reads it once, on its import; without it scikit-learn skips its array API checks.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -81,6 +82,11 @@ def fit_classifier(images, labels, **params):
     """A small classifier, fitted on images from 0 to 16; three epochs unless told otherwise."""
     params = {**SMALL, "pixel_range": (0, 16), "max_iter": 3, **params}
     return ConvVAEClassifier(**params).fit(images, labels)
+
+
+def without_address(value):
+    """The repr of a value, the same in all processes: for the name of a test."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def weights_of(vae):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from comparisons import FixedSeed, assert_same_training
-from conftest import SMALL
+from conftest import SMALL, without_address
 from faults import Crash, CrashAtTheEnd, full_disk, interrupt
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback, EarlyStopping, Freezer
@@ -65,7 +65,7 @@ def header_of(path):
         {"max_iter": 6, "callbacks": [Freezer("encoder.*")]},
         {**SOON, "callbacks": [Freezer("mu_head.*")]},
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_a_resumed_fit_ends_as_if_it_had_never_stopped(images, path, params):
     for epoch in (1, 2, 3, 5):
