@@ -550,7 +550,7 @@ sys.exit(os.waitpid(child, 0)[1])
 def test_a_loaded_model_can_be_forked(tmp_path):
     # Weights and images large enough for torch to use several threads.
     images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), np.uint8).astype(np.float32)
-    vae = ConvVAETransformer(missing_values=-1, max_iter=1, random_state=0).fit(images[:40])
+    vae = ConvVAETransformer(missing_values=0, max_iter=1, random_state=0).fit(images[:40])
     vae.save(tmp_path / "model")
     np.save(tmp_path / "X.npy", images)
     subprocess.run([sys.executable, "-c", FORK], cwd=tmp_path, check=True, timeout=120)

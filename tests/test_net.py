@@ -16,6 +16,7 @@ from skvae._model.noise import generator_for, normal_draws
 from skvae._model.passes import build_module
 from skvae._training import batches
 from skvae._training import fit as training_fit
+from skvae._training.budget import Budget
 from skvae._training.callbacks import OneCycle, RunningStatistics, Warmup
 from skvae._training.net import MAX_GRADIENT, NOISE_UPDATE_SHARE, TrainSettings, build_net
 
@@ -28,18 +29,17 @@ def test_settings_are_those_of_the_estimator(small):
         beta_warmup=np.float64(0.25),
         learning_rate=np.float64(0.5),
         tol=np.float64(0.125),
-        batch_size=np.int64(7),
         n_iter_no_change=np.int64(3),
         binarize=np.bool_(True),
         verbose=np.int64(0),
     )
-    settings = training_fit.settings_of(vae, "cpu", n_epochs=4, first_epoch=5, rate=0.5)
+    settings = training_fit.settings_of(vae, "cpu", Budget(4, 7), first_epoch=5, rate=0.5)
     expected = {
         **SETTINGS,
         "beta": 2.0,
         "beta_warmup": 0.25,
         "learning_rate": 0.25,
-        "tol": 0.125,
+        "tol": 0.125 * 64,
         "binarize": True,
         "batch_size": 7,
         "n_epochs": 4,
@@ -62,7 +62,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     net, dataset = build_net(network(), settings), dataset_of(digits[0][:50])
     net.notify("on_train_begin", X=dataset, y=None)
     net.history.new_epoch()
-    net.sums_, net.label_sums_ = {}, {}
+    net.on_epoch_begin(net)
     (batch,) = list(net.get_iterator(dataset, training=True))
     (part,) = parts = list(batch[0])
     batch[0].parts = parts

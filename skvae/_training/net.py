@@ -214,6 +214,8 @@ class VAENet(skorch.NeuralNet):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
+        losses = {phase: [row.get(f"{phase}_loss") for row in self.history] for phase in PHASES}
+        self.best_losses_ = {k: min(v) for k, v in losses.items() if v and None not in v}
         decoder = self.module_.label_decoder
         if decoder is not None:
             # Of the labelled images, which may differ from the priors that the user gave.
@@ -439,8 +441,10 @@ class VAENet(skorch.NeuralNet):
                 terms[EXPLAINED] = self.explained_[training].ratio
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
-            before = [record[f"{prefix}_loss"] for record in list(self.history)[:-1]]
-            self.history.record(f"{prefix}_loss_best", all(loss < other for other in before))
+            self.history.record(
+                f"{prefix}_loss_best", loss < self.best_losses_.get(prefix, math.inf)
+            )
+            self.best_losses_[prefix] = min(loss, self.best_losses_.get(prefix, math.inf))
             if not math.isfinite(loss):
                 images = "training" if training else "validation"
                 epoch = self.settings.first_epoch + len(self.history)
