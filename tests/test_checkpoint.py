@@ -15,7 +15,7 @@ from skorch.callbacks import Callback, EarlyStopping, Freezer
 
 import skvae
 from skvae import ConvVAETransformer, InvalidFileError
-from skvae._files import archive
+from skvae._files import archive, fields
 from skvae._training import checkpoint
 
 TRAINING = {field.key for field in checkpoint.PLAN}
@@ -454,7 +454,7 @@ def test_steps_must_be_counts(stopped):
 
 
 def test_what_no_fit_could_read_is_not_written(images, path, monkeypatch):
-    monkeypatch.setattr(skvae._fields, "MAX_FILE_EPOCHS", 1)
+    monkeypatch.setattr(fields, "MAX_FILE_EPOCHS", 1)
     with pytest.raises(ValueError, match="invalid n_epochs in the file"):
         fit(images, checkpoint=path)
     assert header_of(path)["n_epochs"] == 1

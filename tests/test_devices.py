@@ -147,7 +147,17 @@ def test_the_defaults_of_torch_change_no_bit(tmp_path):
     ]
     printed = []
     for statement in statements:
-        command = [sys.executable, "-W", "error", "-W", "ignore:Only", "-c", EVERYTHING]
+        command = [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:Only",
+            "-W",
+            "ignore:The training",
+            "-c",
+            EVERYTHING,
+        ]
         done = subprocess.run(
             [*command, statement, str(tmp_path)],
             capture_output=True,

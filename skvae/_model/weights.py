@@ -207,7 +207,7 @@ def n_products(**architecture):
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             layer.register_forward_hook(count)
-    mu, _ = module.encode(torch.empty(1, *module.image_shape, device="meta"))
+    mu, _ = module.encode(torch.empty(1, *module.image_shape, dtype=torch.float32, device="meta"))
     module.decode(mu)
     return total + (0 if module.linear is None else 2 * module.linear.encoder.numel())
 
