@@ -163,6 +163,7 @@ class VAENet(skorch.NeuralNet):
         self.settings = settings
         self.processes = processes
         self.noise = PixelNoise(self.module.n_components, settings.seed)
+        self.measures_ = False  # whether the current batch counts for the variance explained
 
     def initialize(self):
         super().initialize()
@@ -226,7 +227,6 @@ class VAENet(skorch.NeuralNet):
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
         self.sums_, self.label_sums_, self.explained_ = {}, {}, {}
-        self.measures_ = False
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         # As in skorch, but without reading the loss of each batch, which would wait for a GPU.

@@ -137,7 +137,7 @@ def summary_of(module, dataset, settings, valid, n_done):
     return (
         f"{settings.name}: {images}; {network}, {n_weights:,} weights; {epochs} of {n_batches:,} "
         f"steps of {min(settings.batch_size, len(dataset)):,} images"
-        + (f"; {n_done} epochs are done" if n_done else "")
+        + (f"; continues after epoch {n_done}" if n_done else "")
     )
 
 
