@@ -9,12 +9,14 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._data import known_labels
+from ._data import check_classes, encode_labels, known_labels, resolve_priors, scarce
 from ._files import storable
 from ._keywords import suggesting
 from ._model import passes
-from ._training import fit
 from ._transformer import ConvVAETransformer
+
+# Default weights of the labels: if fewer than half of the images are labelled, and if more are.
+FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 
 
 @storable
@@ -443,8 +445,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             As :meth:`ConvVAETransformer.fit`, and if -1 seems to mark images without a label, but
             `unlabeled` is None.
         """
-        fit.fit(self, X, y)
-        return self
+        return self._fit(X, y)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None):
@@ -481,8 +482,33 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         UserWarning
             As :meth:`ConvVAETransformer.partial_fit`.
         """
-        fit.partial_fit(self, X, y, classes)
-        return self
+        return self._partial_fit(X, y, classes)
+
+    def _learn_labels(self, rows, y, continuing, all_images, classes):
+        """The class of each image, -1 if not known; sets the attributes that tell about classes."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        known = self.classes_ if continuing else None
+        if not all_images:
+            known = check_classes(classes, known)
+        self.classes_, labels = encode_labels(y, self.unlabeled, known)
+        check_consistent_length(rows, labels)
+        counts = np.bincount(labels[labels >= 0], minlength=len(self.classes_))
+        if continuing and not all_images:
+            counts = counts + self.class_counts_
+        self.class_counts_ = counts
+        self._few_labels = scarce(labels)
+        self.priors_ = resolve_priors(self.priors, counts)
+        return labels
+
+    @property
+    def _label_weight(self):
+        if self.label_weight is not None:
+            return float(self.label_weight)
+        few_labels = getattr(self, "_few_labels", False)  # not known of a loaded estimator
+        return FEW_LABELS_WEIGHT if few_labels else MANY_LABELS_WEIGHT
 
     def decision_function(self, X):
         """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.

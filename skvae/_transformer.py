@@ -1,6 +1,12 @@
-"""ConvVAETransformer: components of images; `ConvVAEClassifier` extends it (scikit-learn)."""
+"""ConvVAETransformer: components of images, and how a fit finds them (scikit-learn).
+
+`ConvVAEClassifier` extends it by what labels add.
+"""
 
 import os
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -17,12 +23,59 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _state
-from ._data import ImageDataset, check_images, check_in_memory, is_hole, whole_numbers, without_mask
+from ._data import (
+    ImageDataset,
+    check_images,
+    check_in_memory,
+    is_hole,
+    learn_images,
+    whole_numbers,
+    without_mask,
+)
 from ._files import model, storable
-from ._history import n_epochs_of
+from ._history import extend, n_epochs_of
 from ._keywords import suggesting
-from ._model import LIKELIHOODS, Device, noise_variance, passes
-from ._training import fit
+from ._model import (
+    LIKELIHOODS,
+    Device,
+    as_arrays,
+    noise_variance,
+    passes,
+    resolve_device,
+    set_weights,
+    start,
+    with_gradients,
+)
+from ._training import (
+    WINDOW,
+    Budget,
+    TrainSettings,
+    advice_on_memory,
+    build_net,
+    check_callbacks,
+    check_parameters,
+    check_same_model,
+    finished_epochs,
+    fit_run,
+    has_linear_path,
+    n_set_aside,
+    resolve_architecture,
+    resolve_budget,
+    resolve_weight_decay,
+    sort_components,
+    split,
+    train_increment,
+)
+from ._warnings import warn
+
+# Share of the peak rate at which `partial_fit` trains after a `fit`, which ended at a low rate.
+ANNEALED_RATE = 0.1
+
+
+# The start of a network that was made from fewer images is made anew when there are more. About so
+# many numbers of them are kept for that.
+FEW_IMAGES, MAX_KEPT_NUMBERS = 256, 2**24
+
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -438,8 +491,7 @@ class ConvVAETransformer(
             active; see `n_active_components_`. The last three warnings are not given if a callback
             of scikit-learn ends the training. With `data_parallel`, Ctrl-C is an error instead.
         """
-        fit.fit(self, X, y)
-        return self
+        return self._fit(X, y)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -474,8 +526,199 @@ class ConvVAETransformer(
         UserWarning
             As `fit`, except for the last two reasons.
         """
-        fit.partial_fit(self, X)
+        return self._partial_fit(X)
+
+    @with_gradients
+    def _fit(self, X, y):
+        """Learn the format, split, build the VAE, start at PCA, train, sort, keep."""
+        # Outside of what restores the attributes: scikit-learn needs one of them to tear the
+        # callbacks down. The number of epochs follows from the images, which come later.
+        new_context = partial(self._init_callback_context, max_subtasks=None)
+        with fit_run(self.data_parallel, new_context) as run, self._unchanged_on_error():
+            continuing = self._continues_with(X)
+            images = self._learn(X, y, continuing)
+            n_valid = n_set_aside(
+                images, self.likelihood_, self.early_stopping, self.validation_fraction
+            )
+            check_callbacks(self.callbacks or (), validates=n_valid > 0)
+            self._seed = run.agree(self, images, n_valid, continuing)
+            training, valid = split(images, n_valid, self._seed)
+            valid = None if valid is None else self._as_trained(valid)
+
+            vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
+            self._set_weights(vae, training, valid, continuing, is_first=run.is_first)
+            run.start(vae, training.subsample() if valid is None else valid, self.likelihood_)
+
+            n_images = len(training)
+            budget = resolve_budget(self.max_iter, self.batch_size, n_images, self._architecture)
+            decay = resolve_weight_decay(n_images, self._architecture)
+            net = run.train(
+                vae,
+                training,
+                valid,
+                self._settings(budget, weight_decay=decay),
+                # Without labels, the images are what the network learns to give back.
+                arguments={"estimator": self, "X": X, "y": X if y is None else y},
+                fitted=lambda net: self._sorted(net, training, continuing),
+            )
+            attributes = self._sorted(net, training, continuing, run.processes)
+            run.wait()
+            vars(self).update(attributes)
+            run.end(self, n_images)
         return self
+
+    @with_gradients
+    def _partial_fit(self, X, y=None, classes=None):
+        """One epoch more: the steps of `_fit`, without images set aside and without sorting."""
+        with self._unchanged_on_error(), advice_on_memory():
+            if self.data_parallel:
+                raise ValueError("partial_fit trains in one process: set data_parallel=False.")
+            continuing = hasattr(self, "net_")
+            images = self._learn(X, y, continuing, all_images=False, classes=classes)
+            if continuing and self._n_start < FEW_IMAGES:
+                images, continuing = self._with_the_first(images)
+            check_callbacks(self.callbacks or (), validates=False)
+
+            annealed = continuing and self._annealed
+            budget = resolve_budget(1, self.batch_size, len(images), self._architecture)
+            settings = self._settings(budget, rate=ANNEALED_RATE if annealed else 1.0)
+            if continuing:
+                net, so_far = self.net_, (self._component_moments, self._n_averaged)
+            else:
+                vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
+                self._set_weights(vae, images, None, continuing)
+                net, so_far = build_net(vae, settings, settings.callbacks), (None, 0)
+            net, moments, n_averaged, interrupted = train_increment(net, images, settings, *so_far)
+            if moments is None:  # interrupted before the first batch
+                sample = self._as_trained(images.subsample())
+                moments, n_averaged = passes.component_moments(net.module_, sample), len(sample)
+
+            vars(self).update(self._trained(net, moments, n_averaged, annealed))
+            if not continuing:
+                self._n_start, self._first_images = len(images), _kept(images)
+            if net.module_.label_decoder is not None:
+                net.module_.label_decoder.set_priors(self.priors_)
+            # In place, so that the cost of a call does not grow. Last, so that nothing fails after.
+            extend(self._history, finished_epochs(net))
+        if interrupted:
+            warn("Training interrupted by user; what is trained so far is kept.")
+        return self
+
+    def _learn(self, X, y, continuing, *, all_images=True, classes=None):
+        """The images of X, after checks; sets what they determine, such as their format."""
+        check_parameters(self)
+        if continuing:
+            values = check_images(self, X, training=True)
+            self._format = self._format.after(values)
+        else:
+            values, self._format, self.likelihood_ = learn_images(self, X)
+        rows = values.rows
+        labels = self._learn_labels(rows, y, continuing, all_images, classes)
+        if continuing:
+            linear_path = self._architecture["linear_path"]
+        else:
+            linear_path = has_linear_path(self.likelihood_, len(rows) if all_images else np.inf)
+        architecture = resolve_architecture(self, linear_path)
+        device = resolve_device(self.device)
+        if continuing:
+            check_same_model(self, architecture)
+        else:
+            self._seed = int(check_random_state(self.random_state).randint(2**31))
+            self._history = {}
+            # A copy that a callback makes is one of this fit.
+            vars(self).pop("net_", None)
+        self._architecture, self.device_ = architecture, device
+        return ImageDataset(rows, self._format, labels=labels)
+
+    def _learn_labels(self, rows, y, continuing, all_images, classes):
+        """The class of each image; None: this estimator has no classes."""
+        return None
+
+    def _continues_with(self, X):
+        """Whether `fit` continues from the weights of the fit before."""
+        if not self.warm_start or not hasattr(self, "net_"):
+            return False
+        return self._n_start >= FEW_IMAGES or len(X) <= self._n_start
+
+    def _with_the_first(self, images):
+        """Images with those of the calls before, to start anew; whether to continue instead."""
+        before = getattr(self, "_first_images", None)  # neither copies nor files have them
+        if before is None:
+            return images, len(images) <= self._n_start
+        rows = np.concatenate([before[0], images.rows])
+        labels = None if images.labels is None else np.concatenate([before[1], images.labels])
+        return ImageDataset(rows, self._format, labels=labels), False
+
+    def _as_trained(self, images):
+        """The images as the network sees them in training: binarised if `binarize` says so."""
+        return images.binarized(self._seed) if self.binarize else images
+
+    def _set_weights(self, vae, training, valid, continuing, *, is_first=True):
+        """Give a network its first weights: those before, or PCA's; all processes get these."""
+        if continuing:
+            set_weights(vae, as_arrays(self.module_.state_dict()))
+        elif is_first:
+            start.set_first_weights(vae, training, valid, self.likelihood_, self._seed)
+        if vae.label_decoder is not None:
+            vae.label_decoder.set_priors(self.priors_)
+
+    def _settings(self, budget, *, rate=1.0, weight_decay=0.0):
+        """What a training depends on; `rate` is a factor of the learning rate."""
+        return TrainSettings(
+            likelihood=self.likelihood_,
+            log_jacobian=self._format.log_jacobian,
+            beta=float(self.beta),
+            beta_warmup=float(self.beta_warmup),
+            label_weight=self._label_weight,
+            learning_rate=rate * float(self.learning_rate),
+            weight_decay=weight_decay,
+            tol=float(self.tol) * self._format.n_features,
+            binarize=bool(self.binarize),
+            augment=float(self.augment),
+            batch_size=budget.batch_size,
+            n_epochs=budget.n_epochs,
+            n_iter_no_change=int(self.n_iter_no_change),
+            seed=self._seed,
+            first_epoch=n_epochs_of(self._history),
+            device=self.device_,
+            verbose=int(self.verbose),
+            name=type(self).__name__,
+            callbacks=tuple(self.callbacks or ()),
+        )
+
+    @property
+    def _label_weight(self):
+        return 0.0
+
+    def _sorted(self, net, training, continuing, processes=None):
+        """The attributes that a fit ends with; sorts the components of its net by their KL."""
+        moments = sort_components(net, self._as_trained(training), processes)
+        history = {name: list(column) for name, column in self._history.items()}
+        extend(history, finished_epochs(net))
+        attributes = self._trained(net, moments, WINDOW, annealed=True)
+        attributes |= {"_history": history, "_first_images": None}
+        return attributes if continuing else {**attributes, "_n_start": len(training)}
+
+    def _trained(self, net, moments, n_averaged, annealed):
+        """The attributes of every training; moments (3, K) are averages over so many images."""
+        return {
+            "net_": net,
+            "_binarize": bool(self.binarize),
+            "_annealed": annealed,
+            "_component_moments": moments,
+            "_n_averaged": n_averaged,
+        }
+
+    @contextmanager
+    def _unchanged_on_error(self):
+        """Restore the attributes after an exception."""
+        attributes = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(attributes)
+            raise
 
     def transform(self, X):
         """Mean mu of the posterior q(z|x) of each image.
@@ -942,4 +1185,26 @@ class ConvVAETransformer(
         weights, version = state.pop("_weights", None), state.pop("_skvae_version", None)
         super().__setstate__(state)
         if weights is not None:
-            _state.restore_network(self, weights, version)
+            _state.warn_about_version(self, version)
+            self._restore(weights)
+
+    @with_gradients
+    def _restore(self, weights):
+        """Build the network anew, when all other attributes are there."""
+        # Copied: joblib may give a memory map, which would keep its file open.
+        self._component_moments = np.array(self._component_moments)
+        try:
+            self.device_ = resolve_device(self.device_)
+        except ValueError:
+            self.device_ = "cpu"
+        vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
+        set_weights(vae, weights)
+        # Without callbacks. If it trains again, `train_increment` builds a net that has them.
+        self.net_ = build_net(vae, replace(self._settings(Budget(1, 1)), callbacks=()))
+
+
+def _kept(images):
+    """Rows and labels for `_with_the_first`; None if they are enough, or too large to keep."""
+    if len(images) >= FEW_IMAGES or images.rows.size > MAX_KEPT_NUMBERS:
+        return None
+    return np.array(images.rows), images.labels

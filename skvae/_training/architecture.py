@@ -5,7 +5,10 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import is_classifier
 
-from .._model import default_hidden_channels
+from .._model import LIKELIHOODS, default_hidden_channels
+
+# With fewer images than this, the network has a linear path in every family.
+LINEAR_PATH_MANY = 10_000
 
 
 def check_parameters(estimator):
@@ -32,6 +35,11 @@ def check_parameters(estimator):
             "binarize=True needs likelihood='bernoulli', the family of 0/1 pixels. "
             f"Got likelihood={str(estimator.likelihood)!r}."
         )
+
+
+def has_linear_path(likelihood, n_images):
+    """Whether a network has a linear path; `n_images` is infinite if more may come."""
+    return n_images < LINEAR_PATH_MANY or LIKELIHOODS[likelihood].normal
 
 
 def resolve_architecture(estimator, linear_path):

@@ -20,6 +20,10 @@ MAX_EPOCHS, N_STEPS = 200, 4_500
 MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
 
 
+# Weight decay of networks with a linear path, times the number of images.
+WEIGHT_DECAY = 1_000.0
+
+
 class Budget(NamedTuple):
     """Epochs of a training, and images in each of its steps.
 
@@ -70,3 +74,17 @@ def default_budget(n_images, architecture):
     while batch_size < MAX_BATCH_SIZE and 2 * batch_size * N_STEPS <= n_epochs * n_images:
         batch_size *= 2
     return Budget(n_epochs, batch_size)
+
+
+def resolve_budget(max_iter, batch_size, n_images, architecture):
+    """Epochs and size of a batch: the parameters, or the default for so many images."""
+    n_epochs, default_size = default_budget(n_images, architecture)
+    return Budget(
+        n_epochs if max_iter is None else int(max_iter),
+        default_size if batch_size == "auto" else int(batch_size),
+    )
+
+
+def resolve_weight_decay(n_images, architecture):
+    """Rate at which the weights decay towards 0: lower if there are more images."""
+    return min(1.0, WEIGHT_DECAY / n_images) if architecture["linear_path"] else 0.0

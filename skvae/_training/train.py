@@ -5,12 +5,21 @@ from contextlib import closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import skorch.callbacks
 import torch
 from skorch.helper import predefined_split
 
-from .._model import reorder_components
-from .callbacks import Checkpoint, EarlyStopping, OneCycle, ProgressBar, Warmup, restore_progress
+from .._model import passes, reorder_components
+from .callbacks import (
+    Checkpoint,
+    EarlyStopping,
+    OneCycle,
+    ProgressBar,
+    RunningStatistics,
+    Warmup,
+    restore_progress,
+)
 from .net import ADVICE, build_net
 from .processes import Processes
 
@@ -161,32 +170,12 @@ def as_if_ended(net):
     return ended
 
 
-def train_increment(net, dataset, settings, statistics):
+def train_increment(net, dataset, settings, moments=None, n_averaged=0):
     """Train a net for one more epoch, at a constant rate.
 
-    Parameters
-    ----------
-    net : VAENet
-        Changed in place. A copy is changed instead if the device or the callbacks differ.
-
-    dataset : ImageDataset
-
-    settings : TrainSettings
-
-    statistics : RunningStatistics
-        Updated.
-
-    Returns
-    -------
-    net : VAENet
-
-    interrupted : bool
-        Whether Ctrl-C ended the epoch.
-
-    Raises
-    ------
-    ValueError
-        If the loss or a weight becomes NaN or infinite.
+    The net is changed in place, or a copy of it if the device or the callbacks differ. Returns the
+    net, the averages (3, K) of its components with what they have seen now, in how many images, and
+    whether Ctrl-C ended the epoch. A ValueError if the loss or a weight becomes NaN or infinite.
     """
     old = net.settings
     if (settings.device, settings.callbacks) != (old.device, old.callbacks):
@@ -195,6 +184,7 @@ def train_increment(net, dataset, settings, statistics):
         net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": optimizer_state})
     net.apply_settings(settings)
     net.history.clear()
+    statistics = RunningStatistics(moments, n_averaged)
     net.callbacks_.append(("running_statistics", statistics))
     interrupted = False
     try:
@@ -205,7 +195,7 @@ def train_increment(net, dataset, settings, statistics):
                 interrupted = not _stopped_by_callback(net)
     finally:
         net.callbacks_.pop()
-    return net, interrupted
+    return net, statistics.moments, statistics.n_images, interrupted
 
 
 def _stopped_by_callback(net):
@@ -252,6 +242,17 @@ def _weights_kept_on_error(net):
         optimizer.state.clear()
         optimizer.state.update(state)
         raise
+
+
+def sort_components(net, images, processes=None):
+    """Sort the components of a net by their KL, descending; returns their moments (3, K)."""
+    moments = passes.component_moments(net.module_, images)
+    moments = (processes or Processes()).of_first(moments)
+    if not np.isfinite(moments).all():  # the last step can make the weights too large
+        raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
+    order = np.argsort(-moments[0], kind="stable")
+    reorder_net(net, order)
+    return moments[:, order]
 
 
 def reorder_net(net, order):
