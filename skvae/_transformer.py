@@ -23,6 +23,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _state
+from ._counts import check_count
 from ._data import (
     ImageDataset,
     check_images,
@@ -947,7 +948,7 @@ class ConvVAETransformer(
         True
         """
         check_is_fitted(self)
-        self._check_n_draws(n_draws)
+        check_count("n_draws", n_draws)
         return passes.marginal_log_likelihood(
             self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
         )
@@ -1011,7 +1012,7 @@ class ConvVAETransformer(
                 f"This {type(self).__name__} was fitted with missing_values=None, so nothing is "
                 "missing. Set missing_values, such as missing_values=np.nan, before fit."
             )
-        self._check_n_draws(n_draws)
+        check_count("n_draws", n_draws)
         rng = check_random_state(random_state) if sample else None
         rows = check_images(self, X).rows
         dataset = ImageDataset(rows, image_format)
@@ -1077,11 +1078,6 @@ class ConvVAETransformer(
         check_is_fitted(self)
         model.save(self, path)
 
-    @staticmethod
-    def _check_n_draws(n_draws):
-        if not isinstance(n_draws, Integral) or n_draws < 1:
-            raise ValueError(f"n_draws must be a whole number above 0. Got {n_draws!r}.")
-
     def _dataset(self, X):
         return ImageDataset(check_images(self, X).rows, self._format)
 
@@ -1092,8 +1088,7 @@ class ConvVAETransformer(
     def _rng_for_samples(self, n_samples, random_state):
         """The generator of `sample`, after checks."""
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be a whole number above 0. Got {n_samples!r}.")
+        check_count("n_samples", n_samples)
         return check_random_state(random_state)
 
     def _decode(self, z):

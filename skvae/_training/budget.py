@@ -25,12 +25,7 @@ WEIGHT_DECAY = 1_000.0
 
 
 class Budget(NamedTuple):
-    """Epochs of a training, and images in each of its steps.
-
-    Parameters
-    ----------
-    n_epochs, batch_size : int
-    """
+    """Epochs of a training, and images in each of its steps."""
 
     n_epochs: int
     batch_size: int
@@ -43,19 +38,6 @@ def default_budget(n_images, architecture):
     that are few or cheap, 200 epochs are enough. The size of a batch is a power of two from 16 to
     128 with which there are at least 4,500 steps.
 
-    Parameters
-    ----------
-    n_images : int
-
-    architecture : dict
-        The parameters of `ConvVAE`.
-
-    Returns
-    -------
-    budget : Budget
-
-    Examples
-    --------
     >>> mnist = {
     ...     "image_shape": (1, 28, 28),
     ...     "n_components": 10,
