@@ -9,18 +9,18 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._data import known_labels
-from ._docstrings import with_sections_of
-from ._estimator import BaseConvVAE
+from ._data import check_classes, encode_labels, known_labels, resolve_priors, scarce
 from ._files import storable
 from ._keywords import suggesting
 from ._model import passes
-from ._training import fit
+from ._transformer import ConvVAETransformer
+
+# Default weights of the labels: if fewer than half of the images are labelled, and if more are.
+FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 
 
-@with_sections_of(BaseConvVAE)
 @storable
-class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
+class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     """A non-linear discriminant analysis for images: a convolutional VAE with a label decoder.
 
     It is a classifier, and a transformer like :class:`ConvVAETransformer`. It can draw images of a
@@ -47,7 +47,148 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     Parameters
     ----------
-    {Parameters}
+    n_components : int, default=10
+        K, the number of latent variables.
+
+    image_shape : tuple of int, default=None
+        ``(H, W)``, or three numbers with the channels where `channel_axis` says. One of them
+        may be -1: it follows from the number of features. None: taken from X if X has 3 or 4
+        dimensions. For rows, None means a square if the number of features is a square number,
+        else ``(1, n_features)``.
+
+    channel_axis : {-1, 0}, default=-1
+        Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
+        -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
+
+    pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
+            default=None
+        ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
+        of them. None: (0, 255) for uint8, (0, 1) for bool, else the smallest and the largest
+        value of the training data, for each channel separately. "robust": the 0.1 and the 99.9
+        percentiles of the training data, so that a few hot pixels do not flatten all others;
+        for each channel separately, except for uint8 and bool. Values outside the range are
+        clipped to it; with the Gaussian likelihood, to half a span beyond it.
+
+    missing_values : float or int, default=None
+        The value of X that marks missing pixels, such as NaN or -1. None: none is missing, and NaN
+        is refused. Training uses the observed pixels only. All methods treat an image as what was
+        observed of it. This is valid if what is missing does not depend on the values that are
+        missing, as with dust or a moving mask, but not with pixels that are missing because they
+        were too bright. A marker that also occurs as a value makes these values missing.
+
+    hidden_channels : tuple of int, default=None
+        Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
+        None: chosen by the size of the image.
+
+    hidden_units : int, default=256
+        Width of the dense layer between the convolutions and the latent variables.
+
+    likelihood : {"auto", "bernoulli", "continuous_bernoulli", "gaussian"}, default="auto"
+        The distribution p(x|z) of the pixels, which are independent given z.
+
+        - "auto" chooses "bernoulli" for nearly black-and-white pixels: those whose variance is
+          more than three quarters of the largest possible for their mean. It also does so with
+          `binarize`. Otherwise it chooses "gaussian".
+        - "bernoulli" is the binary cross entropy of pixels scaled to [0, 1]. It is a probability
+          for 0/1 pixels, but not a normalised density for grey ones.
+        - "continuous_bernoulli" [2]_ is normalised to a density on [0, 1].
+        - "gaussian" has one noise variance for all pixels, estimated as in [4]_. Training starts
+          at probabilistic PCA [5]_.
+
+        If `fit` gets fewer than 10,000 images, the training of the others starts at a linear
+        model, too. The last two are densities in the units of X. A density can be above 1, so
+        losses and scores can have either sign.
+
+    binarize : bool, default=False
+        Whether training replaces each image by random 0/1 pixels, drawn anew in every epoch. The
+        scaled value of a pixel is its probability of a 1. Scores are those of one such draw,
+        which depends on the image alone. `transform` and `posterior` use the grey images, but
+        `kl_per_component_` and `n_active_components_` describe drawn ones. Images of 0/1 pixels
+        stay as they are. Only with "bernoulli".
+
+    augment : float, default=0.0
+        Strength of small random affine maps of the training images, drawn anew in every epoch: at
+        1, up to 10 degrees of rotation, 10 % of scale and of shear, and shifts of 5 % of each side.
+        Few images of things that may be a little turned or moved gain most; tiny images lose.
+        Images that are set aside for `early_stopping` are not changed.
+
+    beta : float, default=1.0
+        Weight of the KL term in training. Scores always use 1.
+
+    beta_warmup : float, default=0.0
+        Share of the training steps in which the weight of the KL term rises from 0 to `beta`.
+        Components can so become useful before they cost anything. A warm start begins at 0
+        again. Recorded losses always use `beta`. Has no effect on `partial_fit`.
+
+    max_iter : int, default=None
+        Number of epochs. None: as many as take the time of 12 epochs of MNIST, a few minutes,
+        but at least 1 and at most 200.
+
+    batch_size : int or "auto", default="auto"
+        Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
+        number of epochs has at least 4,500 steps. Few images want small batches.
+
+    learning_rate : float, default=0.005
+        Peak of the one-cycle schedule of Adam. The default suits the default number of epochs.
+        For many more epochs, a lower rate such as 0.002 is better. `partial_fit` uses this rate
+        throughout, or a tenth of it after a `fit`.
+
+    early_stopping : bool or "auto", default="auto"
+        Whether to set `validation_fraction` of the images aside and to watch their loss. When
+        it has not improved for `n_iter_no_change` epochs, the learning rate falls to 0 within
+        a fifth of the epochs so far, and training ends. The weights of the best epoch are
+        restored. The noise of the Gaussian likelihood is the error of these images or of the
+        training images, whichever is larger.
+
+        "auto" is on for 20 to 29,999 images, and with the Gaussian likelihood for 20 or more. It
+        sets at most 2,048 images aside. Has no effect on `partial_fit`.
+
+    validation_fraction : float, default=0.1
+        Share of the images to set aside for `early_stopping`.
+
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which `early_stopping` lowers the learning rate.
+
+    tol : float, default=1e-4
+        Smallest improvement of the validation loss that counts for `early_stopping`, in nats
+        for each number of an image.
+
+    warm_start : bool, default=False
+        Whether `fit` continues from the weights of the previous `fit`. Shape, channel axis and
+        pixel range stay those of the first one.
+
+    device : str or torch.device, default="auto"
+        Where to compute. "auto" is the accelerator that torch finds, such as CUDA or MPS, or
+        else the CPU.
+
+    callbacks : list, default=None
+        Additional skorch callbacks. Those of scikit-learn are set by `set_callbacks`.
+
+    checkpoint : str or path-like, default=None
+        A file to which `fit` writes its progress after each epoch. If a fit was killed, the
+        next one with the same parameters and data continues from the file. On a CPU, the result
+        is bit-identical to that of a fit that never stopped. If a fit was finished, one with the
+        same parameters and data is restored at once; any other starts anew and overwrites the
+        file. Fits that run at the same time need a file each. `partial_fit` does not use it.
+
+    data_parallel : bool, default=False
+        Whether `fit` trains together with the other processes of torch.distributed's default
+        group. All of them call `fit` with the same data and parameters. Each trains on its share
+        of every batch, and all end with the same weights. Up to rounding, these are the weights
+        of one process. Only the first process shows a bar, warns, writes the checkpoint and
+        calls the callbacks of scikit-learn.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds the weights, the order of the images, the noise and the binarisation in training,
+        and the draws of the scores and of `log_likelihood`. With an int, fits on a CPU are
+        bit-identical on the same machine with the same versions and number of threads. On a GPU
+        they agree up to rounding, because its sums have no fixed order. None draws a seed from
+        NumPy's global generator, as in all of scikit-learn. torch's global generator is never
+        used.
+
+    verbose : int, default=0
+        0: silent. 1: a line about images, network and steps before training, and a progress bar
+        with the time left, the losses and the share of the variance explained.
 
     label_weight : float, default=None
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
@@ -64,7 +205,63 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     Attributes
     ----------
-    {Attributes}
+    image_shape_ : tuple of int
+        Shape of one image, in the layout that `fit` saw.
+
+    channel_axis_ : int
+        Place of the channels in a three-number `image_shape_`.
+
+    pixel_range_ : tuple of float, or ndarray of shape (n_channels, 2)
+        ``(low, high)`` in the units of X, for all channels or for each.
+
+    n_components_ : int
+        Number of latent variables.
+
+    n_features_in_ : int
+        Numbers in one image.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features, when X has names that are all strings.
+
+    n_iter_ : int
+        Epochs of training so far.
+
+    likelihood_ : str
+        The family of p(x|z): the parameter, or what "auto" chose.
+
+    loss_curve_ : list of float
+        Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
+
+    n_active_components_ : int
+        Number of components that tell images apart: their posterior mean has a variance above
+        0.01 over the images [3]_. The images are those of `kl_per_component_`.
+
+    noise_variance_ : float, or ndarray of shape (n_channels,)
+        Estimated variance of the noise of a pixel, in squared units of X. One for each channel
+        if each channel has its own pixel range. Only with the Gaussian likelihood.
+
+    history_ : DataFrame
+        One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
+        (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
+        ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
+        of p(x|z) explains, of one draw of z and of at most about 1,024 images as the steps saw
+        them; the same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
+
+    kl_per_component_ : ndarray of shape (n_components,)
+        Mean KL divergence of each component over images, in nats: how much the component tells
+        about an image. `fit` takes the mean over at most 2,048 of the training images, and sorts
+        the components by it in descending order, as PCA sorts by variance. `partial_fit` keeps
+        the order, and updates a running mean over about 2,048 images.
+
+    device_ : str
+        Where the network is.
+
+    net_ : skorch.NeuralNet
+        The net that was trained.
+
+    module_ : torch.nn.Module
+        The network. For images x of shape (n, C, H, W) in [0, 1], ``module_.encode(x)`` gives
+        mu and log sigma^2. ``module_.decode(z)`` gives the logits.
 
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
@@ -101,7 +298,20 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
 
     References
     ----------
-    {References}
+    .. [1] D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+       https://arxiv.org/abs/1312.6114
+
+    .. [2] G. Loaiza-Ganem and J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive
+       error in variational autoencoders", NeurIPS 2019. https://arxiv.org/abs/1907.06845
+
+    .. [3] Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+       ICLR 2016. https://arxiv.org/abs/1509.00519
+
+    .. [4] O. Rybkin, K. Daniilidis and S. Levine, "Simple and effective VAE training with
+       calibrated decoders", ICML 2021. https://arxiv.org/abs/2006.13202
+
+    .. [5] M. E. Tipping and C. M. Bishop, "Probabilistic principal component analysis", Journal
+       of the Royal Statistical Society B 61, 1999.
 
     .. [6] D. P. Kingma, D. J. Rezende, S. Mohamed and M. Welling, "Semi-supervised learning with
        deep generative models", NeurIPS 2014. https://arxiv.org/abs/1406.5298
@@ -126,7 +336,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
     """
 
     _parameter_constraints: dict = {
-        **BaseConvVAE._parameter_constraints,
+        **ConvVAETransformer._parameter_constraints,
         "label_weight": [Interval(Real, 0, None, closed="left"), None],
         "unlabeled": "no_validation",  # any label
         "priors": ["array-like", None],
@@ -235,8 +445,7 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
             As :meth:`ConvVAETransformer.fit`, and if -1 seems to mark images without a label, but
             `unlabeled` is None.
         """
-        fit.fit(self, X, y)
-        return self
+        return self._fit(X, y)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None):
@@ -273,8 +482,33 @@ class ConvVAEClassifier(ClassifierMixin, BaseConvVAE):
         UserWarning
             As :meth:`ConvVAETransformer.partial_fit`.
         """
-        fit.partial_fit(self, X, y, classes)
-        return self
+        return self._partial_fit(X, y, classes)
+
+    def _learn_labels(self, rows, y, continuing, all_images, classes):
+        """The class of each image, -1 if not known; sets the attributes that tell about classes."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        known = self.classes_ if continuing else None
+        if not all_images:
+            known = check_classes(classes, known)
+        self.classes_, labels = encode_labels(y, self.unlabeled, known)
+        check_consistent_length(rows, labels)
+        counts = np.bincount(labels[labels >= 0], minlength=len(self.classes_))
+        if continuing and not all_images:
+            counts = counts + self.class_counts_
+        self.class_counts_ = counts
+        self._few_labels = scarce(labels)
+        self.priors_ = resolve_priors(self.priors, counts)
+        return labels
+
+    @property
+    def _label_weight(self):
+        if self.label_weight is not None:
+            return float(self.label_weight)
+        few_labels = getattr(self, "_few_labels", False)  # not known of a loaded estimator
+        return FEW_LABELS_WEIGHT if few_labels else MANY_LABELS_WEIGHT
 
     def decision_function(self, X):
         """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.

@@ -4,8 +4,8 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from ._estimator import BaseConvVAE
 from ._graphs import GRAPHS, as_onnx, with_classes
+from ._transformer import ConvVAETransformer
 
 # Version of ONNX's operators: the lowest that torch exports, which most runtimes have.
 OPSET = 18
@@ -76,7 +76,7 @@ def to_onnx(estimator, part="transform"):
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(MISSING_PACKAGES) from error
-    if not isinstance(estimator, BaseConvVAE):
+    if not isinstance(estimator, ConvVAETransformer):
         raise TypeError(
             f"to_onnx takes a ConvVAETransformer or a ConvVAEClassifier. Got {estimator!r:.200}. "
             "For a pipeline, import skvae.onnx and use skl2onnx.to_onnx."

@@ -1,17 +1,13 @@
-"""Fitted estimators <-> plain state, for pickles and for files (NumPy, scikit-learn).
+"""Fitted estimators <-> plain state, for pickles and for files (scikit-learn).
 
 The state holds plain Python values and NumPy arrays only. skorch's net is left out, because it
 would bring along its device and a pickle of torch. The network is built anew on loading.
 """
 
-from dataclasses import replace
-
-import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
 from ._data import ImageFormat
-from ._model import LIKELIHOODS, as_arrays, passes, resolve_device, set_weights, with_gradients
-from ._training import Budget, net, settings_of
+from ._model import LIKELIHOODS, as_arrays
 from ._version import __version__
 from ._warnings import warn
 
@@ -54,9 +50,8 @@ def with_format(state):
     return attributes
 
 
-@with_gradients
-def restore_network(estimator, weights, version):
-    """Build the network of an estimator whose other attributes are restored; may warn."""
+def warn_about_version(estimator, version):
+    """Warn if another version of skvae wrote the state of an estimator."""
     if version != __version__:
         warn(
             InconsistentVersionWarning(
@@ -65,14 +60,3 @@ def restore_network(estimator, weights, version):
                 original_sklearn_version=f"skvae {version}",
             )
         )
-    # Copied: joblib may give a memory map, which would keep its file open.
-    estimator._component_moments = np.array(estimator._component_moments)
-    try:
-        estimator.device_ = resolve_device(estimator.device_)
-    except ValueError:
-        estimator.device_ = "cpu"
-    module = passes.build_module(estimator._architecture, estimator.likelihood_, estimator.device_)
-    set_weights(module, weights)
-    # Without callbacks. If it trains again, `train_increment` builds a net that has them.
-    settings = replace(settings_of(estimator, estimator.device_, Budget(1, 1)), callbacks=())
-    estimator.net_ = net.build_net(module, settings)

@@ -6,7 +6,6 @@ from skvae._data.dataset import ImageDataset
 from skvae._data.format import ImageFormat
 from skvae._model.likelihoods import LIKELIHOODS
 from skvae._model.passes import build_module
-from skvae._training.fit import PreparedFit
 
 FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
 ARCHITECTURE = {
@@ -39,11 +38,6 @@ SETTINGS = {
 
 def dataset_of(images, labels=None):
     return ImageDataset(images.reshape(len(images), -1), FORMAT, labels=labels)
-
-
-def prepared(images, labels=None):
-    """The checked input of a fit on images and codes of classes."""
-    return PreparedFit(images.reshape(len(images), -1), labels, ARCHITECTURE, "cpu", False)
 
 
 def network(seed=0, likelihood="bernoulli", n_classes=0, holes=False):

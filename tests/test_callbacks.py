@@ -16,14 +16,13 @@ import pytest
 import skorch.callbacks
 import torch
 from conftest import SMALL, fit, weights_of
-from nets import network, prepared
+from nets import dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 from skorch.history import History
 
 from skvae import ConvVAETransformer
-from skvae._training import callbacks
-from skvae._training import fit as training_fit
+from skvae._training import callbacks, split
 from skvae._training.callbacks import (
     COOLDOWN,
     FIRST_RATE,
@@ -253,7 +252,7 @@ def test_a_fit_that_stops_early(digits, capsys):
 def valid_images(vae, images):
     """The images that a fit set aside."""
     n_valid = math.ceil(len(images) * vae.validation_fraction)
-    _, valid = training_fit._split(vae, prepared(images), n_valid)
+    _, valid = split(dataset_of(images), n_valid, vae._seed)
     return valid.rows[valid.indices].reshape(-1, *images.shape[1:])
 
 

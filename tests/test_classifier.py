@@ -10,7 +10,7 @@ import torch
 from comparisons import assert_same_classes, assert_same_model, assert_same_training
 from conftest import SMALL, fit_classifier, weights_of
 from faults import Crash, CrashAtTheEnd
-from nets import prepared
+from nets import dataset_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, softmax
 from scipy.stats import multivariate_normal
@@ -26,9 +26,8 @@ from skorch.callbacks import Callback
 
 import skvae
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._estimator import BaseConvVAE
-from skvae._training import fit
-from skvae._training.budget import Budget
+from skvae._training import Budget, n_set_aside
+from skvae._training import split as split_images
 
 NAN = float("nan")
 NAMES = np.array(["zero", "one", "two"])
@@ -404,8 +403,8 @@ def test_partial_fit_counts_all_labels_so_far(images, labels):
 
 
 def test_partial_fit_without_any_label(images):
-    # Enough images for the start not to be made anew.
-    images, nothing = np.resize(images, (256, *images.shape[1:])), np.full(256, "")
+    images = np.resize(images, (256, 8, 8))  # so many that no call starts anew
+    nothing = np.full(256, "")
     clf = ConvVAEClassifier(**small_params(unlabeled=""))
     clf.partial_fit(images, nothing, classes=NAMES)
     assert_array_equal(clf.classes_, np.sort(NAMES))
@@ -590,11 +589,11 @@ def test_the_same_seed_is_the_same_training(images, labels, scarce):
     )
 
 
-def split(clf, codes, digits, **params):
+def split(clf, codes, digits, early_stopping, validation_fraction=0.1):
     """Labels to train on, and of the images set aside, in a fit on as many digits."""
-    clf = pickle.loads(pickle.dumps(clf)).set_params(**params)
-    parts = prepared(np.resize(digits[0], (len(codes), 64)), codes)
-    train, valid = fit._split(clf, parts, fit._n_valid(clf, parts))
+    images = dataset_of(np.resize(digits[0], (len(codes), 64)), codes)
+    n_valid = n_set_aside(images, clf.likelihood_, early_stopping, validation_fraction)
+    train, valid = split_images(images, n_valid, clf._seed)
     return train.y, None if valid is None else valid.y
 
 
@@ -740,7 +739,7 @@ def test_pipeline(images, labels):
 
 
 def test_it_adds_what_depends_on_labels_only():
-    assert issubclass(ConvVAEClassifier, BaseConvVAE)
+    assert issubclass(ConvVAEClassifier, ConvVAETransformer)
     added = {
         name
         for name in vars(ConvVAEClassifier)
@@ -762,11 +761,11 @@ def test_parameters_are_those_of_the_transformer_and_three_more():
 
 def test_settings_hold_the_weight_of_labels(small_classifier):
     # By default it depends on whether labels are scarce; all images have one here.
-    assert fit.settings_of(small_classifier, "cpu", Budget(1, 1)).label_weight == 100.0
+    assert small_classifier._settings(Budget(1, 1)).label_weight == 100.0
     clf = pickle.loads(pickle.dumps(small_classifier)).set_params(label_weight=np.float32(2))
-    assert repr(fit.settings_of(clf, "cpu", Budget(1, 1)).label_weight) == "2.0"
+    assert repr(clf._settings(Budget(1, 1)).label_weight) == "2.0"
     clf.set_params(label_weight=None)
-    assert fit.settings_of(clf, "cpu", Budget(1, 1)).label_weight == 100.0
+    assert clf._settings(Budget(1, 1)).label_weight == 100.0
 
 
 @pytest.mark.parametrize(("n_labelled", "weight"), [(30, 100.0), (20, 100.0), (19, 30.0)])

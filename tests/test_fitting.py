@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, weights_of
-from nets import prepared
+from nets import dataset_of
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer, load
 from skvae._model import passes
-from skvae._training import fit as training_fit
-from skvae._training import train
+from skvae._training import n_set_aside, train
 from skvae._training.callbacks import WINDOW
 
 
@@ -520,9 +518,10 @@ FAMILIES = ["bernoulli", "continuous_bernoulli", "gaussian"]
 
 def n_valid(n_images, likelihood, **params):
     """How many images a fit would set aside."""
-    vae = ConvVAETransformer(**params)
-    vae.likelihood_ = likelihood
-    return training_fit._n_valid(vae, prepared(np.broadcast_to(np.uint8(0), (n_images, 64))))
+    params = {"early_stopping": "auto", "validation_fraction": 0.1, **params}
+    return n_set_aside(
+        dataset_of(np.broadcast_to(np.uint8(0), (n_images, 64))), likelihood, **params
+    )
 
 
 @pytest.mark.parametrize("likelihood", FAMILIES)
@@ -646,24 +645,6 @@ def test_default_fits_of_next_to_nothing(likelihood, images):
         assert vae.noise_variance_ > 0
         if len(np.unique(images)) == 1:  # the mean is known exactly
             np.testing.assert_allclose(vae.inverse_transform(z), images, atol=0.05)
-
-
-@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9])
-def test_of_very_many_images_some_are_drawn_from(fraction, digits, monkeypatch):
-    monkeypatch.setattr(training_fit, "MAX_CANDIDATES", 10)
-    chosen = []
-
-    def watch(candidates, test_size, random_state):
-        chosen.append((len(candidates), test_size))
-        return train_test_split(candidates, test_size=test_size, random_state=random_state)
-
-    monkeypatch.setattr(training_fit, "train_test_split", watch)
-    early = {"early_stopping": True, "validation_fraction": fraction, "max_iter": 1}
-    vae = ConvVAETransformer(**{**SMALL, **early})
-    vae.fit(digits[0][:60])
-    ((n_candidates, n_valid),) = chosen
-    assert n_valid == math.ceil(60 * fraction) < n_candidates <= max(10, 2 * (n_valid + 1))
-    assert np.isfinite(vae.history_["valid_loss"]).all()
 
 
 # The first images do not decide for ever

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, fit_classifier, weights_of
-from nets import ARCHITECTURE, SETTINGS, dataset_of, network, prepared
+from nets import ARCHITECTURE, SETTINGS, dataset_of, network
 from skorch.callbacks import Callback
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
@@ -14,9 +14,7 @@ from skvae._model import passes
 from skvae._model.likelihoods import LIKELIHOODS
 from skvae._model.noise import generator_for, normal_draws
 from skvae._model.passes import build_module
-from skvae._training import batches
-from skvae._training import fit as training_fit
-from skvae._training.budget import Budget
+from skvae._training import Budget, batches, n_set_aside, split
 from skvae._training.callbacks import OneCycle, RunningStatistics, Warmup
 from skvae._training.net import MAX_GRADIENT, NOISE_UPDATE_SHARE, TrainSettings, build_net
 
@@ -33,13 +31,14 @@ def test_settings_are_those_of_the_estimator(small):
         binarize=np.bool_(True),
         verbose=np.int64(0),
     )
-    settings = training_fit.settings_of(vae, "cpu", Budget(4, 7), first_epoch=5, rate=0.5)
+    vae._history = {"train_loss": [0.0] * 5}
+    settings = vae._settings(Budget(4, 7), rate=0.5)
     expected = {
         **SETTINGS,
         "beta": 2.0,
         "beta_warmup": 0.25,
         "learning_rate": 0.25,
-        "tol": 0.125 * 64,
+        "tol": 64 * 0.125,  # for each number of an image
         "binarize": True,
         "batch_size": 7,
         "n_epochs": 4,
@@ -212,8 +211,8 @@ NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": (-3.0 / 64,)}
 
 def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):
     vae = fit(digits[0], likelihood="gaussian", early_stopping=True, max_iter=4)
-    n_valid = training_fit._n_valid(vae, prepared(digits[0]))
-    _, valid = training_fit._split(vae, prepared(digits[0]), n_valid)
+    n_valid = n_set_aside(dataset_of(digits[0]), "gaussian", True, 0.1)
+    _, valid = split(dataset_of(digits[0]), n_valid, vae._seed)
     score = vae.score(valid.rows[valid.indices].reshape(-1, 8, 8))
     assert -score == pytest.approx(vae.history_["valid_loss"].min(), rel=1e-5)
 

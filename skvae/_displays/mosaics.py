@@ -25,12 +25,6 @@ def pictures_of(estimator, X):
     return pictures
 
 
-def check_count(name, count):
-    """Refuse what is no number of things."""
-    if not isinstance(count, Integral) or count < 1:
-        raise ValueError(f"{name} must be a whole number above 0. Got {count!r}.")
-
-
 def proportion(height, width):
     """height / width, within limits that a figure can have."""
     return min(max(height / width, 0.4), 3)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._counts import check_count
 from .._data import refuse_misreadings
 from . import mosaics
 
@@ -85,7 +86,7 @@ class ReconstructionDisplay:
         """
         import matplotlib.pyplot as plt
 
-        mosaics.check_count("n_columns", n_columns)
+        check_count("n_columns", n_columns)
         n_columns, rows = min(n_columns, len(self.images)), []
         for start in range(0, len(self.images), n_columns):
             part = slice(start, start + n_columns)
@@ -146,8 +147,8 @@ class ReconstructionDisplay:
             exist, or are None where there are not 1, 3 or 4.
         """
         check_is_fitted(estimator)
-        mosaics.check_count("n_images", n_images)
-        mosaics.check_count("n_columns", n_columns)
+        check_count("n_images", n_images)
+        check_count("n_columns", n_columns)
         refuse_misreadings(X, estimator.image_shape_)  # before X is cut
         X = X[:n_images]
         images = X.astype(float).filled(np.nan) if np.ma.isMaskedArray(X) else np.asarray(X)

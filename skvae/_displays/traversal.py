@@ -5,6 +5,7 @@ import math
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .._counts import check_count
 from . import mosaics
 from .components import most_informative, name_of, name_with_nats
 
@@ -157,7 +158,7 @@ class LatentTraversalDisplay:
             exist, or are None where there are not 1, 3 or 4.
         """
         check_is_fitted(estimator)
-        mosaics.check_count("n_components", n_components)
+        check_count("n_components", n_components)
         kl = estimator.kl_per_component_
         components = most_informative(estimator, n_components)
         steps = np.linspace(-REACH, REACH, N_STEPS)
@@ -315,7 +316,7 @@ class LatentManifoldDisplay:
             1, 3 or 4.
         """
         check_is_fitted(estimator)
-        mosaics.check_count("n_images", n_images)
+        check_count("n_images", n_images)
         kl = estimator.kl_per_component_
         if len(kl) < 2:
             raise ValueError("A plane needs two components, but the estimator has n_components=1.")

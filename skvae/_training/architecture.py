@@ -1,26 +1,17 @@
 """The sizes of a network, from parameters and images; parameters that contradict each other."""
 
-from numbers import Integral
-
 import numpy as np
 from sklearn.base import is_classifier
 
-from .._model import default_hidden_channels
+from .._counts import is_count
+from .._model import LIKELIHOODS, default_hidden_channels
+
+# With fewer images than this, the network has a linear path in every family.
+LINEAR_PATH_MANY = 10_000
 
 
 def check_parameters(estimator):
-    """Refuse parameters that contradict each other.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    Raises
-    ------
-    ValueError
-        If `binarize` is combined with another likelihood than Bernoulli, or if `missing_values` is
-        infinite.
-    """
+    """Refuse parameters that contradict each other, by a ValueError."""
     marker = estimator.missing_values
     if marker is not None and np.isinf(marker):
         raise ValueError(
@@ -34,31 +25,18 @@ def check_parameters(estimator):
         )
 
 
+def has_linear_path(likelihood, n_images):
+    """Whether a network has a linear path; `n_images` is infinite if more may come."""
+    return n_images < LINEAR_PATH_MANY or LIKELIHOODS[likelihood].normal
+
+
 def resolve_architecture(estimator, linear_path):
-    """Sizes of the network, by the images and the parameters.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    linear_path : bool
-        Whether there is a linear path beside the convolutions.
-
-    Returns
-    -------
-    architecture : dict
-        The parameters of `ConvVAE`, but for `normal`.
-
-    Raises
-    ------
-    ValueError
-        If `hidden_channels` does not hold whole numbers above 0.
-    """
+    """The parameters of `ConvVAE` but for `normal`; a ValueError if they are no sizes."""
     image_shape = estimator._format.channels_first_shape
     hidden_channels = estimator.hidden_channels
     if hidden_channels is None:
         hidden_channels = default_hidden_channels(*image_shape[1:])
-    if not hidden_channels or not all(isinstance(n, Integral) and n > 0 for n in hidden_channels):
+    if not hidden_channels or not all(map(is_count, hidden_channels)):
         raise ValueError(
             "hidden_channels must hold one whole number above 0 for each stage. "
             f"Got {estimator.hidden_channels!r}."
@@ -75,21 +53,7 @@ def resolve_architecture(estimator, linear_path):
 
 
 def check_same_model(estimator, architecture):
-    """Refuse to continue the training of a network of other sizes, family or marker of holes.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-        Fitted.
-
-    architecture : dict
-        What the parameters ask for now.
-
-    Raises
-    ------
-    ValueError
-        Naming both.
-    """
+    """Refuse to continue with a network of other sizes, family or marker; names both."""
     fitted = {**estimator._architecture, "likelihood": estimator.likelihood_}
     likelihood = str(estimator.likelihood)
     if likelihood == "auto":

@@ -20,13 +20,12 @@ MAX_EPOCHS, N_STEPS = 200, 4_500
 MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
 
 
-class Budget(NamedTuple):
-    """Epochs of a training, and images in each of its steps.
+# Weight decay of networks with a linear path, times the number of images.
+WEIGHT_DECAY = 1_000.0
 
-    Parameters
-    ----------
-    n_epochs, batch_size : int
-    """
+
+class Budget(NamedTuple):
+    """Epochs of a training, and images in each of its steps."""
 
     n_epochs: int
     batch_size: int
@@ -39,19 +38,6 @@ def default_budget(n_images, architecture):
     that are few or cheap, 200 epochs are enough. The size of a batch is a power of two from 16 to
     128 with which there are at least 4,500 steps.
 
-    Parameters
-    ----------
-    n_images : int
-
-    architecture : dict
-        The parameters of `ConvVAE`.
-
-    Returns
-    -------
-    budget : Budget
-
-    Examples
-    --------
     >>> mnist = {
     ...     "image_shape": (1, 28, 28),
     ...     "n_components": 10,
@@ -70,3 +56,17 @@ def default_budget(n_images, architecture):
     while batch_size < MAX_BATCH_SIZE and 2 * batch_size * N_STEPS <= n_epochs * n_images:
         batch_size *= 2
     return Budget(n_epochs, batch_size)
+
+
+def resolve_budget(max_iter, batch_size, n_images, architecture):
+    """Epochs and size of a batch: the parameters, or the default for so many images."""
+    n_epochs, default_size = default_budget(n_images, architecture)
+    return Budget(
+        n_epochs if max_iter is None else int(max_iter),
+        default_size if batch_size == "auto" else int(batch_size),
+    )
+
+
+def resolve_weight_decay(n_images, architecture):
+    """Rate at which the weights decay towards 0: lower if there are more images."""
+    return min(1.0, WEIGHT_DECAY / n_images) if architecture["linear_path"] else 0.0

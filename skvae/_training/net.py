@@ -386,7 +386,9 @@ class VAENet(skorch.NeuralNet):
         """Set the noise to a running mean of the squared error; used without images set aside."""
         noise_logvar = self.module_.noise_logvar
         if noise_logvar is not None:
-            share = NOISE_UPDATE_SHARE * (n_observed > 0)  # nothing observed tells nothing
+            share = NOISE_UPDATE_SHARE * (n_observed > 0).to(
+                error.dtype
+            )  # nothing seen tells nothing
             error = error / n_observed.clamp_min(1)
             noise_logvar.copy_(torch.lerp(noise_variance(noise_logvar), error, share).log())
 

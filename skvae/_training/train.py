@@ -5,12 +5,21 @@ from contextlib import closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import skorch.callbacks
 import torch
 from skorch.helper import predefined_split
 
-from .._model import reorder_components
-from .callbacks import Checkpoint, EarlyStopping, OneCycle, ProgressBar, Warmup, restore_progress
+from .._model import passes, reorder_components
+from .callbacks import (
+    Checkpoint,
+    EarlyStopping,
+    OneCycle,
+    ProgressBar,
+    RunningStatistics,
+    Warmup,
+    restore_progress,
+)
 from .net import ADVICE, build_net
 from .processes import Processes
 
@@ -26,82 +35,35 @@ def train(
     save_progress=None,
     tasks=None,
 ):
-    """Train a network in place, from the first to the last epoch of a one-cycle schedule.
+    """The net of a network, trained in place by a one-cycle schedule; whether Ctrl-C ended it.
 
-    Parameters
-    ----------
-    module : ConvVAE
-        Its weights must be set.
-
-    dataset : ImageDataset
-
-    settings : TrainSettings
-
-    processes : Processes, default=None
-        Those that train together. None: this one.
-
-    valid : ImageDataset, default=None
-        Images to validate on after each epoch. With them, training stops early and the best
-        weights are restored.
-
-    progress : dict, default=None
-        What `CheckpointFile.read` gives, to continue from there.
-
-    save_progress : callable, default=None
-        Called with the progress after each epoch.
-
-    tasks : FitTasks, default=None
-        Told of each epoch. They may end the training.
-
-    Returns
-    -------
-    net : VAENet
-
-    interrupted : bool
-        Whether Ctrl-C ended the training.
-
-    Raises
-    ------
-    ValueError
-        If the loss or a weight becomes NaN or infinite.
+    With images `valid`, training stops early and the best weights are restored. It continues from
+    the `progress` that `CheckpointFile.read` gives, calls `save_progress` after each epoch, and
+    ends early if `tasks` ask for it. A ValueError if the loss or a weight becomes NaN or infinite.
     """
     processes = processes or Processes()
     n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
-    n_done = 0 if progress is None else len(progress["history"])
-    stop = None
+    stop = bar = warmup = checkpoint = None
     if valid is not None:
         stop = EarlyStopping(settings.n_iter_no_change, settings.tol, n_epochs)
-    one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
-    own_callbacks = [*([] if stop is None else [stop]), one_cycle]
-    bar = nullcontext()
     if settings.verbose and processes.is_first:
+        n_done = 0 if progress is None else len(progress["history"])
         summary = summary_of(module, dataset, settings, valid, n_done)
-        own_callbacks.append(ProgressBar(summary, n_epochs, n_batches, stop))
-        bar = closing(own_callbacks[-1])
+        bar = ProgressBar(summary, n_epochs, n_batches, stop)
     if settings.beta_warmup:
-        own_callbacks.append(Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches))
+        warmup = Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches)
     if save_progress is not None:
-        own_callbacks.append(Checkpoint(save_progress, stop))
-    if tasks is not None:
-        own_callbacks.append(tasks)
-    with bar:
+        checkpoint = Checkpoint(save_progress, stop)
+    one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
+    own_callbacks = [stop, one_cycle, bar, warmup, checkpoint, tasks]
+    own_callbacks = [callback for callback in own_callbacks if callback is not None]
+    with nullcontext() if bar is None else closing(bar):
         net = build_net(module, settings, [*own_callbacks, *settings.callbacks], processes)
         if progress is not None:
             restore_progress(net, progress, stop)
         with _training_session(net, dataset, valid):
-            interrupted = False
-            stopped = progress is not None and progress["finished"]  # or by a callback
-            while not (interrupted or processes.any(stopped)):
-                if len(net.history) >= (n_epochs if stop is None else stop.last_epoch):
-                    break
-                try:
-                    net.fit_loop(dataset, epochs=1)
-                    stopped = tasks is not None and tasks.stopped_
-                except KeyboardInterrupt:
-                    stopped = _stopped_by_callback(net)
-                    interrupted = not stopped
-                    if interrupted and processes.size > 1:  # the others are at another step
-                        raise
+            finished = progress is not None and progress["finished"]
+            interrupted = _train_epochs(net, dataset, stop, tasks, finished)
     # A later `partial_fit` does not follow this schedule, and is alone. `tasks` holds the data.
     net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
     net.callbacks = list(settings.callbacks)
@@ -109,21 +71,26 @@ def train(
     return net, interrupted
 
 
+def _train_epochs(net, dataset, stop, tasks, finished):
+    """Train until the last epoch, a callback or Ctrl-C; whether it was Ctrl-C."""
+    processes, stopped = net.processes, finished
+    while not processes.any(stopped):
+        if len(net.history) >= (net.settings.n_epochs if stop is None else stop.last_epoch):
+            break
+        try:
+            net.fit_loop(dataset, epochs=1)
+            stopped = tasks is not None and tasks.stopped_
+        except KeyboardInterrupt:
+            stopped = _stopped_by_callback(net)
+            if not stopped and processes.size > 1:  # the others are at another step
+                raise
+            if not stopped:
+                return True
+    return False
+
+
 def summary_of(module, dataset, settings, valid, n_done):
-    """What is about to be trained, in a line.
-
-    Parameters
-    ----------
-    module, dataset, settings, valid
-        As for `train`.
-
-    n_done : int
-        Epochs that a checkpoint holds.
-
-    Returns
-    -------
-    summary : str
-    """
+    """What is about to be trained, in a line; a checkpoint holds `n_done` epochs."""
     shape = " x ".join(map(str, dataset.image_format.shape))
     n_weights = sum(parameter.numel() for parameter in module.parameters())
     n_batches = math.ceil(len(dataset) / settings.batch_size)
@@ -142,17 +109,7 @@ def summary_of(module, dataset, settings, valid, n_done):
 
 
 def as_if_ended(net):
-    """A copy of a net in training, as it would be if the training ended now.
-
-    Parameters
-    ----------
-    net : VAENet
-
-    Returns
-    -------
-    ended : VAENet
-        Without callbacks.
-    """
+    """A copy of a net in training, as if the training ended now; without callbacks."""
     ended = build_net(deepcopy(net.module_), replace(net.settings, callbacks=()))
     ended.history = deepcopy(net.history)
     for _, callback in net.callbacks_:
@@ -161,32 +118,12 @@ def as_if_ended(net):
     return ended
 
 
-def train_increment(net, dataset, settings, statistics):
+def train_increment(net, dataset, settings, moments=None, n_averaged=0):
     """Train a net for one more epoch, at a constant rate.
 
-    Parameters
-    ----------
-    net : VAENet
-        Changed in place. A copy is changed instead if the device or the callbacks differ.
-
-    dataset : ImageDataset
-
-    settings : TrainSettings
-
-    statistics : RunningStatistics
-        Updated.
-
-    Returns
-    -------
-    net : VAENet
-
-    interrupted : bool
-        Whether Ctrl-C ended the epoch.
-
-    Raises
-    ------
-    ValueError
-        If the loss or a weight becomes NaN or infinite.
+    The net is changed in place, or a copy of it if the device or the callbacks differ. Returns the
+    net, the averages (3, K) of its components with what they have seen now, in how many images, and
+    whether Ctrl-C ended the epoch. A ValueError if the loss or a weight becomes NaN or infinite.
     """
     old = net.settings
     if (settings.device, settings.callbacks) != (old.device, old.callbacks):
@@ -195,6 +132,7 @@ def train_increment(net, dataset, settings, statistics):
         net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": optimizer_state})
     net.apply_settings(settings)
     net.history.clear()
+    statistics = RunningStatistics(moments, n_averaged)
     net.callbacks_.append(("running_statistics", statistics))
     interrupted = False
     try:
@@ -205,7 +143,7 @@ def train_increment(net, dataset, settings, statistics):
                 interrupted = not _stopped_by_callback(net)
     finally:
         net.callbacks_.pop()
-    return net, interrupted
+    return net, statistics.moments, statistics.n_images, interrupted
 
 
 def _stopped_by_callback(net):
@@ -254,16 +192,19 @@ def _weights_kept_on_error(net):
         raise
 
 
+def sort_components(net, images, processes=None):
+    """Sort the components of a net by their KL, descending; returns their moments (3, K)."""
+    moments = passes.component_moments(net.module_, images)
+    moments = (processes or Processes()).of_first(moments)
+    if not np.isfinite(moments).all():  # the last step can make the weights too large
+        raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
+    order = np.argsort(-moments[0], kind="stable")
+    reorder_net(net, order)
+    return moments[:, order]
+
+
 def reorder_net(net, order):
-    """Reorder the components of a net: its weights, and their moments in Adam.
-
-    Parameters
-    ----------
-    net : VAENet
-
-    order : ndarray of shape (K,)
-        Old places of the components.
-    """
+    """Put the components of a net, and their moments in Adam, in an order (K,) of old places."""
     order = torch.from_numpy(order).to(net.device)
     reorder_components(net.module_.state_dict(), order)
     states = {
