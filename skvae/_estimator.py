@@ -16,7 +16,7 @@ from ._data import ImageDataset, check_images, check_in_memory, is_hole, whole_n
 from ._files import model
 from ._history import n_epochs_of
 from ._keywords import suggesting
-from ._model import LIKELIHOODS, Device, noise_variance, passes
+from ._model import LIKELIHOODS, Device, passes
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -475,7 +475,7 @@ class BaseConvVAE(
         """
         check_is_fitted(self)
         dataset = self._scoring_dataset(X)
-        return passes.elbo(self.module_, dataset, self.likelihood_, self.net_.noise)
+        return passes.elbo(self.module_, dataset, self.net_.noise)
 
     def explained_variance_ratio(self, X):
         """Share of the variance of the pixels of X that `reconstruct` explains.
@@ -514,7 +514,7 @@ class BaseConvVAE(
         True
         """
         check_is_fitted(self)
-        return passes.explained_variance_ratio(self.module_, self._dataset(X), self.likelihood_)
+        return passes.explained_variance_ratio(self.module_, self._dataset(X))
 
     def log_likelihood(self, X, n_draws=100):
         """Importance-weighted estimate of log p(x) of each image.
@@ -563,7 +563,7 @@ class BaseConvVAE(
         check_is_fitted(self)
         self._check_n_draws(n_draws)
         return passes.marginal_log_likelihood(
-            self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
+            self.module_, self._scoring_dataset(X), int(n_draws), self._seed
         )
 
     def impute(self, X, n_draws=100, *, sample=False, random_state=None):
@@ -634,7 +634,7 @@ class BaseConvVAE(
         some = np.flatnonzero(holes.any(axis=1))
         if len(some):
             decoded = passes.impute(
-                self.module_, dataset.at(some), self.likelihood_, int(n_draws), self._seed, rng
+                self.module_, dataset.at(some), int(n_draws), self._seed, rng
             ).reshape(len(some), -1)
             values = decoded[holes[some]]
             if filled.dtype.kind in "iu":
@@ -689,7 +689,7 @@ class BaseConvVAE(
         return check_random_state(random_state)
 
     def _decode(self, z):
-        return passes.decode(self.module_, z, self.likelihood_, self._format)
+        return passes.decode(self.module_, z, self._format)
 
     @property
     def image_shape_(self):
@@ -750,7 +750,7 @@ class BaseConvVAE(
         """Estimated variance of the noise of a pixel, in squared units of X."""
         if self.likelihood_ != "gaussian":
             raise AttributeError("noise_variance_ exists only with the Gaussian likelihood.")
-        variance = noise_variance(self.module_.noise_logvar.detach()).item()
+        variance = self.module_.likelihood.variance.item()
         in_units = variance * self._format.span**2
         return float(in_units[0]) if len(in_units) == 1 else in_units
 

@@ -238,8 +238,8 @@ def partial_fit(estimator, X, y=None, classes=None):
             attributes |= {"_n_start": len(prepared.rows), "_first_images": _kept(prepared)}
         vars(estimator).update(attributes)
         # In place, so that the cost of a call does not grow. Last, so that nothing fails after it.
-        if net.module_.label_decoder is not None:
-            net.module_.label_decoder.set_priors(estimator.priors_)
+        if net.module_.prior.n_classes:
+            net.module_.prior.set_priors(estimator.priors_)
         extend(estimator._history, finished_epochs(net))
     if interrupted:
         warn("Training interrupted by user; what is trained so far is kept.")
@@ -459,7 +459,6 @@ def settings_of(estimator, device, budget, *, first_epoch=0, rate=1.0, weight_de
     settings : TrainSettings
     """
     return TrainSettings(
-        likelihood=estimator.likelihood_,
         log_jacobian=estimator._format.log_jacobian,
         beta=float(estimator.beta),
         beta_warmup=float(estimator.beta_warmup),
@@ -492,14 +491,13 @@ def _label_weight(estimator):
 
 def _module(estimator, prepared, dataset, valid, processes):
     """The network with its first weights, which are those of the first process."""
-    likelihood = estimator.likelihood_
-    module = passes.build_module(prepared.architecture, likelihood, prepared.device)
+    module = passes.build_module(prepared.architecture, estimator.likelihood_, prepared.device)
     if prepared.continuing:
         set_weights(module, as_arrays(estimator.module_.state_dict()))
     elif processes.is_first:
-        start.set_first_weights(module, dataset, valid, likelihood, estimator._seed)
-    if module.label_decoder is not None:
-        module.label_decoder.set_priors(estimator.priors_)
+        start.set_first_weights(module, dataset, valid, estimator._seed)
+    if module.prior.n_classes:
+        module.prior.set_priors(estimator.priors_)
     processes.copy_first(module.state_dict().values())
     return module
 
@@ -540,7 +538,7 @@ def _linear_error(estimator, module, dataset, processes):
     """`reconstruction_error` of a network with a linear path; None without, or elsewhere."""
     if module.linear is None or not processes.is_first:
         return None
-    return passes.reconstruction_error(module, dataset, estimator.likelihood_)
+    return passes.reconstruction_error(module, dataset)
 
 
 def _convergence_warnings(estimator, n_images, n_epochs, settings, like_pca):

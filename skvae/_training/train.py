@@ -9,7 +9,6 @@ import skorch.callbacks
 import torch
 from skorch.helper import predefined_split
 
-from .._model import reorder_components
 from .callbacks import Checkpoint, EarlyStopping, OneCycle, ProgressBar, Warmup, restore_progress
 from .net import ADVICE, build_net
 from .processes import Processes
@@ -265,7 +264,7 @@ def reorder_net(net, order):
         Old places of the components.
     """
     order = torch.from_numpy(order).to(net.device)
-    reorder_components(net.module_.state_dict(), order)
+    net.module_.reorder_components(net.module_.state_dict(), order)
     states = {
         name: net.optimizer_.state[p]
         for name, p in net.module_.named_parameters()
@@ -273,4 +272,5 @@ def reorder_net(net, order):
     }
     if states:  # empty before the first step
         for moment in ("exp_avg", "exp_avg_sq"):
-            reorder_components({name: state[moment] for name, state in states.items()}, order)
+            moments = {name: state[moment] for name, state in states.items()}
+            net.module_.reorder_components(moments, order)
