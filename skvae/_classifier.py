@@ -656,9 +656,9 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     @property
     def means_(self):
         """Mean of the latent variables of each class."""
-        return self.module_.label_decoder.means.detach().cpu().double().numpy()
+        return self.module_.prior.means.detach().cpu().double().numpy()
 
     @property
     def variances_(self):
         """Variance of the latent variables within each class."""
-        return np.exp(self.module_.label_decoder.logvar.detach().cpu().double().numpy())
+        return np.exp(self.module_.prior.logvar.detach().cpu().double().numpy())

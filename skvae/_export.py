@@ -115,8 +115,8 @@ def model_of(estimator, part, shape, dtype, opset):
     -------
     model : onnx.ModelProto
     """
-    image_format, likelihood = estimator._format, estimator.likelihood_
-    graph = GRAPHS[part](estimator.module_, image_format, likelihood, dtype)
+    image_format = estimator._format
+    graph = GRAPHS[part](estimator.module_, image_format, dtype)
     model = as_onnx(graph, shape, dtype, opset)
     return with_classes(model, labels_of(estimator)) if part == "predict" else model
 

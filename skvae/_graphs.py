@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ._data import FLOAT32_MAX, is_hole
-from ._model import LIKELIHOODS
 
 # Where torch says once in each process that torchvision is not installed.
 REGISTRY_LOGGER = "torch.onnx._internal.exporter._registration"
@@ -81,20 +80,17 @@ class Graph(nn.Module):
 
     image_format : ImageFormat
 
-    likelihood : str
-
     dtype : numpy dtype
         Of the input. If it is float64, so are the results.
     """
 
     outputs = ()
 
-    def __init__(self, module, image_format, likelihood, dtype):
+    def __init__(self, module, image_format, dtype):
         super().__init__()
         self.module = copy.deepcopy(module).cpu()
         self.unit_images = UnitImages(image_format)
         self.images_of_x = ImagesOfX(image_format)
-        self.mean = LIKELIHOODS[likelihood].mean
         self.dtype = torch.float64 if dtype == np.float64 else torch.float32
 
     def encode(self, X):
@@ -118,7 +114,7 @@ class InverseTransformGraph(Graph):
     outputs = ("images",)
 
     def forward(self, X):
-        return self.images_of_x(self.mean(self.module.decode(X)))
+        return self.images_of_x(self.module.likelihood.mean(self.module.decode(X)))
 
 
 class PredictGraph(Graph):
@@ -127,7 +123,7 @@ class PredictGraph(Graph):
     outputs = ("label", "probabilities")
 
     def forward(self, X):
-        log_joint = self.module.label_decoder.log_joint(self.encode(X))
+        log_joint = self.module.prior.log_joint(self.encode(X))
         return log_joint.argmax(1), log_joint.softmax(1).to(self.dtype)
 
 

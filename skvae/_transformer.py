@@ -40,7 +40,6 @@ from ._model import (
     LIKELIHOODS,
     Device,
     as_arrays,
-    noise_variance,
     passes,
     resolve_device,
     set_weights,
@@ -548,7 +547,7 @@ class ConvVAETransformer(
 
             vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
             self._set_weights(vae, training, valid, continuing, is_first=run.is_first)
-            run.start(vae, training.subsample() if valid is None else valid, self.likelihood_)
+            run.start(vae, training.subsample() if valid is None else valid)
 
             n_images = len(training)
             budget = resolve_budget(self.max_iter, self.batch_size, n_images, self._architecture)
@@ -597,8 +596,8 @@ class ConvVAETransformer(
             vars(self).update(self._trained(net, moments, n_averaged, annealed))
             if not continuing:
                 self._n_start, self._first_images = len(images), _kept(images)
-            if net.module_.label_decoder is not None:
-                net.module_.label_decoder.set_priors(self.priors_)
+            if net.module_.prior.n_classes:
+                net.module_.prior.set_priors(self.priors_)
             # In place, so that the cost of a call does not grow. Last, so that nothing fails after.
             extend(self._history, finished_epochs(net))
         if interrupted:
@@ -659,14 +658,13 @@ class ConvVAETransformer(
         if continuing:
             set_weights(vae, as_arrays(self.module_.state_dict()))
         elif is_first:
-            start.set_first_weights(vae, training, valid, self.likelihood_, self._seed)
-        if vae.label_decoder is not None:
-            vae.label_decoder.set_priors(self.priors_)
+            start.set_first_weights(vae, training, valid, self._seed)
+        if vae.prior.n_classes:
+            vae.prior.set_priors(self.priors_)
 
     def _settings(self, budget, *, rate=1.0, weight_decay=0.0):
         """What a training depends on; `rate` is a factor of the learning rate."""
         return TrainSettings(
-            likelihood=self.likelihood_,
             log_jacobian=self._format.log_jacobian,
             beta=float(self.beta),
             beta_warmup=float(self.beta_warmup),
@@ -843,7 +841,7 @@ class ConvVAETransformer(
         """
         check_is_fitted(self)
         dataset = self._scoring_dataset(X)
-        return passes.elbo(self.module_, dataset, self.likelihood_, self.net_.noise)
+        return passes.elbo(self.module_, dataset, self.net_.noise)
 
     def score(self, X, y=None):
         """Mean of `score_samples`.
@@ -901,7 +899,7 @@ class ConvVAETransformer(
         True
         """
         check_is_fitted(self)
-        return passes.explained_variance_ratio(self.module_, self._dataset(X), self.likelihood_)
+        return passes.explained_variance_ratio(self.module_, self._dataset(X))
 
     def log_likelihood(self, X, n_draws=100):
         """Importance-weighted estimate of log p(x) of each image.
@@ -950,7 +948,7 @@ class ConvVAETransformer(
         check_is_fitted(self)
         check_count("n_draws", n_draws)
         return passes.marginal_log_likelihood(
-            self.module_, self._scoring_dataset(X), self.likelihood_, int(n_draws), self._seed
+            self.module_, self._scoring_dataset(X), int(n_draws), self._seed
         )
 
     def impute(self, X, n_draws=100, *, sample=False, random_state=None):
@@ -1021,7 +1019,7 @@ class ConvVAETransformer(
         some = np.flatnonzero(holes.any(axis=1))
         if len(some):
             decoded = passes.impute(
-                self.module_, dataset.at(some), self.likelihood_, int(n_draws), self._seed, rng
+                self.module_, dataset.at(some), int(n_draws), self._seed, rng
             ).reshape(len(some), -1)
             values = decoded[holes[some]]
             if filled.dtype.kind in "iu":
@@ -1092,7 +1090,7 @@ class ConvVAETransformer(
         return check_random_state(random_state)
 
     def _decode(self, z):
-        return passes.decode(self.module_, z, self.likelihood_, self._format)
+        return passes.decode(self.module_, z, self._format)
 
     @property
     def image_shape_(self):
@@ -1153,7 +1151,7 @@ class ConvVAETransformer(
         """Estimated variance of the noise of a pixel, in squared units of X."""
         if self.likelihood_ != "gaussian":
             raise AttributeError("noise_variance_ exists only with the Gaussian likelihood.")
-        variance = noise_variance(self.module_.noise_logvar.detach()).item()
+        variance = self.module_.likelihood.variance.item()
         in_units = variance * self._format.span**2
         return float(in_units[0]) if len(in_units) == 1 else in_units
 

@@ -15,7 +15,6 @@ ARCHITECTURE = {
     "hidden_units": 16,
 }
 SETTINGS = {
-    "likelihood": "bernoulli",
     "log_jacobian": (0.0,),
     "beta": 1.0,
     "beta_warmup": 0.0,
@@ -51,6 +50,6 @@ def network(seed=0, likelihood="bernoulli", n_classes=0, holes=False):
         for weight in module.state_dict().values():
             weight.uniform_(-0.1, 0.1, generator=generator)
         if n_classes:
-            module.label_decoder.set_priors([1 / n_classes] * n_classes)
-            module.label_decoder.shares.fill_(1 / n_classes)
+            module.prior.set_priors([1 / n_classes] * n_classes)
+            module.prior.shares.fill_(1 / n_classes)
     return module

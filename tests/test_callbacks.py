@@ -365,7 +365,7 @@ def test_statistics_with_classes_are_in_units_of_the_prior():
     mu, logvar = batch(100, rng)
     statistics = RunningStatistics()
     statistics.on_batch_end(net, training=True, y_pred=[mu, logvar])
-    mean, variance = (part.detach() for part in net.module_.label_decoder.moments())
+    mean, variance = (part.detach() for part in net.module_.prior.moments())
     expected = moments_of((mu - mean) / variance.sqrt(), logvar - variance.log())
     assert_allclose(statistics.moments, expected, rtol=1e-5, atol=1e-6)
     assert not np.allclose(statistics.moments, moments_of(mu, logvar))

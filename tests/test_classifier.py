@@ -391,7 +391,7 @@ def test_partial_fit_counts_all_labels_so_far(images, labels):
         assert_array_equal(clf.class_counts_, counts)
         expected = np.maximum(counts, 1)
         assert_allclose(clf.priors_, expected / expected.sum())
-        log_priors = clf.module_.label_decoder.log_priors
+        log_priors = clf.module_.prior.log_priors
         assert_allclose(log_priors.exp(), clf.priors_, rtol=1e-6)
         clf.partial_fit(images[60:], y[60:], classes)
     assert clf.n_iter_ == 4

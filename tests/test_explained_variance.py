@@ -215,7 +215,7 @@ class Pairs(Callback):
     """Note the images that the net saw and the mean images that it decoded, of each epoch."""
 
     def __init__(self, likelihood):
-        self.mean = LIKELIHOODS[likelihood].mean
+        self.mean = LIKELIHOODS[likelihood]().mean
 
     def initialize(self):
         self.seen = {}

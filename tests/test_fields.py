@@ -30,7 +30,6 @@ from skvae._files.fields import (
     saved_params,
     weight_specs,
 )
-from skvae._model.likelihoods import LIKELIHOODS
 from skvae._model.vae import ConvVAE
 
 ARCHITECTURE = {
@@ -186,7 +185,7 @@ def test_counts():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_weight_shapes_are_those_of_the_network(likelihood):
-    module = ConvVAE(**lists_to_tuples(ARCHITECTURE), normal=LIKELIHOODS[likelihood].normal)
+    module = ConvVAE(**lists_to_tuples(ARCHITECTURE), likelihood=likelihood)
     expected = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
     header = {**HEADER, "likelihood": likelihood}
     assert weight_specs(header) == {name: (shape, "<f4") for name, shape in expected.items()}

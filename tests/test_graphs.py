@@ -85,7 +85,7 @@ z = np.random.default_rng(1).normal(size=(7, 3)).astype(np.float32)
 
 
 def graph_of(part, likelihood="bernoulli", dtype=np.float32, **params):
-    return GRAPHS[part](network(likelihood=likelihood, **params), FORMAT, likelihood, dtype).eval()
+    return GRAPHS[part](network(likelihood=likelihood, **params), FORMAT, dtype).eval()
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -94,15 +94,15 @@ def test_graphs_compose_scaling_and_the_network(likelihood):
     with torch.no_grad():
         mu, _ = module.encode(torch.from_numpy(FORMAT.to_unit(X)))
         graphs = [
-            kind(module, FORMAT, likelihood, np.float32)
+            kind(module, FORMAT, np.float32)
             for kind in (TransformGraph, InverseTransformGraph, PredictGraph)
         ]
         assert_array_equal(graphs[0](torch.from_numpy(X)), mu)
-        mean = LIKELIHOODS[likelihood].mean(module.decode(torch.from_numpy(z)))
+        mean = module.likelihood.mean(module.decode(torch.from_numpy(z)))
         images = FORMAT.from_unit(mean.numpy())
         assert_array_equal(graphs[1](torch.from_numpy(z)), images)
         place, p = graphs[2](torch.from_numpy(X))
-        expected = torch.softmax(module.label_decoder.log_joint(mu).double(), 1)
+        expected = torch.softmax(module.prior.log_joint(mu).double(), 1)
     assert_array_equal(place, expected.argmax(1))
     torch.testing.assert_close(p.double(), expected, rtol=1e-5, atol=1e-6)
     assert p.dtype == torch.float32
@@ -118,7 +118,7 @@ def test_float64_stays_float64():
 
 def test_the_network_is_copied():
     module = network()
-    graph = TransformGraph(module, FORMAT, "bernoulli", np.float32)
+    graph = TransformGraph(module, FORMAT, np.float32)
     ours = {weight.data_ptr() for weight in module.state_dict().values()}
     assert not ours & {weight.data_ptr() for weight in graph.state_dict().values()}
 

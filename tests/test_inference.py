@@ -30,7 +30,7 @@ from skvae._model.passes import (
 )
 from skvae._model.start import linear_network
 from skvae._model.vae import ConvVAE
-from skvae._model.weights import draw_weights, start_at_linear
+from skvae._model.weights import draw_weights
 
 
 @pytest.fixture(scope="module")
@@ -203,17 +203,14 @@ def test_bad_number_of_draws(small, digits, n_draws):
         small.log_likelihood(digits[0][:2], n_draws)
 
 
-class ProbabilisticPCA(torch.nn.Module):
+class ProbabilisticPCA(ConvVAE):
     """A linear decoder with Gaussian noise, and its exact posterior; Tipping & Bishop (1999)."""
 
-    holes = False
-
     def __init__(self, pca, image_shape):
-        super().__init__()
+        super().__init__((1, *image_shape), 2, (1,), 1, likelihood="gaussian")
         noise = pca.noise_variance_
         weights = pca.components_ * np.sqrt(pca.explained_variance_ - noise)[:, None]  # (K, D)
-        self.image_shape = (1, *image_shape)
-        self.noise_logvar = torch.nn.Parameter(torch.tensor(np.log(noise)))
+        self.likelihood.noise_logvar = torch.tensor(np.log(noise))
         self.weights, self.mean = torch.tensor(weights), torch.tensor(pca.mean_)
         # The principal axes are orthogonal: the components of the posterior are independent.
         self.precision = (self.weights**2).sum(1) / noise + 1
@@ -225,14 +222,6 @@ class ProbabilisticPCA(torch.nn.Module):
 
     def decode(self, z):
         return (z.double() @ self.weights + self.mean).reshape(-1, *self.image_shape)
-
-    def forward(self, x, noise):
-        mu, logvar = self.encode(x)
-        z = mu + torch.exp(logvar / 2) * noise
-        return self.decode(z), mu, logvar, self.noise_logvar
-
-    def log_prior(self, z):
-        return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
 
 
 @pytest.fixture(scope="module")
@@ -253,9 +242,9 @@ def test_linear_model_has_the_evidence_of_probabilistic_pca(linear):
     dataset = ImageDataset(images, image_format)
     # With the exact posterior every importance weight is p(x), with any number of draws.
     for n_draws in (1, 3):
-        estimate = marginal_log_likelihood(module, dataset, "gaussian", n_draws, seed=0)
+        estimate = marginal_log_likelihood(module, dataset, n_draws, seed=0)
         assert_allclose(estimate, expected, atol=1e-3)
-    bound = elbo(module, dataset, "gaussian", PixelNoise(2, seed=0))
+    bound = elbo(module, dataset, PixelNoise(2, seed=0))
     errors = bound - expected
     assert abs(errors.mean()) < 4 * errors.std() / np.sqrt(len(errors))
 
@@ -426,7 +415,7 @@ def test_the_joint_of_labels_is_that_of_the_posterior_mean(digits):
     log_joint = label_log_joint(module, dataset)
     assert log_joint.shape == (150, 4)
     assert log_joint.dtype == np.float32
-    decoder = module.label_decoder
+    decoder = module.prior
     with torch.no_grad():
         mu, _ = module.encode(dataset[:])
         normal = torch.distributions.Normal(decoder.means, torch.exp(decoder.logvar / 2))
@@ -440,7 +429,7 @@ def test_the_joint_of_labels_is_that_of_the_posterior_mean(digits):
 
 def test_moments_with_classes_are_in_units_of_the_prior(digits):
     module, dataset = network(n_classes=4), dataset_of(digits[0][:150])
-    mean, variance = (part.detach().double() for part in module.label_decoder.moments())
+    mean, variance = (part.detach().double() for part in module.prior.moments())
     with torch.no_grad():
         mu, logvar = (part.double() for part in module.encode(dataset[:]))
     normal = torch.distributions.Normal
@@ -460,14 +449,14 @@ def gaussian():
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.standard_normal((12, 2)))[0]
     variances, noise, mean = np.array([0.5, 0.3]), 0.1, rng.uniform(size=12)
-    module = ConvVAE((3, 2, 2), 2, (4,), 8, linear_path=True, holes=True, normal=True)
+    module = ConvVAE((3, 2, 2), 2, (4,), 8, linear_path=True, holes=True, likelihood="gaussian")
     draw_weights(module, torch.Generator().manual_seed(0))
     tensors = (torch.from_numpy(part).float() for part in (mean, axes, variances))
-    start_at_linear(module, *linear_network(*tensors, noise))
+    module.start_at(linear_network(*tensors, noise))
     with torch.no_grad():
         module.mean_image.fill_(0.5)
         module.pixel_scale.fill_(1.0)
-        module.noise_logvar.fill_(np.log(noise))
+        module.likelihood.set_variance(noise)
         module.logvar_head.weight.zero_()  # q(z|x) has the variance that complete images have
     covariance = axes @ np.diag(variances - noise) @ axes.T + noise * np.eye(12)
     return module, mean, covariance
@@ -490,7 +479,7 @@ def test_imputed_pixels_are_the_conditional_mean_of_a_normal(gaussian):
     rows, holes = gaussian_images(mean, covariance)
     rows = rows.clip(-0.5, 1.5)  # which such images are to a network
     dataset = ImageDataset(rows, GAUSSIAN_FORMAT)
-    runs = np.stack([impute(module, dataset, "gaussian", 2_000, seed) for seed in range(20)])
+    runs = np.stack([impute(module, dataset, 2_000, seed) for seed in range(20)])
     error = runs.std(0, ddof=1) / len(runs) ** 0.5
     for i, (row, missing) in enumerate(zip(rows, holes, strict=True)):
         seen = ~missing
@@ -509,7 +498,7 @@ def test_draws_for_holes_have_the_conditional_distribution_of_the_signal(gaussia
     dataset, rng = ImageDataset(np.tile(row, (400, 1)), GAUSSIAN_FORMAT), np.random.RandomState(0)
     # Equal images have equal draws of z, so the seed has to change.
     draws = np.concatenate(
-        [impute(module, dataset.at(slice(0, 1)), "gaussian", 100, s, rng) for s in range(400)]
+        [impute(module, dataset.at(slice(0, 1)), 100, s, rng) for s in range(400)]
     )
     signal = covariance - 0.1 * np.eye(12)
     gain = signal[:, seen] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
@@ -532,14 +521,12 @@ def test_log_likelihoods_with_holes_are_those_of_the_observed_pixels(gaussian):
             torch.from_numpy(mean[seen]), torch.from_numpy(covariance[np.ix_(seen, seen)])
         )
         expected.append(normal.log_prob(torch.from_numpy(row[seen])).item() if seen.any() else 0.0)
-    runs = [marginal_log_likelihood(module, dataset, "gaussian", 500, seed) for seed in range(10)]
+    runs = [marginal_log_likelihood(module, dataset, 500, seed) for seed in range(10)]
     error = np.std(runs, 0, ddof=1) / 10**0.5
     # The log of a mean is a little low, by half its variance.
     bias = np.var(runs, 0, ddof=1) / 2
     assert_array_equal(np.abs(np.mean(runs, 0) - expected) <= 6 * error + bias + 1e-4, True)
-    bound = np.mean(
-        [elbo(module, dataset, "gaussian", PixelNoise(2, seed)) for seed in range(50)], 0
-    )
+    bound = np.mean([elbo(module, dataset, PixelNoise(2, seed)) for seed in range(50)], 0)
     assert bound.mean() < np.mean(expected)
     assert bound.mean() > np.mean(expected) - 0.5
 
@@ -562,13 +549,11 @@ def test_imputed_rows_do_not_depend_on_the_others(gaussian):
     rows, _ = gaussian_images(mean, covariance, 150)
     dataset, order = ImageDataset(rows, GAUSSIAN_FORMAT), np.random.default_rng(0).permutation(150)
     for n_draws in (1, 3, 130):
-        together = impute(module, dataset, "gaussian", n_draws, 0)
+        together = impute(module, dataset, n_draws, 0)
         assert together.shape == (150, 12)
-        assert_array_equal(
-            impute(module, dataset.at(order), "gaussian", n_draws, 0), together[order]
-        )
+        assert_array_equal(impute(module, dataset.at(order), n_draws, 0), together[order])
         for i in (0, 77):
-            alone = impute(module, dataset.at(slice(i, i + 1)), "gaussian", n_draws, 0)
+            alone = impute(module, dataset.at(slice(i, i + 1)), n_draws, 0)
             assert_array_equal(alone, together[i : i + 1])
 
 

@@ -150,7 +150,7 @@ def test_lies_are_refused(small, tmp_path, path, value):
         arrays["component_moments"] = np.zeros(value)
     elif path == "binarize under gaussian":
         header |= {"likelihood": "gaussian", "binarize": value}
-        arrays["weights.noise_logvar"] = np.zeros((), np.float32)
+        arrays["weights.likelihood.noise_logvar"] = np.zeros((), np.float32)
     elif path == "unseen epochs":
         header |= {"history": [], "n_epochs": value}
         arrays = {k: a for k, a in arrays.items() if not k.startswith("history")}

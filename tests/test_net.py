@@ -11,12 +11,12 @@ from skorch.callbacks import Callback
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._model import passes
-from skvae._model.likelihoods import LIKELIHOODS
+from skvae._model.likelihoods import LIKELIHOODS, NOISE_UPDATE_SHARE
 from skvae._model.noise import generator_for, normal_draws
 from skvae._model.passes import build_module
 from skvae._training import Budget, batches, n_set_aside, split
 from skvae._training.callbacks import OneCycle, RunningStatistics, Warmup
-from skvae._training.net import MAX_GRADIENT, NOISE_UPDATE_SHARE, TrainSettings, build_net
+from skvae._training.net import MAX_GRADIENT, TrainSettings, build_net
 
 
 def test_settings_are_those_of_the_estimator(small):
@@ -61,13 +61,13 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     net, dataset = build_net(network(), settings), dataset_of(digits[0][:50])
     net.notify("on_train_begin", X=dataset, y=None)
     net.history.new_epoch()
-    net.on_epoch_begin(net)
+    net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
     (batch,) = list(net.get_iterator(dataset, training=True))
     (part,) = parts = list(batch[0])
     batch[0].parts = parts
     step = net.train_step_single(batch)
     with torch.no_grad():
-        logits, mu, logvar, _, _ = net.module_(**part)
+        logits, mu, logvar = net.module_(**part)
     normal = torch.distributions.Normal
     posterior = normal(mu, torch.exp(logvar / 2))
     kl = torch.distributions.kl_divergence(posterior, normal(0.0, 1.0)).sum(1)
@@ -80,11 +80,9 @@ def test_the_loss_of_a_step_is_the_mean_over_its_images(digits):
     torch.testing.assert_close(step["loss"], (0.5 * kl - log_p).mean())
     torch.testing.assert_close(step["y_pred"], [mu, logvar])
     # The gradient is that of the mean, too.
-    expected = torch.autograd.grad(
-        net.criterion_(net.module_(**part), x, None)[1].mean() * 0.5
-        - net.criterion_(net.module_(**part), x, None)[0].mean(),
-        list(net.module_.parameters()),
-    )
+    terms = net.module_.terms(**part)
+    loss = 0.5 * terms.kl.mean() - terms.log_p.mean()
+    expected = torch.autograd.grad(loss, list(net.module_.parameters()))
     for parameter, gradient in zip(net.module_.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
 
@@ -109,7 +107,7 @@ def test_no_number_is_read_from_the_device_within_an_epoch(digits, n_labelled):
     for training, step in ((True, net.train_step), (False, net.validation_step)):
         iterator = net.get_iterator(dataset, training=training)
         net.run_single_epoch(iterator, training=training, prefix="", step_fn=step)
-    assert {training: n for training, (n, _) in net.sums_.items()} == {True: 100, False: 100}
+    assert net.sums_.keys() == {True, False}
     with pytest.raises(NotImplementedError, match="meta"):
         net.notify("on_epoch_end", dataset_train=dataset, dataset_valid=dataset)
     with pytest.raises(NotImplementedError, match="meta"):
@@ -197,16 +195,21 @@ def test_the_noise_is_the_larger_error_of_the_images_set_aside_and_of_the_others
 def test_which_noise_is_measured(train_error, valid_error, expected):
     net = build_net(network(likelihood="gaussian"), TrainSettings(**NORMAL))
     net.sums_ = {
-        training: (n, torch.tensor([0.0, 0.0, 64 * n * error, 64 * n, -3.0 * n]))
+        training: {
+            "n_images": n,
+            "squared_error": 64 * n * error,
+            "n_observed": 64 * n,
+            "log_jacobian": -3.0 * n,
+        }
         for training, n, error in ((True, 90, train_error), (False, 10, valid_error))
     }
     log_likelihood = net._measure_noise()
-    assert net.module_.noise_logvar.exp().item() == pytest.approx(expected, rel=1e-5)
+    assert net.module_.likelihood.noise_logvar.exp().item() == pytest.approx(expected, rel=1e-5)
     density = -0.5 * (valid_error / expected + math.log(2 * math.pi * expected))
     assert log_likelihood == pytest.approx(64 * density - 3.0, rel=1e-5)
 
 
-NORMAL = {**SETTINGS, "likelihood": "gaussian", "log_jacobian": (-3.0 / 64,)}
+NORMAL = {**SETTINGS, "log_jacobian": (-3.0 / 64,)}
 
 
 def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):
@@ -223,7 +226,7 @@ def test_without_images_set_aside_the_noise_follows_the_batches(digits, method):
 
     class Noises(Callback):
         def on_batch_begin(self, net, **kwargs):
-            noises.append(net.module_.noise_logvar.exp().item())
+            noises.append(net.module_.likelihood.noise_logvar.exp().item())
 
     params = {"likelihood": "gaussian", "early_stopping": False, "callbacks": [errors, Noises()]}
     vae = fit(digits[0], max_iter=1, **params)
@@ -265,7 +268,7 @@ def test_the_gradient_is_bounded(digits, method, likelihood):
     vae = fit(digits[0][:40], **params)
     if method == "partial_fit" and likelihood == "gaussian":
         # Images that the model does not know, at a noise of next to nothing.
-        vae.module_.noise_logvar.fill_(-20.0)
+        vae.module_.likelihood.noise_logvar.fill_(-20.0)
         vae.partial_fit(digits[0][40:])
     assert max(note.norms) <= bound * (1 + 1e-4)
     assert min(note.norms) > 0
@@ -275,7 +278,7 @@ def test_a_gradient_at_its_bound_and_one_that_has_none(digits):
     norms = {}
     for likelihood in ("gaussian", "bernoulli"):
         note = Norms()
-        settings = {**SETTINGS, "likelihood": likelihood, "beta": 1e6, "callbacks": (note,)}
+        settings = {**SETTINGS, "beta": 1e6, "callbacks": (note,)}
         settings = TrainSettings(**settings)
         net = build_net(network(likelihood=likelihood), settings, [note])
         dataset = dataset_of(digits[0][:32])
@@ -324,8 +327,8 @@ def first_step(parts, likelihood, noise_logvar, *, set_aside=True, holes=False):
     """Gradients, result, sums and noise of a step of a net, for a batch of these parts."""
     module = network(likelihood=likelihood, holes=holes)
     if likelihood == "gaussian":
-        module.noise_logvar.fill_(noise_logvar)
-    net = build_net(module, TrainSettings(**{**SETTINGS, "likelihood": likelihood}))
+        module.likelihood.noise_logvar.fill_(noise_logvar)
+    net = build_net(module, TrainSettings(**SETTINGS))
     net.notify("on_train_begin", X=None, y=None)
     net.history.new_epoch()
     net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
@@ -333,12 +336,12 @@ def first_step(parts, likelihood, noise_logvar, *, set_aside=True, holes=False):
     batch = batches.Batch(sum(len(part["x"]) for part in parts), parts)
     step = net.train_step_single((batch, None))
     gradients = [p.grad.clone() for p in module.parameters()]
-    return gradients, step, net.sums_[True], module.noise_logvar
+    return gradients, step, net.sums_[True], list(module.likelihood.buffers())
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
 def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, likelihood):
-    settings = TrainSettings(**{**SETTINGS, "likelihood": likelihood, "batch_size": 50})
+    settings = TrainSettings(**{**SETTINGS, "batch_size": 50})
     net, dataset = build_net(network(likelihood=likelihood), settings), dataset_of(digits[0][:60])
 
     def parts_of_a_batch():
@@ -357,8 +360,8 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, lik
         torch.testing.assert_close(gradient, whole, rtol=1e-4, atol=1e-6 * scale)
     torch.testing.assert_close(other["loss"], step["loss"])
     torch.testing.assert_close(other["y_pred"], step["y_pred"])
-    assert other_sums[0] == sums[0] == 50
-    torch.testing.assert_close(other_sums[1], sums[1])
+    assert other_sums["n_images"] == sums["n_images"] == 50
+    torch.testing.assert_close(other_sums, sums)
 
 
 @pytest.mark.parametrize("holes", [False, True])
@@ -372,7 +375,7 @@ def test_the_noise_of_a_step_is_that_of_the_whole_batch(digits, holes, size, lea
     noise = normal_draws(60, 3, generator_for(0))
     parts = [{"x": x[i : i + size], "noise": noise[i : i + size]} for i in range(0, 60, size)]
     params = {"noise_logvar": math.log(least), "holes": holes}
-    gradients, step, (n, sums), _ = first_step(parts, "gaussian", **params)
+    gradients, step, sums, _ = first_step(parts, "gaussian", **params)
     module = network(likelihood="gaussian", holes=holes)
     logits, mu, logvar, *_ = module(x, noise)
     observed = ~x.isnan()
@@ -384,8 +387,9 @@ def test_the_noise_of_a_step_is_that_of_the_whole_batch(digits, holes, size, lea
     kl = torch.distributions.kl_divergence(posterior, prior).sum()
     loss = (kl - log_p) / 60
     torch.testing.assert_close(step["loss"], loss.detach())
-    assert n == 60
-    torch.testing.assert_close(sums[:2].float(), torch.stack([log_p, kl]).detach())
+    assert sums["n_images"] == 60
+    for name, expected in (("log_likelihood", log_p), ("kl", kl)):
+        torch.testing.assert_close(sums[name].float(), expected.detach())
     loss.backward()
     scale = max(parameter.grad.abs().max().item() for parameter in module.parameters())
     for parameter, gradient in zip(module.parameters(), gradients, strict=True):
@@ -461,7 +465,7 @@ def test_a_step_in_parts_with_holes_is_that_of_the_whole_batch(digits, likelihoo
     torch.testing.assert_close(other_sums, sums)
     torch.testing.assert_close(other_logvar, noise_logvar)
     if likelihood == "gaussian":
-        assert sums[1][3] == (~x.isnan()).sum()
+        assert sums["n_observed"] == (~x.isnan()).sum()
 
 
 @pytest.mark.parametrize("random_state", [0, 1])
@@ -484,7 +488,7 @@ def test_with_holes_the_noise_follows_what_was_observed_of_the_batches(digits):
 
     class Noises(Callback):
         def on_batch_begin(self, net, **kwargs):
-            noises.append(net.module_.noise_logvar.exp().item())
+            noises.append(net.module_.likelihood.noise_logvar.exp().item())
 
     params = {"likelihood": "gaussian", "missing_values": np.nan, "batch_size": 8}
     vae = fit(X, max_iter=1, callbacks=[errors, Noises()], **params)
@@ -541,8 +545,8 @@ def classifier_net(likelihood="bernoulli", callbacks=(), **settings):
     """A net with three classes, whose means differ and whose weights stand still."""
     module = network(likelihood=likelihood, n_classes=3)
     with torch.no_grad():
-        module.label_decoder.means.normal_(generator=torch.Generator().manual_seed(1))
-    settings = {**SETTINGS, "likelihood": likelihood, "learning_rate": 1e-30, **settings}
+        module.prior.means.normal_(generator=torch.Generator().manual_seed(1))
+    settings = {**SETTINGS, "learning_rate": 1e-30, **settings}
     return build_net(module, TrainSettings(**settings), list(callbacks))
 
 
@@ -566,7 +570,7 @@ def test_recorded_terms_of_labels_are_means_over_labelled_images(digits, which, 
     settings = {"label_weight": 3.0, "beta": 0.5}
     net = classifier_net(likelihood, [seen], **settings)
     codes = codes_of(digits, which)
-    dataset, decoder = dataset_of(digits[0][:N], codes), net.module_.label_decoder
+    dataset, decoder = dataset_of(digits[0][:N], codes), net.module_.prior
     valid = dataset_of(digits[0][N : 2 * N], digits[1][N : 2 * N] % 3)
     net.train_split = lambda X, y=None: (X, valid)
     net.notify("on_train_begin", X=dataset, y=None)
@@ -600,7 +604,7 @@ def test_recorded_terms_of_labels_are_means_over_labelled_images(digits, which, 
 def test_recorded_kl_is_that_of_the_classes(digits, which):
     seen = Seen()
     net = classifier_net(callbacks=[seen])
-    dataset, decoder = dataset_of(digits[0][:N], codes_of(digits, which)), net.module_.label_decoder
+    dataset, decoder = dataset_of(digits[0][:N], codes_of(digits, which)), net.module_.prior
     net.notify("on_train_begin", X=dataset, y=None)
     net.fit_loop(dataset, epochs=1)
     part, normal = together(seen.parts[True]), torch.distributions.Normal
@@ -619,8 +623,8 @@ def test_recorded_kl_is_that_of_the_classes(digits, which):
 def labelled_step(parts, further=(), *, codes, **settings):
     """Gradients, loss and sums of a step of a net with classes."""
     net = classifier_net(**{"label_weight": 3.0, **settings})
-    if net.module_.noise_logvar is not None:
-        net.module_.noise_logvar.fill_(-20.0)  # so that the error of the batch counts
+    if net.module_.likelihood.normal:
+        net.module_.likelihood.noise_logvar.fill_(-20.0)  # so that the error of the batch counts
     net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
     net.history.new_epoch()
     net.notify("on_epoch_begin", dataset_train=None, dataset_valid=None)
@@ -628,7 +632,7 @@ def labelled_step(parts, further=(), *, codes, **settings):
     batch = batches.Batch(sum(len(part["x"]) for part in parts), parts, n_labelled, further)
     step = net.train_step_single((batch, None))
     gradients = {name: p.grad.clone() for name, p in net.module_.named_parameters()}
-    return gradients, step["loss"], net.sums_[True], net.label_sums_.get(True)
+    return gradients, step["loss"], net.sums_[True]
 
 
 def parts_of(digits, codes, sizes):
@@ -657,15 +661,14 @@ def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which, l
         torch.testing.assert_close(parts[0][name], gradient, rtol=1e-4, atol=1e-6 * scale)
     torch.testing.assert_close(parts[1], whole[1])
     torch.testing.assert_close(parts[2], whole[2])
-    torch.testing.assert_close(parts[3], whole[3])
 
 
 def test_frequencies_of_unknown_classes_follow_the_steps(digits):
     codes = codes_of(digits, "many")
     (part,) = parts_of(digits, codes, [N])
     net = classifier_net()
-    decoder, unknown = net.module_.label_decoder, part["y"] < 0
-    logits = decoder(*net.module_.encode(part["x"][unknown]))
+    decoder, unknown = net.module_.prior, part["y"] < 0
+    logits = decoder.class_logits(*net.module_.encode(part["x"][unknown]))
     mean = torch.softmax(logits, 1).mean(0).detach()
     net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
     net.history.new_epoch()
@@ -690,7 +693,7 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
     gradients, loss, *_ = labelled_step(parts, further, codes=codes)
     plain_gradients, plain_loss, *_ = labelled_step(parts, further, codes=codes, label_weight=0.0)
     module = classifier_net().module_
-    decoder = module.label_decoder
+    decoder = module.prior
     mu, _ = module.encode(labelled["x"])
     losses = cross_entropies(decoder, mu, labelled["y"], log_weights)
     expected = 3.0 * losses.sum() / (labelled["y"] >= 0).sum()
@@ -722,11 +725,11 @@ def test_an_unlabelled_image_counts_the_same_among_few_and_many(digits, n_unlabe
         labelled_step([part], codes=codes, label_weight=weight) for weight in (3.0, 0.0)
     )
     net = classifier_net()
-    log_p = torch.log_softmax(net.module_.label_decoder(*net.module_.encode(x[:1])), 1)
+    log_p = torch.log_softmax(net.module_.prior.class_logits(*net.module_.encode(x[:1])), 1)
     entropy = -(log_p.exp() * log_p).sum().item()
     frequencies = torch.tensor(np.bincount(codes[codes >= 0], minlength=3).clip(1)).log()
     mu, _ = net.module_.encode(x[:1])
-    known = cross_entropies(net.module_.label_decoder, mu, torch.tensor([1]), frequencies).item()
+    known = cross_entropies(net.module_.prior, mu, torch.tensor([1]), frequencies).item()
     expected = 3.0 * (n_unlabelled / N * entropy + (known if n_unlabelled < N else 0.0))
     assert (with_term[1] - without[1]).item() == pytest.approx(expected, rel=1e-3)
 
@@ -740,8 +743,7 @@ def test_the_kl_of_an_unlabelled_image_does_not_depend_on_any_label(digits):
         (part,) = parts_of(digits, codes if y is None else y, [N])
         y = None if y is None else part["y"]
         with torch.no_grad():
-            output = net.module_(part["x"], part["noise"])
-            terms.append(net.criterion_(output, part["x"], y)[1][codes < 0])
+            terms.append(net.module_.terms(part["x"], part["noise"], y).kl[codes < 0])
     assert all(torch.equal(term, terms[0]) for term in terms)
 
 
@@ -750,7 +752,7 @@ def test_the_cross_entropy_goes_by_frequencies_and_not_by_the_priors(digits, whi
     records = []
     for priors in ([1 / 3] * 3, [0.98, 0.01, 0.01]):
         net = classifier_net(label_weight=3.0)
-        net.module_.label_decoder.set_priors(priors)
+        net.module_.prior.set_priors(priors)
         dataset = dataset_of(digits[0][:N], codes_of(digits, which))
         net.notify("on_train_begin", X=dataset, y=None)
         net.fit_loop(dataset, epochs=1)

@@ -19,20 +19,12 @@ from skvae._model.convolutions import (
     dense,
     stage_folds,
 )
-from skvae._model.labels import LabelDecoder
 from skvae._model.linear import LinearPath, solve_by_elimination
 from skvae._model.passes import pass_size
+from skvae._model.priors import ClassNormals
 from skvae._model.start import linear_network
-from skvae._model.vae import ConvVAE, reparametrize
-from skvae._model.weights import (
-    LEAST_PRECISION,
-    draw_weights,
-    reorder_components,
-    set_pixel_units,
-    start_at_class_means,
-    start_at_linear,
-    start_at_logits,
-)
+from skvae._model.vae import LEAST_PRECISION, ConvVAE, reparametrize
+from skvae._model.weights import draw_weights, set_pixel_units
 
 SHAPES = [
     (1, 1, 1),
@@ -55,7 +47,7 @@ def build(image_shape, n_components=3, hidden_channels=None, hidden_units=8):
     module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
     draw_weights(module, torch.Generator().manual_seed(0))
     set_pixel_units(module, torch.full(image_shape, 0.5), torch.full((image_shape[0], 1, 1), 0.3))
-    start_at_logits(module, torch.full(image_shape[:1], 0.3))
+    module.start_at_logits(torch.full(image_shape[:1], 0.3))
     return module
 
 
@@ -67,8 +59,8 @@ def test_any_shape_goes_in_and_comes_out(image_shape, hidden_channels):
     mu, logvar = module.encode(x)
     assert mu.shape == logvar.shape == (2, 3)
     assert module.decode(mu).shape == x.shape
-    logits, mu2, logvar2, noise_logvar, class_logits = module(x, torch.zeros(2, 3))
-    assert noise_logvar is class_logits is None
+    logits, mu2, logvar2 = module(x, torch.zeros(2, 3))
+    assert module.terms(x, torch.zeros(2, 3)).class_logits is None
     torch.testing.assert_close(logits, module.decode(mu))
     torch.testing.assert_close((mu2, logvar2), (mu, logvar))
 
@@ -94,7 +86,7 @@ def test_every_parameter_gets_a_gradient(image_shape):
     module = build(image_shape, hidden_channels=(4, 4))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand(16, *image_shape, generator=generator)
-    logits, mu, logvar, _, _ = module(x, torch.randn(16, 3, generator=generator))
+    logits, mu, logvar = module(x, torch.randn(16, 3, generator=generator))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -149,7 +141,7 @@ def test_weights_come_from_the_generator_alone():
         module = ConvVAE((1, 8, 8), 3, (4,), 8)
     module = module.to_empty(device="cpu")
     draw_weights(module, torch.Generator().manual_seed(0))
-    start_at_logits(module, torch.tensor([0.3]))
+    module.start_at_logits(torch.tensor([0.3]))
     torch.testing.assert_close(torch.random.get_rng_state(), before)
     again = build((1, 8, 8), hidden_channels=(4,))
     for (name, weight), other in zip(module.named_parameters(), again.parameters(), strict=True):
@@ -174,7 +166,7 @@ def test_weights_are_drawn_where_their_generator_is(monkeypatch):
 
 def test_logits_of_each_channel_start_at_the_bias():
     module, expected = build((3, 8, 8)), torch.tensor([0.1, 0.5, -7.0])
-    start_at_logits(module, expected.double())
+    module.start_at_logits(expected.double())
     bias = module.decoder[-2].bias.reshape(3, -1)
     torch.testing.assert_close(bias, expected[:, None].expand_as(bias))
 
@@ -183,7 +175,7 @@ def test_reordered_components_are_the_same_model():
     module, x = build((1, 9, 8), n_components=4), torch.rand(5, 1, 9, 8)
     (mu, logvar), order = module.encode(x), torch.tensor([2, 0, 3, 1])
     logits = module.decode(mu)
-    reorder_components(module.state_dict(), order)
+    module.reorder_components(module.state_dict(), order)
     torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
     torch.testing.assert_close(module.decode(mu[:, order]), logits)
 
@@ -253,13 +245,15 @@ def test_a_constant_picture_is_constant_on_the_linear_path(image_shape, blocks):
 
 def build_gaussian(image_shape, n_components, hidden_channels=(4,)):
     """A network with a linear path, whose weights are all random."""
-    module = ConvVAE(image_shape, n_components, hidden_channels, 8, linear_path=True, normal=True)
+    module = ConvVAE(
+        image_shape, n_components, hidden_channels, 8, linear_path=True, likelihood="gaussian"
+    )
     generator = torch.Generator().manual_seed(0)
     draw_weights(module, generator)
     with torch.no_grad():
         for tensor in (*module.linear.state_dict().values(), module.mu_unit, module.logit_unit):
             tensor.normal_(generator=generator)
-        module.noise_logvar.fill_(-1.0)
+        module.likelihood.noise_logvar.fill_(-1.0)
     return module
 
 
@@ -277,7 +271,7 @@ def start_at(pca, image_shape, n_components):
     module = build_gaussian(image_shape, n_components)
     tensors = pca.mean_, pca.components_.T, pca.explained_variance_
     tensors = [torch.from_numpy(np.ascontiguousarray(part)).float() for part in tensors]
-    start_at_linear(module, *linear_network(*tensors, float(pca.noise_variance_)))
+    module.start_at(linear_network(*tensors, float(pca.noise_variance_)))
     return module
 
 
@@ -340,7 +334,7 @@ def test_a_posterior_is_never_wider_than_the_prior(scale):
 
 def test_every_parameter_of_a_gaussian_network_gets_a_gradient():
     module = build_gaussian((2, 9, 8), 3)
-    logits, mu, logvar, _, _ = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
+    logits, mu, logvar = module(torch.rand(16, 2, 9, 8), torch.randn(16, 3))
     (logits.square().sum() + mu.square().sum() + logvar.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -353,13 +347,13 @@ def test_every_parameter_of_a_gaussian_network_gets_a_gradient():
 def test_reordered_components_are_the_same_gaussian_model():
     module, x = build_gaussian((2, 9, 8), 4), torch.rand(5, 2, 9, 8)
     order, z = torch.tensor([2, 0, 3, 1]), torch.randn(5, 4)
-    noise = module.noise_logvar.clone()
+    noise = module.likelihood.noise_logvar.clone()
     with torch.no_grad():
         (mu, logvar), logits = module.encode(x), module.decode(z)
-        reorder_components(module.state_dict(), order)
+        module.reorder_components(module.state_dict(), order)
         torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
         torch.testing.assert_close(module.decode(z[:, order]), logits)
-    assert torch.equal(module.noise_logvar, noise)
+    assert torch.equal(module.likelihood.noise_logvar, noise)
 
 
 # The label decoder
@@ -367,7 +361,7 @@ def test_reordered_components_are_the_same_gaussian_model():
 
 def label_decoder(n_components=3, n_classes=4):
     """A label decoder in float64 with random weights."""
-    decoder, generator = LabelDecoder(n_components, n_classes).double(), torch.Generator()
+    decoder, generator = ClassNormals(n_components, n_classes).double(), torch.Generator()
     generator.manual_seed(0)
     with torch.no_grad():
         decoder.means.normal_(generator=generator)
@@ -391,9 +385,9 @@ def build_with_classes(n_components=4, n_classes=3):
     with torch.no_grad():
         for tensor in (*module.linear.state_dict().values(), module.mu_unit, module.logit_unit):
             tensor.normal_(generator=generator)
-        module.label_decoder.means.normal_(generator=generator)
-        module.label_decoder.logvar.normal_(generator=generator)
-    module.label_decoder.set_priors(np.arange(1, n_classes + 1) * 2 / (n_classes**2 + n_classes))
+        module.prior.means.normal_(generator=generator)
+        module.prior.logvar.normal_(generator=generator)
+    module.prior.set_priors(np.arange(1, n_classes + 1) * 2 / (n_classes**2 + n_classes))
     return module
 
 
@@ -406,7 +400,7 @@ def test_the_label_decoder_is_discriminant_analysis():
     torch.testing.assert_close(decoder.log_joint(z), expected)
     # The spread of the posterior does not change p(y|z) at its mean.
     for logvar in (torch.zeros_like(z), z.flip(1)):
-        logits = decoder(z, logvar)
+        logits = decoder.class_logits(z, logvar)
         torch.testing.assert_close(torch.softmax(logits, 1), torch.softmax(expected, 1))
     # Differences between classes are linear in z.
     odds = expected - expected[:, :1]
@@ -430,35 +424,37 @@ def test_the_prior_of_a_network():
     module, z = build_with_classes(), torch.randn(20, 4, generator=torch.Generator())
     priors = np.array([1, 2, 3]) / 6
     with torch.no_grad():
-        expected = mixture_of(module.label_decoder.double(), priors).log_prob(z.double())
-        torch.testing.assert_close(module.log_prior(z).double(), expected, check_dtype=False)
+        expected = mixture_of(module.prior.double(), priors).log_prob(z.double())
+        torch.testing.assert_close(
+            module.prior.log_density(z).double(), expected, check_dtype=False
+        )
         plain = build((1, 8, 8))
         expected = NormalDistribution(0.0, 1.0).log_prob(z[:, :3]).sum(1)
-        torch.testing.assert_close(plain.log_prior(z[:, :3]), expected)
+        torch.testing.assert_close(plain.prior.log_density(z[:, :3]), expected)
 
 
 def test_standardised_draws_have_mean_0_and_variance_1_under_the_prior():
     module, priors = build_with_classes().double(), np.array([1, 2, 3]) / 6
-    mixture = mixture_of(module.label_decoder, priors)
+    mixture = mixture_of(module.prior, priors)
     mu, logvar = torch.randn(2, 5, 4).double()
     with torch.no_grad():
-        new_mu, new_logvar = module.standardize(mu, logvar)
+        new_mu, new_logvar = module.prior.standardize(mu, logvar)
         torch.testing.assert_close(new_mu, (mu - mixture.mean) / mixture.variance.sqrt())
         expected = torch.exp(logvar / 2) / mixture.variance.sqrt()
         torch.testing.assert_close(torch.exp(new_logvar / 2), expected)
         # Of draws from p(z), too: a law that needs no formula.
         rng = np.random.default_rng(0)
         codes, noise = rng.choice(3, 100_000, p=priors), rng.standard_normal((100_000, 4))
-        decoder = module.label_decoder
+        decoder = module.prior
         z = decoder.means[codes] + torch.exp(decoder.logvar / 2) * torch.from_numpy(noise)
-        new, _ = module.standardize(z, torch.zeros_like(z))
+        new, _ = module.prior.standardize(z, torch.zeros_like(z))
     zeros, ones = torch.zeros(4).double(), torch.ones(4).double()
     torch.testing.assert_close(new.mean(0), zeros, atol=5 / 100_000**0.5, rtol=0)
     torch.testing.assert_close(new.var(0), ones, atol=5 * (2 / 100_000) ** 0.5, rtol=0)
     # Without classes p(z) is standard already.
     plain = build((1, 8, 8))
     mu, logvar = mu.float(), logvar.float()
-    same = plain.standardize(mu[:, :3], logvar[:, :3])
+    same = plain.prior.standardize(mu[:, :3], logvar[:, :3])
     assert torch.equal(same[0], mu[:, :3])
     assert torch.equal(same[1], logvar[:, :3])
 
@@ -466,17 +462,18 @@ def test_standardised_draws_have_mean_0_and_variance_1_under_the_prior():
 def test_a_network_with_classes_tells_their_logits():
     module, x, noise = build_with_classes(), torch.rand(5, 1, 9, 8), torch.randn(5, 4)
     with torch.no_grad():
-        logits, mu, logvar, noise_logvar, class_logits = module(x, noise)
+        logits, mu, logvar = module(x, noise)
+        class_logits = module.terms(x, noise).class_logits
         torch.testing.assert_close((mu, logvar), module.encode(x))
         torch.testing.assert_close(logits, module.decode(mu + torch.exp(logvar / 2) * noise))
-        torch.testing.assert_close(class_logits, module.label_decoder(mu, logvar))
+        torch.testing.assert_close(class_logits, module.prior.class_logits(mu, logvar))
     assert class_logits.shape == (5, 3)
-    assert noise_logvar is None
 
 
 def test_every_parameter_of_a_network_with_classes_gets_a_gradient():
     module = build_with_classes()
-    logits, _, _, _, class_logits = module(torch.rand(16, 1, 9, 8), torch.randn(16, 4))
+    draw = module(torch.rand(16, 1, 9, 8), torch.randn(16, 4))
+    logits, class_logits = draw.logits, module.prior.class_logits(draw.mu, draw.logvar)
     (logits.square().sum() + class_logits.square().sum()).backward()
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
@@ -486,12 +483,12 @@ def test_every_parameter_of_a_network_with_classes_gets_a_gradient():
 def test_reordered_components_are_the_same_classes():
     module, x = build_with_classes(), torch.rand(5, 1, 9, 8)
     order, z = torch.tensor([2, 0, 3, 1]), torch.randn(5, 4)
-    decoder = module.label_decoder
+    decoder = module.prior
     with torch.no_grad():
-        class_logits, log_joint = module(x, z)[-1], decoder.log_joint(z)
+        class_logits, log_joint = module.terms(x, z).class_logits, decoder.log_joint(z)
         means, logvar = decoder.means.clone(), decoder.logvar.clone()
-        reorder_components(module.state_dict(), order)
-        torch.testing.assert_close(module(x, z[:, order])[-1], class_logits)
+        module.reorder_components(module.state_dict(), order)
+        torch.testing.assert_close(module.terms(x, z[:, order]).class_logits, class_logits)
         torch.testing.assert_close(decoder.log_joint(z[:, order]), log_joint)
     assert torch.equal(decoder.means, means[:, order])
     assert torch.equal(decoder.logvar, logvar[order])
@@ -500,9 +497,9 @@ def test_reordered_components_are_the_same_classes():
 def test_classes_start_at_given_means_and_variance_1():
     module = build_with_classes()
     means = torch.randn(3, 4)
-    start_at_class_means(module, means)
-    assert torch.equal(module.label_decoder.means.detach(), means)
-    assert (module.label_decoder.logvar == 0).all()
+    module.prior.start_at(means)
+    assert torch.equal(module.prior.means.detach(), means)
+    assert (module.prior.logvar == 0).all()
 
 
 # Holes
@@ -518,9 +515,11 @@ def linear_with_holes(image_shape, n_components, n_axes, seed=0):
     variances, noise = np.sort(rng.uniform(0.2, 3, n_axes))[::-1].copy(), 0.05
     mean = rng.uniform(size=n_numbers)
     tensors = (torch.from_numpy(part).float() for part in (mean, axes, variances))
-    module = ConvVAE(image_shape, n_components, (4,), 8, linear_path=True, holes=True, normal=True)
+    module = ConvVAE(
+        image_shape, n_components, (4,), 8, linear_path=True, holes=True, likelihood="gaussian"
+    )
     draw_weights(module, torch.Generator().manual_seed(seed))
-    start_at_linear(module, *linear_network(*tensors, noise))
+    module.start_at(linear_network(*tensors, noise))
     with torch.no_grad():
         module.mean_image.copy_(torch.from_numpy(rng.uniform(size=image_shape)))
         module.pixel_scale.fill_(1.0)
@@ -687,7 +686,7 @@ def test_reordered_components_are_the_same_model_of_images_with_holes():
         module.linear.encoder_gate.uniform_(0.5, 1.5)
     x, order = torch.from_numpy(images_with_holes((1, 4, 5))), torch.tensor([2, 0, 3, 1])
     mu, logvar = module.encode(x)
-    reorder_components(module.state_dict(), order)
+    module.reorder_components(module.state_dict(), order)
     torch.testing.assert_close(module.encode(x), (mu[:, order], logvar[:, order]))
 
 

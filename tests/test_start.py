@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from skvae._data.dataset import ImageDataset
 from skvae._data.format import ImageFormat
 from skvae._model import start as start_module
-from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE, noise_variance
+from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
 from skvae._model.passes import build_module
 from skvae._model.start import (
     class_means,
@@ -45,7 +45,7 @@ def start(rows, shape, likelihood="bernoulli", seed=0, n_components=2):
     """A network with its first weights, for rows of images from 0 to 255."""
     module, image_format = unset(shape, likelihood, n_components)
     dataset = ImageDataset(rows, image_format)
-    set_first_weights(module, dataset, None, likelihood, seed)
+    set_first_weights(module, dataset, None, seed)
     return module
 
 
@@ -64,7 +64,7 @@ def pictures():
 def test_logits_start_at_the_mean_of_each_channel(pictures, likelihood):
     module = start(pictures, (4, 5, 3), likelihood)
     bias = module.decoder[-2].bias.reshape(3, -1)
-    mean = LIKELIHOODS[likelihood].mean(bias.double()).detach().numpy()
+    mean = LIKELIHOODS[likelihood]().mean(bias.double()).detach().numpy()
     expected = pictures.reshape(-1, 3).mean(0) / 255
     np.testing.assert_allclose(mean, np.repeat(expected[:, None], mean.shape[1], 1), rtol=1e-5)
 
@@ -91,7 +91,7 @@ def test_the_normal_family_starts_at_probabilistic_pca(n_components):
     sigma_squared = np.broadcast_to(noise / variances, (500, n_components))
     # Drawn weights let sigma vary a little over the images.
     np.testing.assert_allclose(np.exp(logvar)[:, :2], sigma_squared[:, :2], rtol=0.3)
-    measured = noise_variance(module.noise_logvar).item()
+    measured = module.likelihood.variance.item()
     assert 0.7 < measured / noise < 1.5
 
 
@@ -101,7 +101,7 @@ def test_images_of_one_value_start_at_finite_weights(value, likelihood):
     module = start(np.full((3, 20), value, np.uint8), (4, 5), likelihood)
     assert all(weight.isfinite().all() for weight in module.state_dict().values())
     with torch.no_grad():
-        mean = LIKELIHOODS[likelihood].mean(module.decode(torch.zeros(1, 2)))
+        mean = LIKELIHOODS[likelihood]().mean(module.decode(torch.zeros(1, 2)))
     assert (mean - value / 255).abs().max() < 0.4
 
 
@@ -303,14 +303,14 @@ def test_the_noise_starts_at_the_error_of_the_images_set_aside(scale):
     valid = np.clip(128 + scale * (low_rank(500, 20)[300:] - 128), 0, 255)
     module, image_format = unset((4, 5), "gaussian", 3)
     train, valid = (ImageDataset(part, image_format) for part in (rows, valid))
-    set_first_weights(module, train, valid, "gaussian", 0)
+    set_first_weights(module, train, valid, 0)
     # The mean squared error of a draw: by many draws, from torch.distributions.
     x = valid[:]
     with torch.no_grad():
         mu, logvar = module.encode(x)
         z = torch.distributions.Normal(mu, torch.exp(logvar / 2)).sample((50,))
         error = (module.decode(z.flatten(0, 1)).unflatten(0, (50, -1)) - x).square().mean().item()
-    assert noise_variance(module.noise_logvar).item() == pytest.approx(error, rel=0.1)
+    assert module.likelihood.variance.item() == pytest.approx(error, rel=0.1)
 
 
 @pytest.mark.parametrize("likelihood", BERNOULLI)
@@ -319,10 +319,12 @@ def test_a_fitted_linear_decoder_explains_more_than_the_mean_image(likelihood):
     factors = rng.standard_normal((500, 2)) @ rng.standard_normal((2, 30))
     rows = (1 / (1 + np.exp(-2 * factors))).astype(np.float32)
     network = linear_network(*probabilistic_pca(rows, None, 2, 0))
-    fitted = fit_linear_decoder(network, rows, likelihood, torch.Generator().manual_seed(0))
+    fitted = fit_linear_decoder(
+        network, rows, LIKELIHOODS[likelihood](), torch.Generator().manual_seed(0)
+    )
     z = (rows - fitted.mean.numpy()) @ fitted.encoder.numpy().T
     logits = torch.from_numpy(z @ fitted.decoder.numpy().T + fitted.bias.numpy())
-    images = LIKELIHOODS[likelihood].mean(logits).numpy()
+    images = LIKELIHOODS[likelihood]().mean(logits).numpy()
     error, deviation = ((rows - images) ** 2).mean(), rows.var(0).mean()
     assert error < 0.2 * deviation
     assert (fitted.logvar < 0).all()
@@ -341,12 +343,12 @@ def test_classes_start_at_the_means_of_their_images(pictures, likelihood, n_imag
     codes = np.where(np.arange(n_images) % 2, -1, np.resize([0, 1, 4, 4, 2, -1, 0], n_images))
     module, image_format = unset((4, 5, 3), likelihood, n_classes=5)
     dataset = ImageDataset(rows, image_format, labels=codes)
-    set_first_weights(module, dataset, None, likelihood, 0)
+    set_first_weights(module, dataset, None, 0)
     with torch.no_grad():
         mu, _ = module.encode(dataset[:])
         means = class_means(module, dataset)
-    assert (module.label_decoder.logvar == 0).all()
-    torch.testing.assert_close(module.label_decoder.means.detach(), means)
+    assert (module.prior.logvar == 0).all()
+    torch.testing.assert_close(module.prior.means.detach(), means)
     known = np.flatnonzero(codes >= 0)
     some = known[:: -(-len(known) // 2_048)]
     for label in range(5):
@@ -358,9 +360,9 @@ def test_classes_start_at_the_means_of_their_images(pictures, likelihood, n_imag
 def test_without_any_label_classes_start_at_0(pictures):
     module, image_format = unset((4, 5, 3), n_classes=3)
     dataset = ImageDataset(pictures, image_format, labels=np.full(300, -1))
-    set_first_weights(module, dataset, None, "bernoulli", 0)
-    assert (module.label_decoder.means == 0).all()
-    assert (module.label_decoder.logvar == 0).all()
+    set_first_weights(module, dataset, None, 0)
+    assert (module.prior.means == 0).all()
+    assert (module.prior.logvar == 0).all()
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
@@ -368,10 +370,10 @@ def test_labels_change_no_other_weight(pictures, likelihood):
     plain = start(pictures, (4, 5, 3), likelihood).state_dict()
     module, image_format = unset((4, 5, 3), likelihood, n_classes=2)
     dataset = ImageDataset(pictures, image_format, labels=np.arange(300) % 2)
-    set_first_weights(module, dataset, None, likelihood, 0)
+    set_first_weights(module, dataset, None, 0)
     weights = module.state_dict()
     assert weights.keys() - plain.keys() == {
-        f"label_decoder.{name}" for name in ("means", "logvar", "log_priors", "shares")
+        f"prior.{name}" for name in ("means", "logvar", "log_priors", "shares")
     }
     for name, weight in plain.items():
         assert torch.equal(weights[name], weight), name
@@ -486,7 +488,7 @@ def test_the_first_weights_of_images_with_holes_are_finite(pictures, likelihood,
     for rows in (complete, some, one, np.repeat(one, 9, 0)):
         module, image_format = unset_with_holes((4, 5, 3), likelihood, 2, linear_path)
         dataset = ImageDataset(rows, image_format)
-        set_first_weights(module, dataset, None, likelihood, 0)
+        set_first_weights(module, dataset, None, 0)
         assert all(weight.isfinite().all() for weight in module.state_dict().values())
         torch.testing.assert_close(module.mean_image, pixel_statistics(dataset)[0])
 
@@ -494,7 +496,7 @@ def test_the_first_weights_of_images_with_holes_are_finite(pictures, likelihood,
 def test_complete_images_start_at_the_same_pca_whether_or_not_holes_may_come(pictures):
     plain = start(pictures, (4, 5, 3), "gaussian")
     module, image_format = unset_with_holes((4, 5, 3))
-    set_first_weights(module, ImageDataset(pictures, image_format), None, "gaussian", 0)
+    set_first_weights(module, ImageDataset(pictures, image_format), None, 0)
     for name in ("mean", "bias", "encoder", "decoder", "encoder_gate", "decoder_gate"):
         assert torch.equal(getattr(module.linear, name), getattr(plain.linear, name)), name
 
@@ -503,7 +505,7 @@ def test_logits_start_at_the_mean_of_the_observed_pixels_of_each_channel(picture
     rows = with_holes(pictures.astype(float), 0.5)
     module, image_format = unset_with_holes((4, 5, 3), "bernoulli", linear_path=False)
     dataset = ImageDataset(rows, image_format)
-    set_first_weights(module, dataset, None, "bernoulli", 0)
+    set_first_weights(module, dataset, None, 0)
     mean = torch.sigmoid(module.decoder[-2].bias.reshape(3, -1)).detach().numpy()
     expected = pixel_statistics(dataset)[0].mean((1, 2)).numpy()
     np.testing.assert_allclose(mean, np.repeat(expected[:, None], mean.shape[1], 1), rtol=1e-5)

@@ -135,7 +135,7 @@ class HeldOut(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         dataset = ImageDataset(self.rows, self.image_format_)
-        elbo = passes.elbo(net.module_, dataset, net.settings.likelihood, net.noise)
+        elbo = passes.elbo(net.module_, dataset, net.noise)
         self.losses_.append(-float(elbo.mean()))
 
     def on_train_begin(self, net, X=None, **kwargs):

@@ -279,7 +279,7 @@ _weight_shapes = lru_cache(maxsize=4)(weight_shapes)
 def weight_specs(header):
     """(shape, dtype) of each weight of the network in a checked header."""
     architecture = lists_to_tuples(header["architecture"])
-    shapes = _weight_shapes(**architecture, normal=LIKELIHOODS[header["likelihood"]].normal)
+    shapes = _weight_shapes(**architecture, likelihood=header["likelihood"])
     return {name: (shape, "<f4") for name, shape in shapes.items()}
 
 

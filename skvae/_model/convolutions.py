@@ -156,6 +156,18 @@ class Dense(nn.Linear):
         return dense(x, self.weight, self.bias)
 
 
+class ToLatents(Dense):
+    """A dense layer that gives a number for each component."""
+
+    latent_axes = {"weight": 0, "bias": 0}
+
+
+class FromLatents(Dense):
+    """A dense layer that takes a number for each component."""
+
+    latent_axes = {"weight": 1}
+
+
 def _conv(in_channels, out_channels, cells, width=3):
     # Same size. On a side of one cell a window of 3 would see padding only: there it is 1.
     kernel = [width if side > 1 else 1 for side in cells]

@@ -1,6 +1,7 @@
 """The linear path beside the convolutions, and its algebra (torch)."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,23 @@ MAX_LINEAR_SIDE = 128
 
 # Largest number of numbers in the products that `LinearPath` makes for images with holes.
 MAX_GRAM_NUMBERS = 2**24
+
+
+class LinearNetwork(NamedTuple):
+    """An encoder and a decoder without hidden layers, of q <= K components.
+
+    The posterior mean is encoder (x - mean), and the logits are decoder z + bias. The images have
+    the `variances` along the axes of the encoder. `logit_unit` is the unit of what convolutions add
+    to the logits.
+    """
+
+    mean: torch.Tensor  # (D,)
+    encoder: torch.Tensor  # (q, D)
+    decoder: torch.Tensor  # (D, q)
+    bias: torch.Tensor  # (D,)
+    logvar: torch.Tensor  # (q,), log sigma^2 of the posterior; below 0
+    logit_unit: float
+    variances: torch.Tensor  # (q,)
 
 
 class LinearPath(nn.Module):
@@ -39,6 +57,14 @@ class LinearPath(nn.Module):
         Whether pixels may be missing.
     """
 
+    latent_axes = {
+        "encoder": 0,
+        "decoder": 1,
+        "variances": 0,
+        "encoder_gate": 0,
+        "decoder_gate": 0,
+    }
+
     def __init__(self, image_shape, n_components, holes):
         super().__init__()
         channels, *sides = image_shape
@@ -54,6 +80,19 @@ class LinearPath(nn.Module):
         self.register_buffer("variances", torch.empty(n_components) if holes else None)
         self.encoder_gate = nn.Parameter(torch.empty(n_components))
         self.decoder_gate = nn.Parameter(torch.empty(n_components))
+
+    @torch.no_grad()
+    def start_at(self, network):
+        """Start as a `LinearNetwork`, in the resolution of this path."""
+        q = len(network.logvar)
+        self.mean.copy_(network.mean)
+        self.bias.copy_(network.bias)
+        self.encoder.zero_()[:q] = network.encoder
+        self.decoder.zero_()[:, :q] = network.decoder
+        if self.variances is not None:
+            self.variances.fill_(1.0)[:q] = network.variances
+        self.encoder_gate.fill_(1.0)
+        self.decoder_gate.fill_(1.0)
 
     def coarse(self, x):
         """Images of shape (n, C, H, W), averaged over blocks, as rows."""

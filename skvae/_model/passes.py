@@ -8,10 +8,8 @@ import torch.nn.functional as F
 
 from .devices import sum_dtype, to_device
 from .explained_variance import ExplainedVariance
-from .latents import elbo_terms, kl_divergence, log_weights
-from .likelihoods import LIKELIHOODS, conditional_log_likelihood, squared_errors
+from .latents import kl_divergence, log_weights, reparametrize
 from .noise import DRAWS, PixelNoise, checksum, generator_for, normal_draws
-from .vae import reparametrize
 from .weights import blank_module
 
 # Largest number of images in a pass through a network, and of numbers in them. A network takes
@@ -25,19 +23,10 @@ def slices(n, size):
 
 
 def pass_size(image_shape):
-    """Number of images that go through a network at once: 128, or 64, 32 … if they are large.
+    """Number of images (C, H, W) that go through a network at once: 128; if large, 64, 32 …
 
     The order of summation in matrix products depends on this number. It depends on the shape alone,
     so an image gives the same bits in every call.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        ``(C, H, W)``.
-
-    Returns
-    -------
-    n_images : int
     """
     n_images = MAX_PASS_IMAGES
     while n_images > 1 and n_images * math.prod(image_shape) > MAX_PASS_NUMBERS:
@@ -51,39 +40,14 @@ def part_size(image_shape):
 
 
 def build_module(architecture, likelihood, device):
-    """A network whose weights are not set yet.
-
-    Parameters
-    ----------
-    architecture : dict
-        The parameters of `ConvVAE`, but for `normal`.
-
-    likelihood : str
-
-    device : str
-
-    Returns
-    -------
-    module : ConvVAE
-    """
-    module = blank_module(**architecture, normal=LIKELIHOODS[likelihood].normal)
+    """A `ConvVAE`, of all parameters but for the likelihood, whose weights are not set yet."""
+    module = blank_module(**architecture, likelihood=likelihood)
     # The format first: a copy of real weights would start the threads of torch.
     return module.to(memory_format=torch.channels_last).to_empty(device=device)
 
 
 def encode(module, dataset):
-    """Posterior of each image.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-
-    Returns
-    -------
-    mu, logvar : ndarray of shape (n, K), float32
-    """
+    """mu and log sigma^2 of each image of a dataset: two ndarrays of shape (n, K), float32."""
 
     def posterior(x):
         return [part.cpu().numpy() for part in module.encode(x)]
@@ -92,46 +56,23 @@ def encode(module, dataset):
 
 
 def label_log_joint(module, dataset):
-    """log pi_y + log p(z|y) of each class at z = mu, the posterior mean of each image.
-
-    Parameters
-    ----------
-    module : ConvVAE
-        With a label decoder.
-
-    dataset : ImageDataset
-
-    Returns
-    -------
-    log_joint : ndarray of shape (n, n_classes), float32
-        In nats.
-    """
+    """log pi_y + log p(z|y) at z = mu of each image, in nats: (n, n_classes), float32."""
 
     def log_joint(x):
         mu, _ = module.encode(x)
-        return [module.label_decoder.log_joint(mu).cpu().numpy()]
+        return [module.prior.log_joint(mu).cpu().numpy()]
 
     return _map_passes(module, log_joint, dataset)[0]
 
 
 def component_moments(module, dataset):
-    """Statistics of each component, over at most 2,048 of the images.
+    """Means over at most 2,048 images of KL(q(z_k|x) || N(0, 1)) in nats, of mu and of mu^2.
 
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-
-    Returns
-    -------
-    moments : ndarray of shape (3, K), float64
-        Means over the images of KL(q(z_k|x) || N(0, 1)) in nats, of mu and of mu^2. With classes,
-        in units in which z_k has mean 0 and variance 1 under p(z).
+    In units in which z_k has mean 0 and variance 1 under p(z): (3, K), float64.
     """
 
     def terms(x):
-        mu, logvar = module.standardize(*module.encode(x))
+        mu, logvar = module.prior.standardize(*module.encode(x))
         return [term.cpu().numpy() for term in (kl_divergence(mu, logvar), mu, mu.square())]
 
     return np.stack(
@@ -143,205 +84,102 @@ def squared_error(module, dataset, seed):
     """Mean squared error of pixels in [0, 1] decoded from a draw z ~ q(z|x) for each image.
 
     With the Gaussian family, this is the noise variance that makes the images most likely.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-
-    seed : int
-        Seeds the draws.
-
-    Returns
-    -------
-    error : float
     """
     noise = PixelNoise(module.n_components, seed)
-
-    def error(x):
-        mean = module(x, noise(x.cpu()).to(x.device))[0]
-        return [part.cpu().numpy() for part in squared_errors(x, mean, module.holes)]
-
-    error, n_observed = (part.sum(dtype=np.float64) for part in _map_passes(module, error, dataset))
-    return float(error / max(1, n_observed))
+    return _mean_error(module, dataset, lambda x: module(x, noise(x.cpu()).to(x.device)).logits)
 
 
-def reconstruction_error(module, dataset, likelihood):
+def reconstruction_error(module, dataset):
     """Mean squared error of observed pixels in [0, 1], decoded from the posterior mean: a float."""
+    return _mean_error(
+        module, dataset, lambda x: module.likelihood.mean(module.decode(module.encode(x)[0]))
+    )
 
-    def error(x):
-        mean = LIKELIHOODS[likelihood].mean(module.decode(module.encode(x)[0]))
-        return [part.cpu().numpy() for part in squared_errors(x, mean, module.holes)]
 
-    error, n_observed = (part.sum(dtype=np.float64) for part in _map_passes(module, error, dataset))
+def _mean_error(module, dataset, mean):
+    """Mean over the observed pixels of (x - mean(x))^2, a float."""
+
+    def errors(x):
+        return [part.cpu().numpy() for part in module.likelihood.squared_errors(mean(x), x)]
+
+    parts = _map_passes(module, errors, dataset)
+    error, n_observed = (part.sum(dtype=np.float64) for part in parts)
     return float(error / max(1, n_observed))
 
 
-def decode(module, z, likelihood, image_format):
-    """Mean of p(x|z), in the units and the layout of X.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    z : ndarray of shape (n, K)
-
-    likelihood : str
-
-    image_format : ImageFormat
-
-    Returns
-    -------
-    X : ndarray of shape (n, n_features) or (n, *shape), float32
-    """
+def decode(module, z, image_format):
+    """E[x|z] in the units of X: (n, K) -> (n, n_features) or (n, *shape), float32."""
 
     def mean_image(z):
-        mean = LIKELIHOODS[likelihood].mean(module.decode(z))
+        mean = module.likelihood.mean(module.decode(z))
         return [image_format.from_unit(mean.cpu().numpy())]
 
     latents = torch.from_numpy(np.array(z, dtype=np.float32))
     return _map_passes(module, mean_image, latents)[0]
 
 
-def explained_variance_ratio(module, dataset, likelihood):
+def explained_variance_ratio(module, dataset):
     """Share of the variance of the observed pixels that decoding the posterior means explains.
 
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-        All of its rows.
-
-    likelihood : str
-
-    Returns
-    -------
-    ratio : float
-        In the units of X, with values outside the pixel range as they are.
+    A float; in the units of X, with values outside the pixel range as they are.
     """
     explained = ExplainedVariance(holes=module.holes)
     for some in dataset.passes():
         x = dataset.values(some)
         mu, _ = encode(module, dataset.at(some))
-        mean = decode(module, mu, likelihood, dataset.image_format).reshape(x.shape)
+        mean = decode(module, mu, dataset.image_format).reshape(x.shape)
         explained.add(torch.from_numpy(x), torch.from_numpy(mean))
     return explained.ratio
 
 
-def elbo(module, dataset, likelihood, noise):
-    """log p(x|z) - KL(q(z|x) || p(z)) of each image, for one draw z ~ q(z|x).
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-
-    likelihood : str
-
-    noise : PixelNoise
-
-    Returns
-    -------
-    elbo : ndarray of shape (n,), float64
-        In nats.
-    """
+def elbo(module, dataset, noise):
+    """log p(x|z) - KL(q(z|x) || p(z)) of each image in nats, for one draw of z: (n,), float64."""
 
     def bound(x):
-        output = module(x, noise(x.cpu()).to(x.device))
-        log_p, kl = elbo_terms(
-            likelihood,
+        terms = module.terms(
             x,
-            *output,
+            noise(x.cpu()).to(x.device),
             log_jacobian=dataset.image_format.log_jacobian,
-            holes=module.holes,
             dtype=sum_dtype(x.device),
         )
-        return [(log_p - kl).cpu().numpy()]
+        return [(terms.log_p - terms.kl).cpu().numpy()]
 
     return _map_passes(module, bound, dataset)[0].astype(np.float64)
 
 
 @torch.inference_mode()
-def marginal_log_likelihood(module, dataset, likelihood, n_draws, seed):
-    """Importance-weighted estimate of log p(x) of each image; Burda et al. (2016), eq. 8.
+def marginal_log_likelihood(module, dataset, n_draws, seed):
+    """Importance-weighted estimate of log p(x) in nats; Burda et al. (2016), eq. 8: (n,), float64.
 
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-
-    likelihood : str
-
-    n_draws : int
-        Draws z ~ q(z|x) for each image.
-
-    seed : int
-        The seed and the pixels of an image determine its draws.
-
-    Returns
-    -------
-    log_likelihood : ndarray of shape (n,), float64
-        In nats.
+    The seed and the pixels of an image determine its draws z ~ q(z|x).
     """
     result = np.empty(len(dataset))
-    for i, draws in enumerate(_weighted_draws(module, dataset, likelihood, n_draws, seed)):
+    for i, draws in enumerate(_weighted_draws(module, dataset, n_draws, seed)):
         weights = torch.cat([weights for weights, _ in draws])  # log w of each draw
         result[i] = torch.logsumexp(weights, 0).item() - math.log(n_draws)
     return result
 
 
 @torch.inference_mode()
-def impute(module, dataset, likelihood, n_draws, seed, rng=None):
-    """Images of which some pixels are known, decoded: in the units and the layout of X.
+def impute(module, dataset, n_draws, seed, rng=None):
+    """Images of which some pixels are known, decoded: in the units and the layout of X, float32.
 
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-
-    likelihood : str
-
-    n_draws : int
-        Draws z ~ q(z|x) for each image.
-
-    seed : int
-        The seed and the pixels of an image determine its draws.
-
-    rng : RandomState, default=None
-        Chooses one of the draws of each image, with a probability in proportion to its weight.
-        None: the weighted mean of E[x|z] over all draws, which estimates E[x|observed pixels].
-
-    Returns
-    -------
-    X : ndarray of shape (n, n_features) or (n, *shape), float32
-        Values for observed pixels, too.
+    Without `rng` they are the weighted mean of E[x|z] over all draws z ~ q(z|x), which estimates
+    E[x|observed pixels]. Else `rng`, a RandomState, chooses one of the draws of each image, with a
+    probability in proportion to its weight. The seed and the pixels of an image determine its
+    draws. Observed pixels get values, too.
     """
-    mean, decoded = LIKELIHOODS[likelihood].mean, []
-    for draws in _weighted_draws(module, dataset, likelihood, n_draws, seed):
+    mean, decoded = module.likelihood.mean, []
+    for draws in _weighted_draws(module, dataset, n_draws, seed):
         image = weighted_mean(draws, mean) if rng is None else weighted_choice(draws, mean, rng)
         decoded.append(dataset.image_format.from_unit(image[None].cpu().numpy()))
     return np.concatenate(decoded)
 
 
 def weighted_mean(draws, mean):
-    """Mean of E[x|z] over draws of z, weighted by w.
+    """Mean of mean(logits) over draws of z, weighted by w: a tensor of shape (C, H, W).
 
-    Parameters
-    ----------
-    draws : iterable of (tensor of shape (n,), tensor of shape (n, C, H, W))
-        log w, and the logits.
-
-    mean : callable
-        Logits -> E[x|z].
-
-    Returns
-    -------
-    image : tensor of shape (C, H, W)
+    `draws` are pairs of log w, of shape (n,), and logits, of shape (n, C, H, W).
     """
     largest, total, image = -math.inf, 0.0, 0.0
     for weights, logits in draws:
@@ -354,18 +192,9 @@ def weighted_mean(draws, mean):
 
 
 def weighted_choice(draws, mean, rng):
-    """E[x|z] for one of the draws of z, chosen with a probability in proportion to w.
+    """mean(logits) for one of the draws, chosen with a probability in proportion to w: (C, H, W).
 
-    Parameters
-    ----------
-    draws, mean
-        As for `weighted_mean`.
-
-    rng : RandomState
-
-    Returns
-    -------
-    image : tensor of shape (C, H, W)
+    By the Gumbel-max trick. `draws` are as for `weighted_mean`; `rng` is a RandomState.
     """
     largest, image = -math.inf, None
     for weights, logits in draws:
@@ -376,7 +205,7 @@ def weighted_choice(draws, mean, rng):
     return image
 
 
-def _weighted_draws(module, dataset, likelihood, n_draws, seed):
+def _weighted_draws(module, dataset, n_draws, seed):
     """For each image an iterator over log w and logits of its draws z ~ q(z|x), in parts.
 
     A pass decodes all draws of several images, or a part of the draws of one.
@@ -387,9 +216,8 @@ def _weighted_draws(module, dataset, likelihood, n_draws, seed):
     for some in slices(len(dataset), n_together):
         x = dataset[some]
         noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], seed) for image in x])
-        parts = _decoded_draws(
-            module, dataset.image_format, likelihood, x, mu[some], logvar[some], noise
-        )
+        log_jacobian = dataset.image_format.log_jacobian
+        parts = _decoded_draws(module, log_jacobian, x, mu[some], logvar[some], noise)
         if len(x) == 1:
             yield parts
             continue
@@ -408,7 +236,7 @@ def _noise_of(image, n_draws, n_components, seed):
     return torch.cat(blocks)[:n_draws]
 
 
-def _decoded_draws(module, image_format, likelihood, x, mu, logvar, noise):
+def _decoded_draws(module, log_jacobian, x, mu, logvar, noise):
     """log w and logits of the draws of some images, one image after the other, in passes.
 
     `noise` has the shape (n, n_draws, K).
@@ -427,16 +255,10 @@ def _decoded_draws(module, image_format, likelihood, x, mu, logvar, noise):
         part_mu, part_logvar, part_noise = padded
         z = reparametrize(part_mu, part_logvar, part_noise)
         logits = module.decode(z)[:n]
-        log_p = conditional_log_likelihood(
-            likelihood,
-            logits,
-            x[images].to(device),
-            noise_logvar=module.noise_logvar,
-            log_jacobian=image_format.log_jacobian,
-            holes=module.holes,
-            dtype=sum_dtype(device),
+        log_p = module.likelihood.log_likelihood(
+            logits, x[images].to(device), log_jacobian, sum_dtype(device)
         )
-        log_prior = module.log_prior(z[:n])
+        log_prior = module.prior.log_density(z[:n])
         yield log_weights(log_p, log_prior, part_noise[:n], part_logvar[:n]), logits
 
 

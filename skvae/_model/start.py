@@ -1,24 +1,17 @@
 """The first weights of a network: from a seed and from the images (torch, scikit-learn)."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .latents import elbo_terms
-from .likelihoods import MIN_NOISE_VARIANCE, natural_parameter
+from .latents import kl_divergence, reparametrize
+from .likelihoods import MIN_NOISE_VARIANCE
+from .linear import LinearNetwork
 from .noise import WEIGHTS, generator_for, normal_draws
 from .passes import encode, squared_error
-from .vae import reparametrize
-from .weights import (
-    draw_weights,
-    set_pixel_units,
-    start_at_class_means,
-    start_at_linear,
-    start_at_logits,
-)
+from .weights import draw_weights, set_pixel_units
 
 # Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
@@ -32,26 +25,13 @@ N_FILLINGS = 5
 N_START_STEPS, START_RATE = 400, 0.05
 
 
-def set_first_weights(module, dataset, valid, likelihood, seed):
-    """Set the weights of a network before its training.
+def set_first_weights(module, dataset, valid, seed):
+    """Set the weights of a network before its training on a dataset.
 
     The layers are drawn from the seed. A network with a linear path starts at probabilistic PCA,
     with a decoder that suits the family. Another one starts at the mean pixel of each channel. The
-    priors of classes start at the mean latents of labelled images.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-        The images to train on.
-
-    valid : ImageDataset or None
-        Images set aside, on which the noise variance is measured. None: measured on `dataset`.
-
-    likelihood : str
-
-    seed : int
+    priors of classes start at the mean latents of labelled images. The noise variance is measured
+    on `valid`, the images set aside; None: on the dataset.
     """
     generator = generator_for(seed, WEIGHTS)
     draw_weights(module, generator)
@@ -60,18 +40,18 @@ def set_first_weights(module, dataset, valid, likelihood, seed):
     if module.linear is None:
         # Clamped: a channel that is always dark or light would give an infinite bias.
         of_channels = mean.double().mean((1, 2)).clamp(1e-3, 1 - 1e-3)
-        start_at_logits(module, natural_parameter(likelihood, of_channels))
+        module.start_at_logits(module.likelihood.natural_parameter(of_channels))
     else:
         network = linear_network(*principal_components(module, dataset, seed))
-        if module.noise_logvar is None:
+        if not module.likelihood.normal:
             rows, _ = coarse_rows(module, dataset)
-            network = fit_linear_decoder(network, rows, likelihood, generator)
-        start_at_linear(module, *network)
-    if module.label_decoder is not None:
-        start_at_class_means(module, class_means(module, dataset))
-    if module.noise_logvar is not None:
-        error = squared_error(module, dataset.subsample() if valid is None else valid, seed)
-        module.noise_logvar.fill_(math.log(max(error, MIN_NOISE_VARIANCE)))
+            network = fit_linear_decoder(network, rows, module.likelihood, generator)
+        module.start_at(network)
+    if module.prior.n_classes:
+        module.prior.start_at(class_means(module, dataset))
+    if module.likelihood.normal:
+        sample = dataset.subsample() if valid is None else valid
+        module.likelihood.set_variance(squared_error(module, sample, seed))
 
 
 def coarse(module, x):
@@ -80,22 +60,10 @@ def coarse(module, x):
 
 
 def coarse_rows(module, dataset):
-    """At most 10,000 of the images, or fewer if they are large, as a linear path sees them.
+    """At most 10,000 of the images, or fewer if they are large, as the linear path sees them.
 
-    Parameters
-    ----------
-    module : ConvVAE
-        With a linear path.
-
-    dataset : ImageDataset
-
-    Returns
-    -------
-    rows : ndarray of shape (n, D)
-        Missing pixels have the mean pixel.
-
-    holes : ndarray of bool of shape (n, D), or None
-        Where all pixels are missing. None: nothing can be missing.
+    Rows of shape (n, D), where missing pixels have the mean pixel; and booleans of this shape where
+    all pixels are missing, or None if nothing can be missing.
     """
     linear = module.linear
     most = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(linear.coarse_shape)))
@@ -114,18 +82,8 @@ def coarse_rows(module, dataset):
 def pixel_statistics(dataset):
     """Mean of each observed pixel, and standard deviation around it of those of each channel.
 
-    Over at most 2,048 of the images.
-
-    Parameters
-    ----------
-    dataset : ImageDataset
-
-    Returns
-    -------
-    mean : tensor of shape (C, H, W), float32
-        A pixel that was never observed has the mean of its channel.
-
-    std : tensor of shape (C, 1, 1), float32
+    Of shape (C, H, W) and (C, 1, 1), over at most 2,048 of the images. A pixel that was never
+    observed has the mean of its channel.
     """
     sample = dataset.subsample()
     total = square = count = 0.0
@@ -142,21 +100,8 @@ def pixel_statistics(dataset):
 
 
 def class_means(module, dataset):
-    """Mean of mu of each class, over at most 2,048 of the labelled images.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    dataset : ImageDataset
-        With labels.
-
-    Returns
-    -------
-    means : tensor of shape (n_classes, K)
-        0 for a class without an image.
-    """
-    means = torch.zeros(module.label_decoder.means.shape, dtype=torch.float32, device="cpu")
+    """Mean of mu of each class over at most 2,048 labelled images, or 0: (n_classes, K)."""
+    means = torch.zeros(module.prior.means.shape, dtype=torch.float32, device="cpu")
     known = np.flatnonzero(dataset.y >= 0)
     if len(known) == 0:
         return means
@@ -168,22 +113,7 @@ def class_means(module, dataset):
 
 
 def principal_components(module, dataset, seed):
-    """Probabilistic PCA of at most 10,000 of the images, in the resolution of the linear path.
-
-    Parameters
-    ----------
-    module : ConvVAE
-        With a linear path.
-
-    dataset : ImageDataset
-
-    seed : int
-
-    Returns
-    -------
-    pca : tuple
-        As `probabilistic_pca` returns it.
-    """
+    """`probabilistic_pca` of at most 10,000 of the images, as the linear path sees them."""
     sample = dataset.at(slice(None, None, math.ceil(len(dataset) / MAX_IMAGES)))
     n_numbers = math.prod(module.linear.coarse_shape)
     if module.holes or len(sample) <= max(2, MAX_NUMBERS // n_numbers):
@@ -214,33 +144,11 @@ def incremental_pca(module, dataset):
 def probabilistic_pca(rows, holes, n_components, seed):
     """The maximum-likelihood solution of probabilistic PCA; Tipping & Bishop (1999).
 
-    Computed by randomised PCA. Holes are filled by what it expects in them, given the rest of the
-    image, and it is computed again, five times.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, D)
-        Filled in place where there are holes.
-
-    holes : ndarray of bool of shape (n, D), or None
-
-    n_components : int
-        K.
-
-    seed : int
-
-    Returns
-    -------
-    mean : tensor of shape (D,)
-
-    axes : tensor of shape (D, q)
-        Axes along which the images vary by more than the noise; q <= K.
-
-    variances : tensor of shape (q,)
-        Of the images along the axes.
-
-    noise_variance : float
-        Mean variance along all other axes.
+    Mean, of shape (D,); axes along which the images vary by more than the noise, (D, q), q <= K;
+    variances along them, (q,); and the mean variance along all other axes, a float. Computed by
+    randomised PCA of `rows`, of shape (n, D). `holes` are booleans of this shape, or None. They are
+    filled in place by what it expects there, given the rest of the image, and it is computed
+    again, five times.
     """
     pca = _complete_pca(rows, n_components, seed)
     if holes is None or not holes.any():
@@ -281,48 +189,12 @@ def _probabilistic(mean, axes, variances, total):
     return *tensors, noise_variance
 
 
-class LinearNetwork(NamedTuple):
-    """An encoder and a decoder without hidden layers; see `start_at_linear`.
-
-    Parameters
-    ----------
-    mean, bias : tensor of shape (D,)
-
-    encoder : tensor of shape (q, D)
-
-    decoder : tensor of shape (D, q)
-
-    logvar : tensor of shape (q,)
-
-    logit_unit : float
-
-    variances : tensor of shape (q,)
-    """
-
-    mean: torch.Tensor
-    encoder: torch.Tensor
-    decoder: torch.Tensor
-    bias: torch.Tensor
-    logvar: torch.Tensor
-    logit_unit: float
-    variances: torch.Tensor
-
-
 def linear_network(mean, axes, variances, noise_variance):
-    """The network that is probabilistic PCA; Tipping & Bishop (1999), section 3.
+    """The `LinearNetwork` that is probabilistic PCA; Tipping & Bishop (1999), section 3.
 
     The posterior of component k is N(axes_k^T (x - mean) sqrt(v_k - s^2) / v_k, s^2 / v_k), where
     v_k is the variance along its axis and s^2 that of the noise. The mean image is
-    mean + sum_k sqrt(v_k - s^2) axes_k z_k.
-
-    Parameters
-    ----------
-    mean, axes, variances, noise_variance
-        As `probabilistic_pca` gives them.
-
-    Returns
-    -------
-    network : LinearNetwork
+    mean + sum_k sqrt(v_k - s^2) axes_k z_k. Arguments are as `probabilistic_pca` gives them.
     """
     gains = (variances - noise_variance).sqrt()
     encoder, decoder = (axes * (gains / variances)).T, axes * gains
@@ -332,32 +204,15 @@ def linear_network(mean, axes, variances, noise_variance):
 
 @torch.enable_grad()  # the caller may have turned gradients off
 def fit_linear_decoder(network, rows, likelihood, generator):
-    """A linear network whose decoder and posterior variance suit pixels that are not normal.
+    """A `LinearNetwork` whose decoder and posterior variance suit pixels that are not normal.
 
     The encoder stays that of probabilistic PCA. A few hundred steps of Adam minimise -ELBO over
-    the rest.
-
-    Parameters
-    ----------
-    network : LinearNetwork
-        That of probabilistic PCA.
-
-    rows : ndarray of shape (n, D)
-        Pixels in [0, 1].
-
-    likelihood : str
-
-    generator : torch.Generator
-        Determines the batches and the draws of z.
-
-    Returns
-    -------
-    network : LinearNetwork
+    the rest, for rows of shape (n, D) in [0, 1]. The generator gives the batches and draws of z.
     """
     mean = network.mean.clamp(1e-3, 1 - 1e-3)
     # A small step of the logits changes the pixels by the variance m (1 - m) times the step.
     decoder = network.decoder / (mean * (1 - mean) + 0.05)[:, None]
-    bias = natural_parameter(likelihood, mean).float()
+    bias = likelihood.natural_parameter(mean).float()
     learned = [decoder, bias, network.logvar.clamp(-4, -0.01)]
     decoder, bias, logvar = (tensor.clone().requires_grad_() for tensor in learned)
     adam = torch.optim.Adam([decoder, bias, logvar], betas=(0.9, 0.99))
@@ -369,7 +224,8 @@ def fit_linear_decoder(network, rows, likelihood, generator):
         mu = F.linear(x - network.mean, network.encoder)
         logvars = logvar.expand_as(mu)
         z = reparametrize(mu, logvars, normal_draws(*mu.shape, generator))
-        log_p, kl = elbo_terms(likelihood, x, F.linear(z, decoder, bias), mu, logvars)
+        log_p = likelihood.log_density(F.linear(z, decoder, bias), x).sum(1)
+        kl = kl_divergence(mu, logvars).sum(1)
         adam.zero_grad()
         (kl - log_p).mean().backward()
         adam.step()

@@ -1,15 +1,39 @@
 """The network: an encoder and a decoder of images, and what lies beside them (torch)."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .convolutions import Dense, SmoothReLU, _stages, stage_folds
-from .labels import LabelDecoder
-from .latents import log_standard_normal
+from .convolutions import Dense, FromLatents, SmoothReLU, ToLatents, _stages, stage_folds
+from .latents import reparametrize
+from .likelihoods import LIKELIHOODS
 from .linear import LinearPath
+from .priors import ClassNormals, StandardNormal
+
+# Precision of the data on a component that starts without an axis of PCA: nearly none.
+LEAST_PRECISION = math.exp(-4)
+
+
+class Draw(NamedTuple):
+    """Logits, of shape (n, C, H, W), for a draw z ~ q(z|x); mu and log sigma^2 of q: (n, K)."""
+
+    logits: torch.Tensor
+    mu: torch.Tensor
+    logvar: torch.Tensor
+
+
+class Terms(NamedTuple):
+    """Of each image, log p(x|z) and KL(q(z|x) || p(z)), whose difference is the ELBO: (n,) each.
+
+    `class_logits` has the shape (n, n_classes), or is None without classes.
+    """
+
+    log_p: torch.Tensor
+    kl: torch.Tensor
+    class_logits: torch.Tensor | None
 
 
 class ConvVAE(nn.Module):
@@ -18,7 +42,7 @@ class ConvVAE(nn.Module):
     Each stage of the encoder folds pixels into channels and convolves twice. A dense layer and two
     heads give mu and log sigma^2. The picture is padded at the bottom and at the right to a
     multiple of the folds, and the logits are cropped. There may be a linear path beside the
-    convolutions, and a label decoder beside the decoder of pictures.
+    convolutions. The likelihood p(x|z) and the prior p(z) are parts of the network.
 
     Parameters
     ----------
@@ -38,15 +62,17 @@ class ConvVAE(nn.Module):
         Whether there is a `LinearPath`.
 
     n_classes : int, default=0
-        Classes of the `LabelDecoder`; 0: there is none, and the prior p(z) is N(0, I).
+        Classes of the prior, `ClassNormals`; 0: it is `StandardNormal`.
 
     holes : bool, default=False
         Whether pixels may be missing, which is NaN. The convolutions of the encoder then see 0 in
         their place, and a mask of them.
 
-    normal : bool, default=False
-        Whether pixels are normal given z, with a noise variance that all share.
+    likelihood : str, default="bernoulli"
+        A key of `LIKELIHOODS`.
     """
+
+    latent_axes = {"mu_unit": 0}
 
     def __init__(
         self,
@@ -57,7 +83,7 @@ class ConvVAE(nn.Module):
         linear_path=False,
         n_classes=0,
         holes=False,
-        normal=False,
+        likelihood="bernoulli",
     ):
         super().__init__()
         self.image_shape = channels, height, width = tuple(image_shape)
@@ -76,10 +102,10 @@ class ConvVAE(nn.Module):
         self.encoder = nn.Sequential(
             *encoder, nn.Flatten(), Dense(n_bottom, hidden_units), SmoothReLU()
         )
-        self.mu_head = Dense(hidden_units, n_components)
-        self.logvar_head = Dense(hidden_units, n_components)
+        self.mu_head = ToLatents(hidden_units, n_components)
+        self.logvar_head = ToLatents(hidden_units, n_components)
         self.decoder = nn.Sequential(
-            Dense(n_components, hidden_units),
+            FromLatents(n_components, hidden_units),
             SmoothReLU(),
             Dense(hidden_units, n_bottom),
             nn.Unflatten(1, bottom),
@@ -93,22 +119,48 @@ class ConvVAE(nn.Module):
             # Units of what the convolutions add to mu and to the logits.
             self.register_buffer("mu_unit", torch.empty(n_components))
             self.register_buffer("logit_unit", torch.empty(()))
-        self.label_decoder = LabelDecoder(n_components, n_classes) if n_classes else None
-        self.register_buffer("noise_logvar", torch.empty(()) if normal else None)
+        self.prior = ClassNormals(n_components, n_classes) if n_classes else StandardNormal()
+        self.likelihood = LIKELIHOODS[likelihood](holes)
+
+    @torch.no_grad()
+    def start_at(self, network):
+        """Start as a `LinearNetwork`, with convolutions at 0; needs a linear path.
+
+        Components beyond those of the linear network start as the prior.
+        """
+        self.linear.start_at(network)
+        q = len(network.logvar)
+        self.mu_unit.fill_(1.0)[:q] = torch.exp(network.logvar / 2)
+        self.logit_unit.fill_(network.logit_unit)
+        for layer in (self.mu_head, self.decoder[-2]):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        # log sigma^2 = -log(1 + precision of the data); nearly 0 for a component of the prior.
+        precision = torch.full_like(self.mu_unit, LEAST_PRECISION)
+        precision[:q] = torch.expm1(-network.logvar).clamp_min(LEAST_PRECISION)
+        self.logvar_head.weight.mul_(0.1)
+        self.logvar_head.bias.copy_(-precision.log())
+
+    @torch.no_grad()
+    def start_at_logits(self, logits):
+        """Start the decoder at the same logit for all pixels of a channel: (C,)."""
+        bias = self.decoder[-2].bias
+        bias.copy_(logits.to(bias).repeat_interleave(len(bias) // len(logits)))
+
+    @torch.no_grad()
+    def reorder_components(self, tensors, order):
+        """Put the components into another order, in place: `order` has their old places, (K,).
+
+        `tensors` are weights by name, or moments of the same shapes. Some may be missing.
+        """
+        for prefix, part in self.named_modules():
+            for name, axis in getattr(part, "latent_axes", {}).items():
+                tensor = tensors.get(f"{prefix}.{name}".lstrip("."))
+                if tensor is not None:
+                    tensor.copy_(tensor.index_select(axis, order))
 
     def encode(self, x):
-        """Parameters of the posterior q(z|x) = N(mu, diag(sigma^2)).
-
-        Parameters
-        ----------
-        x : tensor of shape (n, C, H, W)
-            Images in [0, 1]; missing pixels are NaN.
-
-        Returns
-        -------
-        mu, logvar : tensor of shape (n, K)
-            Mean and log sigma^2.
-        """
+        """mu and log sigma^2 of q(z|x): (n, C, H, W), NaN where missing -> (n, K) each."""
         observed = None
         if self.holes:
             missing = x.isnan()
@@ -126,16 +178,7 @@ class ConvVAE(nn.Module):
         return self.mu_unit * mu + self.linear.encode(x, observed), -F.softplus(-logvar)
 
     def decode(self, z):
-        """Natural parameters of p(x|z).
-
-        Parameters
-        ----------
-        z : tensor of shape (n, K)
-
-        Returns
-        -------
-        logits : tensor of shape (n, C, H, W)
-        """
+        """Natural parameters of p(x|z): (n, K) -> (n, C, H, W)."""
         _, height, width = self.image_shape
         logits = self.decoder(z)[..., :height, :width]
         if self.linear is None:
@@ -143,66 +186,21 @@ class ConvVAE(nn.Module):
         return self.logit_unit * logits + self.linear.decode(z)
 
     def forward(self, x, noise):
-        """Logits for one draw z ~ q(z|x), and the posterior itself.
-
-        Parameters
-        ----------
-        x : tensor of shape (n, C, H, W)
-            Images in [0, 1].
-
-        noise : tensor of shape (n, K)
-            Draws from N(0, I).
-
-        Returns
-        -------
-        logits : tensor of shape (n, C, H, W)
-
-        mu, logvar : tensor of shape (n, K)
-
-        noise_logvar : tensor of shape () or None
-
-        class_logits : tensor of shape (n, n_classes) or None
-        """
+        """The `Draw` z = mu + sigma * noise, for x of shape (n, C, H, W) and noise of (n, K)."""
         mu, logvar = self.encode(x)
-        logits = self.decode(reparametrize(mu, logvar, noise))
-        class_logits = None if self.label_decoder is None else self.label_decoder(mu, logvar)
-        return logits, mu, logvar, self.noise_logvar, class_logits
+        return Draw(self.decode(reparametrize(mu, logvar, noise)), mu, logvar)
 
-    def log_prior(self, z):
-        """log p(z): (n, K) -> (n,)."""
-        if self.label_decoder is None:
-            return log_standard_normal(z)
-        return torch.logsumexp(self.label_decoder.log_joint(z), 1)
+    def terms(self, x, noise, y=None, **how):
+        """The `Terms` of images for one draw each; `how` as for `terms_of`."""
+        return self.terms_of(self(x, noise), x, y, **how)
 
-    def standardize(self, mu, logvar):
-        """A posterior in units in which each z_k has mean 0 and variance 1 under p(z).
+    def terms_of(self, draw, x, y=None, *, likelihood=None, log_jacobian=(0.0,), dtype=None):
+        """The `Terms` of images x, of classes y of shape (n,) or None, whose `Draw` is known.
 
-        Parameters
-        ----------
-        mu, logvar : tensor of shape (n, K)
-
-        Returns
-        -------
-        mu, logvar : tensor of shape (n, K)
+        `likelihood` replaces that of the network. Sums have `dtype`; None: that of the logits. For
+        `log_jacobian` see `Likelihood.log_likelihood`.
         """
-        if self.label_decoder is None:
-            return mu, logvar
-        mean, variance = self.label_decoder.moments()
-        return (mu - mean) / variance.sqrt(), logvar - variance.log()
-
-
-def reparametrize(mu, logvar, noise):
-    """z = mu + sigma * noise, Kingma & Welling (2014), section 2.4.
-
-    Parameters
-    ----------
-    mu, logvar : tensor of shape (n, K)
-
-    noise : tensor of shape (n, K)
-        Draws from N(0, I).
-
-    Returns
-    -------
-    z : tensor of shape (n, K)
-    """
-    return mu + torch.exp(0.5 * logvar) * noise
+        likelihood = likelihood or self.likelihood
+        kl, class_logits = self.prior.kl(draw.mu, draw.logvar, y, dtype)
+        log_p = likelihood.log_likelihood(draw.logits, x, log_jacobian, dtype)
+        return Terms(log_p, kl, class_logits)

@@ -286,7 +286,7 @@ class RunningStatistics(Callback):
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
             with torch.no_grad():
-                mu, logvar = net.module_.standardize(*y_pred)
+                mu, logvar = net.module_.prior.standardize(*y_pred)
             dtype = sum_dtype(mu.device)
             terms = kl_divergence(mu, logvar), mu, mu.square()
             # Kept on the device, so that the CPU need not wait for it.

@@ -92,10 +92,10 @@ class FitRun:
         seed, self.progress = self.processes.of_first((seed, self.progress))
         return seed
 
-    def start(self, module, watched, likelihood):
+    def start(self, module, watched):
         """Give all processes the weights of the first; note how well they rebuild images."""
         self.processes.copy_first(module.state_dict().values())
-        self.watched, self.likelihood = watched, likelihood
+        self.watched = watched
         self.start_error = self._linear_error(module)
 
     def train(self, module, images, valid, settings, *, arguments, fitted):
@@ -138,7 +138,7 @@ class FitRun:
         """`reconstruction_error` of a network with a linear path; None without, or elsewhere."""
         if module.linear is None or not self.is_first:
             return None
-        return passes.reconstruction_error(module, self.watched, self.likelihood)
+        return passes.reconstruction_error(module, self.watched)
 
     def _convergence_warnings(self, estimator, n_images):
         """Messages about a training that ended by itself."""

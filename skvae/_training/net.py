@@ -1,30 +1,14 @@
 """The net of skorch: what a training depends on, the loss of a step, its noise (torch, skorch)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import skorch.callbacks
 import torch
 
 from .._history import EXPLAINED, LABEL_TERMS, PHASES
-from .._model import (
-    EPOCH,
-    LIKELIHOODS,
-    MIN_NOISE_VARIANCE,
-    ExplainedVariance,
-    PixelNoise,
-    cautious_noise,
-    elbo_terms,
-    generator_for,
-    image_jacobian,
-    label_losses,
-    noise_variance,
-    normal_log_density,
-    squared_errors,
-    sum_dtype,
-    undecided_losses,
-)
+from .._model import EPOCH, ExplainedVariance, PixelNoise, generator_for, sum_dtype
 from .batches import N_LABELLED, EpochBatches, ScoringBatches
 from .processes import Processes
 
@@ -33,10 +17,6 @@ ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
 # Largest norm of the gradient of a network with a linear path, for each number in an image.
 MAX_GRADIENT = 0.3
-
-
-# Weight of a batch in the running mean of the squared error, which is the noise variance.
-NOISE_UPDATE_SHARE = 0.02
 
 
 # Images of an epoch, spread over its steps, that tell the share of the variance explained. More
@@ -50,9 +30,6 @@ class TrainSettings:
 
     Parameters
     ----------
-    likelihood : str
-        A key of `LIKELIHOODS`.
-
     log_jacobian : tuple of float
         Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
 
@@ -81,7 +58,6 @@ class TrainSettings:
         The user's.
     """
 
-    likelihood: str
     log_jacobian: tuple
     beta: float
     beta_warmup: float
@@ -102,41 +78,26 @@ class TrainSettings:
     callbacks: tuple = ()
 
 
-class ElboTerms(torch.nn.Module):
-    """The criterion: `elbo_terms` of what the network returned.
+@dataclass
+class Step:
+    """What the parts of a step have added up to so far, in this process."""
 
-    Parameters
-    ----------
-    likelihood : str
-        A key of `LIKELIHOODS`.
+    loss: torch.Tensor | float = 0.0
+    posteriors: list = field(default_factory=list)
+    # Squared error of the observed pixels of all parts, their number, and both of the other parts
+    # than the first; only with the Gaussian family.
+    squared_error: torch.Tensor | float = 0.0
+    n_observed: torch.Tensor | float = 0.0
+    errors_of_others: torch.Tensor | float = 0.0
+    # The family with the noise of the batch, once it is known.
+    likelihood: torch.nn.Module | None = None
+    # Sum of p(y|z) over the images without a label, (n_classes,).
+    unknown: torch.Tensor | float = 0.0
 
-    log_jacobian : tuple of float
-        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
-
-    holes : bool
-        Whether pixels may be missing.
-    """
-
-    def __init__(self, likelihood, log_jacobian, holes):
-        super().__init__()
-        self.likelihood = likelihood
-        self.log_jacobian = log_jacobian
-        self.holes = holes
-
-    def forward(self, output, x, y):
-        logits, mu, logvar, noise_logvar, class_logits = output
-        return elbo_terms(
-            self.likelihood,
-            x,
-            logits,
-            mu,
-            logvar,
-            noise_logvar,
-            class_logits,
-            y=y,
-            log_jacobian=self.log_jacobian,
-            holes=self.holes,
-        )
+    def add(self, loss):
+        """Add the gradient of a loss to that of the step."""
+        loss.backward()
+        self.loss = self.loss + loss.detach()
 
 
 class VAENet(skorch.NeuralNet):
@@ -217,16 +178,17 @@ class VAENet(skorch.NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         losses = {phase: [row.get(f"{phase}_loss") for row in self.history] for phase in PHASES}
         self.best_losses_ = {k: min(v) for k, v in losses.items() if v and None not in v}
-        decoder = self.module_.label_decoder
-        if decoder is not None:
+        prior = self.module_.prior
+        if prior.n_classes:
             # Of the labelled images, which may differ from the priors that the user gave.
-            counts = np.bincount(X.y[X.y >= 0], minlength=len(decoder.log_priors)).clip(1)
-            self.log_frequencies_ = torch.log(torch.from_numpy(counts).to(decoder.log_priors))
+            counts = np.bincount(X.y[X.y >= 0], minlength=prior.n_classes).clip(1)
+            self.log_frequencies_ = torch.log(torch.from_numpy(counts).to(prior.log_priors))
             self.log_frequencies_ -= math.log(counts.sum())
 
     def on_epoch_begin(self, net, **kwargs):
         super().on_epoch_begin(net, **kwargs)
-        self.sums_, self.label_sums_, self.explained_ = {}, {}, {}
+        self.sums_, self.explained_ = {}, {}
+        self.measures_ = False
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         # As in skorch, but without reading the loss of each batch, which would wait for a GPU.
@@ -250,46 +212,43 @@ class VAENet(skorch.NeuralNet):
         gradient is that of the whole batch.
         """
         batch, _ = batch
-        loss, errors, posteriors, self.unknown_ = 0.0, 0.0, [], 0.0
-        self.step_noise_, self.errors_of_others_ = None, self._errors_of_others(batch)
+        prior, n_unknown = self.module_.prior, len(batch) - batch.n_labelled
+        step = self.step_ = Step(errors_of_others=self._errors_of_others(batch))
         for part in batch:
-            part_loss, part_errors, posterior = self._loss(part, batch, training=True)
-            part_loss.backward()
-            loss, errors = loss + part_loss.detach(), errors + part_errors
-            posteriors.append(posterior)
+            step.add(self._loss(part, batch, training=True))
         for part in batch.labelled:
-            class_logits = self.module_.label_decoder(*self.module_.encode(part["x"]))
+            class_logits = prior.class_logits(*self.module_.encode(part["x"]))
             # Each class is equally frequent here.
-            part_loss = self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True)
-            part_loss.backward()
-            loss = loss + part_loss.detach()
+            step.add(self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True))
         if self.processes.size > 1:
-            errors = self._sum_over_processes(errors)
-        n_unknown = len(batch) - batch.n_labelled
-        if n_unknown and self.module_.label_decoder is not None:
-            self.module_.label_decoder.update_shares(self.unknown_, n_unknown)
-        if self.train_split is None:
-            self._update_noise(*errors)
-        posterior = [torch.cat(parts) for parts in zip(*posteriors, strict=True)]
-        return {"loss": loss, "y_pred": posterior}
+            self._sum_over_processes(step)
+        if prior.n_classes and n_unknown:
+            prior.update_shares(step.unknown, n_unknown)
+        if self.module_.likelihood.normal and self.train_split is None:
+            self.module_.likelihood.follow(step.squared_error, step.n_observed)
+        posterior = [torch.cat(parts) for parts in zip(*step.posteriors, strict=True)]
+        return {"loss": step.loss, "y_pred": posterior}
 
-    def _sum_over_processes(self, errors):
-        """Sum gradients, errors and probabilities of classes of a step; return the errors."""
+    def _sum_over_processes(self, step):
+        """Sum gradients, squared errors and probabilities of classes of a step."""
         trained = [p for p in self.module_.parameters() if p.requires_grad]
         # A process whose share is empty has no gradient.
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-        unknown = torch.as_tensor(self.unknown_, dtype=errors.dtype, device=errors.device)
-        *sums, errors, self.unknown_ = self.processes.sum([*grads, errors, unknown])
+        totals = step.squared_error, step.n_observed, step.unknown
+        totals = [torch.as_tensor(t, dtype=grads[0].dtype, device=self.device) for t in totals]
+        *sums, step.squared_error, step.n_observed, step.unknown = self.processes.sum(
+            [*grads, *totals]
+        )
         for parameter, total in zip(trained, sums, strict=True):
             parameter.grad = total
-        return errors
 
     @torch.no_grad()
     def validation_step(self, batch, **fit_params):
         batch, _ = batch
         (part,) = batch
-        loss, _, posterior = self._loss(part, batch, training=False)
-        return {"loss": loss, "y_pred": posterior}
+        step = self.step_ = Step()
+        loss = self._loss(part, batch, training=False)
+        return {"loss": loss, "y_pred": step.posteriors[0]}
 
     @torch.no_grad()
     def _errors_of_others(self, batch):
@@ -298,53 +257,62 @@ class VAENet(skorch.NeuralNet):
         The noise variance is that of the whole batch, and the gradient of each part needs it. So
         the other parts pass through the network once more. A batch of one part costs nothing.
         """
-        totals = 0.0
-        if self.module_.noise_logvar is not None:
+        totals, likelihood = 0.0, self.module_.likelihood
+        if likelihood.normal:
             for i in range(1, len(batch.parts)):
                 part = batch.parts[i]
-                logits, *_ = self.infer(part["x"], noise=part["noise"])
-                totals = totals + self._errors(part["x"], logits)[1]
+                draw = self.module_(part["x"], part["noise"])
+                totals = totals + _totals(likelihood.squared_errors(draw.logits, part["x"]))
         return totals
 
-    def _errors(self, x, logits):
-        """`squared_errors` of each image, and their sums over the images as one tensor."""
-        errors = squared_errors(x, logits.detach(), self.module_.holes)
-        return errors, torch.stack([error.sum() for error in errors])
-
     def _loss(self, part, batch, *, training):
-        """Loss of a part of a batch, its squared error and number of pixels, and its posterior.
+        """Sum of beta * KL - log p(x|z) over the images of a part, divided by those of the batch.
 
-        The loss of an image is beta * KL - log p(x|z). Here it is summed over the images of the
-        part and divided by the number of images in the batch, so that those of all parts add up to
-        the mean of the batch.
+        So the losses of all parts, with those of classes, add up to the mean of the batch.
         """
-        x, y = part["x"], part.get("y")
-        logits, mu, logvar, noise_logvar, class_logits = self.infer(x, noise=part["noise"])
-        dtype, noise_terms = sum_dtype(mu.device), []
-        if noise_logvar is not None:
-            errors, totals = self._errors(x, logits)
-            observed = ~x.isnan() if self.module_.holes else None
-            jacobian = image_jacobian(x, self.settings.log_jacobian, observed, dtype=dtype)
-            noise_terms = [*errors, jacobian]
-            if training and self.step_noise_ is None:
-                (totals,) = self.processes.sum([totals + self.errors_of_others_])
-                self.step_noise_ = cautious_noise(noise_logvar, *totals)
+        x, y, module, step = part["x"], part.get("y"), self.module_, self.step_
+        draw = module(x, part["noise"])
+        likelihood, errors = module.likelihood, None
+        if likelihood.normal:
+            errors = likelihood.squared_errors(draw.logits.detach(), x)
             if training:
-                noise_logvar = self.step_noise_
-        if self.measures_:
-            mean = LIKELIHOODS[self.settings.likelihood].mean(logits.detach())
-            self.explained_[training].add(x, mean)
-        output = logits, mu, logvar, noise_logvar, class_logits
-        log_likelihood, kl = self.criterion_(output, x, y)
-        terms = [log_likelihood, kl, *noise_terms]
-        # Sums over images, not means of batch means: the last batch may be short.
-        sums = torch.stack([term.detach().sum(dtype=dtype) for term in terms])
-        n, before = self.sums_.get(training, (0, 0.0))
-        self.sums_[training] = n + len(kl), before + sums
-        loss = (self.kl_weight_ * kl - log_likelihood).sum() / len(batch)
+                likelihood = self._likelihood_of_step(errors)
+        log_jacobian = self.settings.log_jacobian
+        terms = module.terms_of(draw, x, y, likelihood=likelihood, log_jacobian=log_jacobian)
+        loss = (self.kl_weight_ * terms.kl - terms.log_p).sum() / len(batch)
         if y is not None:
-            loss = loss + self._loss_of_classes(class_logits, y, batch, training=training)
-        return loss, sums[2:4].to(kl.dtype), [mu.detach(), logvar.detach()]
+            loss = loss + self._loss_of_classes(terms.class_logits, y, batch, training=training)
+        if self.measures_:
+            self.explained_[training].add(x, likelihood.mean(draw.logits.detach()))
+        self._add(
+            training, n_images=torch.ones_like(terms.kl), log_likelihood=terms.log_p, kl=terms.kl
+        )
+        if errors is not None:
+            sums = self._add(training, **errors._asdict())
+            step.squared_error = step.squared_error + sums["squared_error"].to(terms.kl.dtype)
+            step.n_observed = step.n_observed + sums["n_observed"].to(terms.kl.dtype)
+            dtype = sum_dtype(x.device) or x.dtype
+            self._add(training, log_jacobian=likelihood.image_jacobian(x, log_jacobian, dtype))
+        step.posteriors.append([draw.mu.detach(), draw.logvar.detach()])
+        return loss
+
+    def _likelihood_of_step(self, errors):
+        """The Gaussian family with the noise of the whole batch, whose first part has `errors`."""
+        step = self.step_
+        if step.likelihood is None:
+            (totals,) = self.processes.sum([_totals(errors) + step.errors_of_others])
+            step.likelihood = self.module_.likelihood.cautious(*totals)
+        return step.likelihood
+
+    def _add(self, training, **terms):
+        """Add terms of each image, (n,), to the sums of the epoch, by name; return their sums.
+
+        Sums over images, not means of batch means: the last batch may be short.
+        """
+        sums = {k: term.detach().sum(dtype=sum_dtype(term.device)) for k, term in terms.items()}
+        before = self.sums_.setdefault(training, {})
+        before |= {name: before.get(name, 0.0) + total for name, total in sums.items()}
+        return sums
 
     def _loss_of_classes(self, class_logits, y, batch, *, training):
         """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
@@ -354,45 +322,23 @@ class VAENet(skorch.NeuralNet):
         """
         loss = 0.0
         if training and len(batch) > batch.n_labelled:
-            decoder = self.module_.label_decoder
             p = torch.softmax(class_logits.detach(), 1)
-            self.unknown_ = self.unknown_ + (y < 0).to(p.dtype) @ p
-            losses = undecided_losses(class_logits, y, decoder.shares, decoder.log_priors)
+            self.step_.unknown = self.step_.unknown + (y < 0).to(p.dtype) @ p
+            losses = self.module_.prior.undecided_losses(class_logits, y)
             loss = self.settings.label_weight * losses.sum() / len(batch)
         if batch.n_labelled and not batch.labelled:
-            frequencies = self.log_frequencies_
             loss = loss + self._label_loss(
-                class_logits, y, batch.n_labelled, frequencies, training=training
+                class_logits, y, batch.n_labelled, self.log_frequencies_, training=training
             )
         return loss
 
     def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
-        """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`.
-
-        `log_frequencies` are those of the classes where the images come from. They replace the
-        priors, so that p(z|y) does not make up for a difference between them.
-        """
-        log_priors = self.module_.label_decoder.log_priors
-        losses = label_losses(class_logits - log_priors + log_frequencies, y)
+        """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`."""
+        losses = self.module_.prior.label_losses(class_logits, y, log_frequencies)
         right = (class_logits.detach().argmax(1) == y) & (y >= 0)
-        dtype = sum_dtype(losses.device)
-        terms = losses.detach(), right, y >= 0
-        sums = torch.stack([term.sum(dtype=dtype) for term in terms])
-        self.label_sums_[training] = self.label_sums_.get(training, 0.0) + sums
+        self._add(training, label_loss=losses, accuracy=right, n_labelled=y >= 0)
         return self.settings.label_weight * losses.sum() / n_labelled
 
-    @torch.no_grad()
-    def _update_noise(self, error=0.0, n_observed=0.0):
-        """Set the noise to a running mean of the squared error; used without images set aside."""
-        noise_logvar = self.module_.noise_logvar
-        if noise_logvar is not None:
-            share = NOISE_UPDATE_SHARE * (n_observed > 0).to(
-                error.dtype
-            )  # nothing seen tells nothing
-            error = error / n_observed.clamp_min(1)
-            noise_logvar.copy_(torch.lerp(noise_variance(noise_logvar), error, share).log())
-
-    @torch.no_grad()
     def _measure_noise(self):
         """Set the noise to the larger squared error, of training or of validation images.
 
@@ -401,43 +347,40 @@ class VAENet(skorch.NeuralNet):
 
         Returns the mean log-likelihood of the validation images.
         """
-        n_images, (_, _, _, n_observed, log_jacobian) = self.sums_[False]
+        likelihood, valid = self.module_.likelihood, self.sums_[False]
         errors = {
-            key: (sums[2] / sums[3].clamp_min(1)).item() for key, (_, sums) in self.sums_.items()
+            training: sums["squared_error"] / max(1, sums["n_observed"])
+            for training, sums in self.sums_.items()
         }
-        noise_logvar = self.module_.noise_logvar
-        noise_logvar.fill_(math.log(max(*errors.values(), MIN_NOISE_VARIANCE)))
-        error = torch.tensor(errors[False], dtype=torch.float64, device="cpu")
-        variance = noise_variance(noise_logvar.cpu().double())
-        log_density = normal_log_density(error, variance).item()
-        return ((n_observed * log_density + log_jacobian) / n_images).item()
+        likelihood.set_variance(max(errors.values()))
+        log_density = likelihood.mean_log_density(errors[False])
+        total = valid["n_observed"] * log_density + valid["log_jacobian"]
+        return total / valid["n_images"]
 
     def _sum_epoch(self):
-        """Sum over the processes what each summed over its share of the images."""
-        for training, (n, sums) in self.sums_.items():
-            n, sums = self.processes.sum([torch.full_like(sums[:1], n), sums])
-            self.sums_[training] = int(n), sums
-        for training, sums in self.label_sums_.items():
-            (self.label_sums_[training],) = self.processes.sum([sums])
-        for explained in self.explained_.values():
-            explained.sum_over(self.processes)
+        """Make the sums of the epoch floats, and those of all processes."""
+        for training, sums in self.sums_.items():
+            (totals,) = self.processes.sum([torch.stack(list(sums.values()))])
+            self.sums_[training] = dict(zip(sums, totals.tolist(), strict=True))
+        if self.processes.size > 1:
+            for explained in self.explained_.values():
+                explained.sum_over(self.processes)
 
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
-        if self.processes.size > 1:
-            self._sum_epoch()
-        for training, (n, sums) in self.sums_.items():
+        self._sum_epoch()
+        for training, sums in self.sums_.items():
             prefix = PHASES[0 if training else 1]
-            log_likelihood, kl = (sums[:2] / n).tolist()
-            if not training and self.module_.noise_logvar is not None:
+            log_likelihood, kl = (
+                sums[name] / sums["n_images"] for name in ("log_likelihood", "kl")
+            )
+            if not training and self.module_.likelihood.normal:
                 log_likelihood = self._measure_noise()
             loss = self.beta * kl - log_likelihood
             terms = {"log_likelihood": log_likelihood, "kl": kl}
-            if training in self.label_sums_:
-                *label_sums, n_labelled = self.label_sums_[training].tolist()
-                label_terms = [total / n_labelled for total in label_sums]
-                terms |= dict(zip(LABEL_TERMS, label_terms, strict=True))
-                loss += self.settings.label_weight * label_terms[0]
+            if "n_labelled" in sums:
+                terms |= {name: sums[name] / sums["n_labelled"] for name in LABEL_TERMS}
+                loss += self.settings.label_weight * terms["label_loss"]
             terms["loss"] = loss
             if training in self.explained_:
                 terms[EXPLAINED] = self.explained_[training].ratio
@@ -474,6 +417,11 @@ def channel_scale(image_format, device):
     return torch.tensor(extent / extent.max(), dtype=torch.float32, device=device)[:, None, None]
 
 
+def _totals(errors):
+    """Sums over the images of `PixelErrors`, as one tensor of shape (2,)."""
+    return torch.stack([error.sum() for error in errors])
+
+
 def build_net(module, settings, callbacks=(), processes=None):
     """An initialised skorch net that trains a network.
 
@@ -494,10 +442,7 @@ def build_net(module, settings, callbacks=(), processes=None):
     """
     return VAENet(
         module,
-        ElboTerms,
-        criterion__likelihood=settings.likelihood,
-        criterion__log_jacobian=settings.log_jacobian,
-        criterion__holes=module.holes,
+        torch.nn.Identity,  # skorch needs a criterion; the loss is that of `VAENet._loss`
         settings=settings,
         processes=processes or Processes(),
         optimizer=torch.optim.AdamW,

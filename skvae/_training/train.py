@@ -10,7 +10,7 @@ import skorch.callbacks
 import torch
 from skorch.helper import predefined_split
 
-from .._model import passes, reorder_components
+from .._model import passes
 from .callbacks import (
     Checkpoint,
     EarlyStopping,
@@ -206,7 +206,7 @@ def sort_components(net, images, processes=None):
 def reorder_net(net, order):
     """Put the components of a net, and their moments in Adam, in an order (K,) of old places."""
     order = torch.from_numpy(order).to(net.device)
-    reorder_components(net.module_.state_dict(), order)
+    net.module_.reorder_components(net.module_.state_dict(), order)
     states = {
         name: net.optimizer_.state[p]
         for name, p in net.module_.named_parameters()
@@ -214,4 +214,5 @@ def reorder_net(net, order):
     }
     if states:  # empty before the first step
         for moment in ("exp_avg", "exp_avg_sq"):
-            reorder_components({name: state[moment] for name, state in states.items()}, order)
+            moments = {name: state[moment] for name, state in states.items()}
+            net.module_.reorder_components(moments, order)
