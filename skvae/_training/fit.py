@@ -141,6 +141,7 @@ def _fit(estimator, X, y, processes, context):
     _require_same(estimator, prepared, plan, processes)
     checkpoint, progress = _open_checkpoint(estimator, prepared, plan, processes)
     dataset, valid = _split(estimator, prepared, n_valid)
+    estimator._few_labels = scarce(dataset.y)
     settings = settings_of(
         estimator,
         prepared.device,
@@ -210,6 +211,8 @@ def partial_fit(estimator, X, y=None, classes=None):
             continuing = prepared.continuing
         check_callbacks(estimator.callbacks or (), validates=False)
         dataset, _ = _split(estimator, prepared, 0)
+        if not (continuing and hasattr(estimator, "_few_labels")):  # a file does not hold it
+            estimator._few_labels = scarce(dataset.y)
         annealed = continuing and estimator._annealed
         _, batch_size = _budget(estimator, prepared, len(dataset))
         settings = settings_of(
@@ -307,8 +310,7 @@ def _prepare_labels(estimator, rows, y, continuing, all_images, classes):
     if continuing and not all_images:
         counts = counts + estimator.class_counts_
     estimator.class_counts_ = counts
-    estimator._few_labels = scarce(labels)
-    estimator.priors_ = resolve_priors(estimator.priors, counts)
+    estimator.priors_ = resolve_priors(estimator.priors, counts, estimator.classes_)
     return labels
 
 
@@ -478,6 +480,7 @@ def settings_of(estimator, device, budget, *, first_epoch=0, rate=1.0, weight_de
         verbose=int(estimator.verbose),
         name=type(estimator).__name__,
         callbacks=tuple(estimator.callbacks or ()),
+        few_labels=getattr(estimator, "_few_labels", False),
     )
 
 

@@ -79,6 +79,9 @@ class TrainSettings:
 
     callbacks : tuple of skorch callbacks
         The user's.
+
+    few_labels : bool
+        Whether each step also sees labelled images in addition.
     """
 
     likelihood: str
@@ -100,6 +103,7 @@ class TrainSettings:
     verbose: int
     name: str
     callbacks: tuple = ()
+    few_labels: bool = False
 
 
 class ElboTerms(torch.nn.Module):
@@ -210,6 +214,7 @@ class VAENet(skorch.NeuralNet):
             settings.augment,
             settings.device,
             self.processes,
+            settings.few_labels,
         )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
