@@ -585,10 +585,10 @@ class BaseConvVAE(
 
         sample : bool, default=False
             Whether to fill each image by a single draw, which is chosen among `n_draws` by its
-            weight.
+            weight. The draws of each image are its own.
 
         random_state : int, RandomState instance or None, default=None
-            Seeds the choice of `sample`. None: NumPy's global generator.
+            Seeds the draws and the choice of `sample`. None: NumPy's global generator.
 
         Returns
         -------
@@ -639,6 +639,8 @@ class BaseConvVAE(
             values = decoded[holes[some]]
             if filled.dtype.kind in "iu":
                 values = whole_numbers(values, filled.dtype, image_format.missing_values)
+            elif filled.dtype.kind == "f":  # float16 cannot hold each float32
+                values = values.clip(*np.finfo(filled.dtype).max * np.array([-1, 1]))
             filled[holes] = values
         return filled.reshape(np.shape(X))
 

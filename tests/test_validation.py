@@ -54,6 +54,19 @@ def noise(*shape):
             r"width, channels\)\. If they are signals, give image_shape=\(1, -1\)",
         ),
         ((4, 17), {}, r"strips of 1 x 17 pixels"),
+        ((6, 2, 32, 32), {}, "of 2 x 32 pixels with 32 channels.*set channel_axis=0"),
+        ((6, 5, 16, 12), {}, "of 5 x 16 pixels with 12 channels.*set channel_axis=0"),
+        ((6, 32, 32, 2), {"channel_axis": 0}, "with 32 channels.*set channel_axis=-1"),
+        # One image, and a series of three sensors.
+        (
+            (64, 24, 3),
+            {},
+            r"read as grey images of 24 x 3 pixels. If it is one image with 3 channels, pass "
+            r"X\[None\]. If it holds signals of 24 steps with 3 channels, pass X\[:, None\]. "
+            r"If it is read rightly, give image_shape=\(24, 3\)",
+        ),
+        ((6, 9, 4), {}, "grey images of 9 x 4 pixels"),
+        ((6, 8, 2), {}, "grey images of 8 x 2 pixels"),
     ],
     ids=str,
 )
@@ -77,6 +90,14 @@ def test_what_may_be_read_otherwise(shape, params, match, method):
         ((6, 8, 8, 20), {}),
         ((6, 3, 8, 3), {}),
         ((6, 3, 17), {}),
+        ((6, 24, 3), {"image_shape": (24, 3)}),
+        ((6, 8, 4), {}),
+        ((6, 7, 2), {}),
+        ((6, 24, 5), {}),
+        ((6, 24, 1), {}),
+        ((1, 64, 24, 3), {}),  # what the warning advises
+        ((6, 1, 24, 3), {}),
+        ((6, 2, 32, 32), {"channel_axis": 0}),
         ((6, 1, 17), {}),
         ((6, 64), {}),
         ((6, 784), {}),
@@ -211,13 +232,35 @@ def test_bad_parameters_for_the_images(digits, params, match):
         ConvVAETransformer(**{**QUICK, **params}).fit(images)
 
 
+@pytest.mark.parametrize("fitted", [(8, 8), (8, 8, 1), (1, 8, 8), (64,)], ids=str)
+def test_an_axis_of_one_channel_may_be_anywhere_or_nowhere(digits, fitted):
+    images = digits[0][:20].astype(float)
+    images[::2, 2, 3] = np.nan
+    channel_axis = 0 if fitted == (1, 8, 8) else -1
+    vae = ConvVAETransformer(**QUICK, missing_values=np.nan, channel_axis=channel_axis)
+    vae.fit(images.reshape(20, *fitted))
+    rows = images.reshape(20, 64)
+    for shape in ((8, 8), (8, 8, 1), (1, 8, 8)):
+        X = images.reshape(20, *shape)
+        for method in (*ON_IMAGES, "explained_variance_ratio"):
+            assert_array_equal(getattr(vae, method)(X), getattr(vae, method)(rows))
+        for method in ("reconstruct", "impute"):
+            back = getattr(vae, method)(X)
+            assert back.shape == X.shape
+            assert_array_equal(back.reshape(20, 64), getattr(vae, method)(rows))
+        # Results have the layout of `fit`, whatever went in.
+        assert vae.inverse_transform(vae.transform(X)).shape == (20, *fitted)
+        vae.partial_fit(X)
+        assert vae.sample(2).shape == (2, *fitted)
+
+
 @pytest.mark.parametrize("method", ON_IMAGES)
 def test_other_images_than_the_fitted_ones(small, digits, method):
     function = getattr(small, method)
     with pytest.raises(ValueError, match=r"shape \(4, 16\).*fitted on images of shape \(8, 8\)"):
         function(digits[0].reshape(-1, 4, 16))
-    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*fitted on images of shape \(8, 8\)"):
-        function(digits[0][..., None])
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 2\).*fitted on images of shape \(8, 8\)"):
+        function(np.repeat(digits[0][..., None], 2, axis=-1))
     with pytest.raises(
         ValueError, match="X has 10 features, but ConvVAETransformer is expecting 64"
     ):
@@ -410,6 +453,8 @@ def n_reads(vae, X, monkeypatch, *, learn):
 def test_x_is_read_once_and_a_sample_of_it(tmp_path, monkeypatch, dtype, params, passes, sampled):
     # Half of 4,096 images are a sample.
     X = (noise(4_096, 6, 6, 3) * (1 if np.dtype(dtype).kind == "f" else 255)).astype(dtype)
+    if params.get("missing_values") == -1:
+        X[0, 0, 0, 0] = -1
     np.save(tmp_path / "X.npy", X)
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
     vae = ConvVAETransformer(**{**AUTO, **params})

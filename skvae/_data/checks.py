@@ -113,7 +113,7 @@ def check_images(estimator, X, *, training=False):
     image_format = estimator._format
     refuse_misreadings(X, image_format.shape)
     rows, seen_shape = flatten_images(X, image_format.missing_values)
-    if seen_shape not in (None, image_format.shape):
+    if seen_shape is not None and seen_shape not in image_format.same_shapes:
         raise ValueError(
             f"X holds images of shape {seen_shape}, but {type(estimator).__name__} was fitted "
             f"on images of shape {image_format.shape}."

@@ -122,6 +122,12 @@ class ImageFormat:
         return (channels, height, width)
 
     @property
+    def same_shapes(self):
+        """Shapes of an image with the same rows: `shape`; for one channel, also in other places."""
+        channels, *sides = self.channels_first_shape
+        return {self.shape} if channels > 1 else {(*sides,), (*sides, 1), (1, *sides)}
+
+    @property
     def n_channels(self):
         """C, which is 1 where the shape names no channels."""
         return self.channels_first_shape[0]
@@ -409,8 +415,9 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
 def warn_if_ambiguous(image_format, *, shape_given):
     """Warn when X was perhaps misread.
 
-    Two cases are doubtful: images whose shape suggests that the channels are at the other axis,
-    and rows that may hold pictures although their length is not a square number.
+    Three cases are doubtful: images whose shape suggests that the channels are at the other axis,
+    narrow ones without channels, and rows that may hold pictures although their length is not a
+    square number.
 
     Parameters
     ----------
@@ -422,22 +429,46 @@ def warn_if_ambiguous(image_format, *, shape_given):
     Warns
     -----
     UserWarning
-        Saying how X was read, and which parameter changes that.
+        Saying how X was read, and which parameter or which line changes that.
     """
     channels, height, width = image_format.channels_first_shape
     if len(image_format.shape) == 3:
         other_axis = 0 if image_format.channel_axis == -1 else -1
-        n_others = image_format.shape[other_axis]
-        sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
-        if n_others in (1, 3, 4) and channels > 4 and min(sides) > n_others:
+        if _other_channels_are_likely(image_format, other_axis):
             warn(
                 f"X was read as images of {height} x {width} pixels with {channels} channels. "
                 f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "
                 f"{'first' if other_axis == 0 else 'last'}, set channel_axis={other_axis}."
             )
-    elif image_format.as_rows and not shape_given and height == 1 and width >= MIN_PICTURE_FEATURES:
+    elif shape_given or height * width < MIN_PICTURE_FEATURES:
+        return
+    elif not image_format.as_rows and 2 <= width <= 4 and height > 2 * width:
+        warn(
+            f"X was read as grey images of {height} x {width} pixels. If it is one image with "
+            f"{width} channels, pass X[None]. If it holds signals of {height} steps with {width} "
+            f"channels, pass X[:, None]. If it is read rightly, give image_shape={(height, width)}."
+        )
+    elif image_format.as_rows and height == 1:
         warn(
             f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
             "square number. If they are pictures, give image_shape=(height, width) or "
             "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
         )
+
+
+def _other_channels_are_likely(image_format, other_axis):
+    """Whether the channels seem to be at the other axis of a three-number shape."""
+    channels, *sides = image_format.channels_first_shape
+    n_others = image_format.shape[other_axis]
+    other_sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
+    if channels <= 4:
+        return False
+    if n_others in (1, 3, 4) and min(other_sides) > n_others:
+        return True
+    # The other reading has far fewer channels, and images that are nearer to a square.
+    return 2 * n_others <= channels and _ratio(other_sides) < _ratio(sides)
+
+
+def _ratio(sides):
+    """Of the longer side of an image to the shorter one."""
+    return max(sides) / min(sides)

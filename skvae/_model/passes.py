@@ -310,11 +310,11 @@ def impute(module, dataset, likelihood, n_draws, seed, rng=None):
         Draws z ~ q(z|x) for each image.
 
     seed : int
-        The seed and the pixels of an image determine its draws.
+        Without `rng`, the seed and the pixels of an image determine its draws.
 
     rng : RandomState, default=None
-        Chooses one of the draws of each image, with a probability in proportion to its weight.
-        None: the weighted mean of E[x|z] over all draws, which estimates E[x|observed pixels].
+        Seeds the draws of each image, and chooses one of them, with a probability in proportion to
+        its weight. None: the weighted mean of E[x|z] over all draws, which estimates E[x|observed pixels].
 
     Returns
     -------
@@ -322,6 +322,8 @@ def impute(module, dataset, likelihood, n_draws, seed, rng=None):
         Values for observed pixels, too.
     """
     mean, decoded = LIKELIHOODS[likelihood].mean, []
+    if rng is not None:  # for each image: few draws may have nearly all the weight
+        seed = rng.randint(2**31, size=len(dataset))
     for draws in _weighted_draws(module, dataset, likelihood, n_draws, seed):
         image = weighted_mean(draws, mean) if rng is None else weighted_choice(draws, mean, rng)
         decoded.append(dataset.image_format.from_unit(image[None].cpu().numpy()))
@@ -379,14 +381,18 @@ def weighted_choice(draws, mean, rng):
 def _weighted_draws(module, dataset, likelihood, n_draws, seed):
     """For each image an iterator over log w and logits of its draws z ~ q(z|x), in parts.
 
-    A pass decodes all draws of several images, or a part of the draws of one.
+    A pass decodes all draws of several images, or a part of the draws of one. There is a seed for
+    all images or for each.
     """
+    seeds = np.broadcast_to(seed, len(dataset)).tolist()
     n_rows = pass_size(module.image_shape)
     n_together = max(1, n_rows // n_draws)
     mu, logvar = (torch.from_numpy(part) for part in encode(module, dataset))
     for some in slices(len(dataset), n_together):
         x = dataset[some]
-        noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], seed) for image in x])
+        noise = torch.stack(
+            [_noise_of(image, n_draws, mu.shape[1], s) for image, s in zip(x, seeds[some])]
+        )
         parts = _decoded_draws(
             module, dataset.image_format, likelihood, x, mu[some], logvar[some], noise
         )
