@@ -457,6 +457,12 @@ class BaseConvVAE(
         For grey pixels, "bernoulli" is not a normalised density. The score is then a mean of
         such bounds, over 0/1 images drawn from the grey one.
 
+        Values outside `pixel_range_` count as clipped to it; with "gaussian", to half a span
+        beyond. The density of "continuous_bernoulli" is 0 there, so the log p of such an image is
+        minus infinity, but its score is that of the clipped one. Otherwise a single held-out pixel
+        beyond those of the training would make the mean of all scores infinite. To compare
+        densities strictly, give a `pixel_range` that holds all values.
+
         Scores of different models, such as those of a grid search, can only be compared if the
         models have the same `likelihood`, `binarize` and `pixel_range`. The two continuous
         likelihoods can also be compared with each other and with other densities of X, such as

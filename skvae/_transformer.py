@@ -105,7 +105,8 @@ class ConvVAETransformer(BaseConvVAE):
             a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
             the training ends within `beta_warmup`. If fewer than half of the components are
             active; see `n_active_components_`. The last three warnings are not given if a callback
-            of scikit-learn ends the training. With `data_parallel`, Ctrl-C is an error instead.
+            of scikit-learn ends the training. With `data_parallel`, and within a search or a
+            cross-validation, Ctrl-C is a KeyboardInterrupt instead.
         """
         fit.fit(self, X, y)
         return self

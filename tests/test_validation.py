@@ -131,6 +131,21 @@ def test_values_outside_warn(digits):
     assert_array_equal(z, vae.transform((digits[0] > 0).astype(float)))  # clipped
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "low", "high"),
+    [("bernoulli", 0, 1), ("continuous_bernoulli", 0, 1), ("gaussian", -0.5, 1.5)],
+)
+def test_scores_of_values_outside_are_those_of_the_clipped_ones(digits, likelihood, low, high):
+    X = digits[0][:60] / 16
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": likelihood}, pixel_range=(0, 1)).fit(X)
+    far = 1.45 * X  # not yet far enough for a warning
+    for method in ("score_samples", "log_likelihood"):
+        scores = getattr(vae, method)(far)
+        assert_array_equal(scores, getattr(vae, method)(far.clip(low, high)))
+        assert np.isfinite(scores).all()
+        assert (scores != getattr(vae, method)(X)).any()
+
+
 @pytest.mark.parametrize("high", [1.3, 2.0])
 def test_every_training_warns_of_values_outside(digits, high):
     X = digits[0][:60] / 16

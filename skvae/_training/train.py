@@ -1,6 +1,7 @@
 """Training of a network: all epochs of a schedule, or one epoch more (torch, skorch)."""
 
 import math
+import sys
 from contextlib import closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -13,6 +14,18 @@ from .._model import reorder_components
 from .callbacks import Checkpoint, EarlyStopping, OneCycle, ProgressBar, Warmup, restore_progress
 from .net import ADVICE, build_net
 from .processes import Processes
+
+# Modules that run many fits and use their results. There, Ctrl-C is no wish to keep a short one.
+SEARCHES = (
+    "sklearn.model_selection",
+    "joblib.parallel",
+    "optuna",
+    "ray",
+    "dask",
+    "distributed",
+    "skopt",
+    "hyperopt",
+)
 
 
 def train(
@@ -100,8 +113,8 @@ def train(
                 except KeyboardInterrupt:
                     stopped = _stopped_by_callback(net)
                     interrupted = not stopped
-                    if interrupted and processes.size > 1:  # the others are at another step
-                        raise
+                    if interrupted and (processes.size > 1 or _in_search()):
+                        raise  # other processes are at another step
     # A later `partial_fit` does not follow this schedule, and is alone. `tasks` holds the data.
     net.callbacks_ = [item for item in net.callbacks_ if item[1] not in own_callbacks]
     net.callbacks = list(settings.callbacks)
@@ -203,9 +216,21 @@ def train_increment(net, dataset, settings, statistics):
                 net.fit_loop(dataset, epochs=1)
             except KeyboardInterrupt:
                 interrupted = not _stopped_by_callback(net)
+                if interrupted and _in_search():
+                    raise
     finally:
         net.callbacks_.pop()
     return net, interrupted
+
+
+def _in_search():
+    """Whether a search or another run of many fits called this one, which would use its result."""
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        module = frame.f_globals.get("__name__", "")
+        if any(module == name or module.startswith(f"{name}.") for name in SEARCHES):
+            return True
+    return False
 
 
 def _stopped_by_callback(net):
