@@ -12,7 +12,15 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _state
-from ._data import ImageDataset, check_images, check_in_memory, is_hole, whole_numbers, without_mask
+from ._data import (
+    ImageDataset,
+    check_images,
+    check_in_memory,
+    is_hole,
+    shape_of,
+    whole_numbers,
+    without_mask,
+)
 from ._files import model
 from ._history import n_epochs_of
 from ._keywords import suggesting
@@ -61,8 +69,9 @@ class BaseConvVAE(
     pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
             default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool, else the smallest and the largest
-        value of the training data, for each channel separately. "robust": the 0.1 and the 99.9
+        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 of nothing but
+        0 and 1, else the smallest and the largest value of the training data, for each channel
+        separately. "robust": the 0.1 and the 99.9
         percentiles of the training data, so that a few hot pixels do not flatten all others;
         for each channel separately, except for uint8 and bool. Values outside the range are
         clipped to it; with the Gaussian likelihood, to half a span beyond it.
@@ -441,7 +450,7 @@ class BaseConvVAE(
         """
         check_is_fitted(self)
         mu, _ = passes.encode(self.module_, self._dataset(X))
-        return self._decode(mu).reshape(np.shape(X))
+        return self._decode(mu).reshape(shape_of(X))
 
     def score_samples(self, X):
         """ELBO of each image: log p(x|z) - KL(q(z|x) || p(z)), regardless of `beta`.
@@ -648,7 +657,7 @@ class BaseConvVAE(
             elif filled.dtype.kind == "f":  # float16 cannot hold each float32
                 values = values.clip(*np.finfo(filled.dtype).max * np.array([-1, 1]))
             filled[holes] = values
-        return filled.reshape(np.shape(X))
+        return filled.reshape(shape_of(X))
 
     def save(self, path):
         """Write the fitted estimator to a file, without pickle; `skvae.load` reads it.

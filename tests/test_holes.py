@@ -438,6 +438,23 @@ def test_a_pixel_that_is_never_observed(digits):
     assert np.isfinite(vae.score_samples(X)).all()
 
 
+def test_a_pixel_that_is_never_observed_in_any_call_of_partial_fit(digits):
+    X, match = punch(digits[0][:60]), r"of 64 numbers of an image are missing in all images"
+    X[:40, 2, 3:5] = np.nan
+    X[40:, 2, 3] = np.nan
+    vae = ConvVAETransformer(**SMALL, pixel_range=(0, 16), missing_values=np.nan)
+    with pytest.warns(UserWarning, match=f"2 {match}"):
+        vae.partial_fit(X[:20])
+    with pytest.warns(UserWarning, match=f"2 {match}"):
+        vae.partial_fit(X[20:40])
+    with pytest.warns(UserWarning, match=f"1 {match}"):
+        vae.partial_fit(X[40:])
+    some = punch(digits[0][:60])
+    vae.partial_fit(some)
+    # Nothing is missing in all calls, whatever is missing in this one.
+    vae.partial_fit(X[:40])
+
+
 def test_nothing_was_ever_observed():
     X = np.full((9, 8, 8), np.nan)
     with pytest.raises(ValueError, match=r"All values are missing \(missing_values=nan\)"):

@@ -49,6 +49,9 @@ class ImageFormat:
 
     saw_holes : bool, default=False
         Whether pixels of training images were missing.
+
+    never_observed : ndarray of bool of shape (n_features,), default=None
+        Which numbers were missing in all training images. None: none, or it is not known.
     """
 
     shape: tuple
@@ -60,6 +63,7 @@ class ImageFormat:
     robust: bool = False
     saw_uint8: bool = False
     saw_holes: bool = False
+    never_observed: np.ndarray | None = None
 
     @classmethod
     def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range):
@@ -99,13 +103,20 @@ class ImageFormat:
             robust=isinstance(pixel_range, str),
             saw_uint8=values.dtype == np.uint8,
             saw_holes=values.has_holes,
+            never_observed=values.never_observed,
         )
         warn_if_ambiguous(learned, shape_given=image_shape is not None)
         return replace(learned, pixel_range=resolve_pixel_range(pixel_range, values, learned))
 
     def after(self, values):
         """The format when the training went on with images of these values."""
-        return replace(self, saw_holes=self.saw_holes or values.has_holes)
+        never = self.never_observed
+        if never is not None and values.never_observed is not None:
+            never = never & values.never_observed
+            never = never if never.any() else None
+        else:
+            never = None
+        return replace(self, saw_holes=self.saw_holes or values.has_holes, never_observed=never)
 
     @property
     def n_features(self):
@@ -274,7 +285,7 @@ def flatten_images(X, missing_values=None):
         If X is a sequence of images whose shapes differ, or if pixels are masked, but there is no
         `missing_values`, or X cannot hold it.
     """
-    X = without_mask(X, missing_values)
+    X = without_mask(as_sequence(X), missing_values)
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
         X = _stack(X)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
@@ -285,6 +296,23 @@ def flatten_images(X, missing_values=None):
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def as_sequence(X):
+    """X, but a list if X is a one-dimensional array of objects or a Series, such as of images."""
+    shape = getattr(X, "shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 1:
+        return X
+    if isinstance(X, np.ndarray):
+        return list(X) if X.dtype == object and not _has_mask(X) else X
+    if hasattr(X, "to_numpy") and X.to_numpy().dtype == object:
+        return list(X)
+    return X
+
+
+def shape_of(X):
+    """Shape of X as an array, also where X is an array of objects that are images."""
+    return np.shape(as_sequence(X))
 
 
 def without_mask(X, missing_values=None):
@@ -342,6 +370,8 @@ def _has_mask(X):
 
 def _stack(images):
     """A sequence as one array."""
+    if any(hasattr(image, "__array_interface__") for image in images):  # such as those of Pillow
+        images = [np.asarray(image) for image in images]
     shapes = dict.fromkeys(np.shape(image) for image in images if hasattr(image, "shape"))
     if len(shapes) > 1:
         first, second = list(shapes)[:2]
