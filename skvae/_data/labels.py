@@ -107,7 +107,7 @@ def known_labels(y, unlabeled, *, warn=False):
     elif _is_missing(unlabeled):
         known = ~_missing(y)
     elif y.dtype == object:
-        known = np.array([_is_missing(v) or not v == unlabeled for v in y], dtype=bool)
+        known = np.array([_is_missing(v) or v != unlabeled for v in y], dtype=bool)
     else:
         known = np.asarray(y != unlabeled, dtype=bool)
     labels = y[known]

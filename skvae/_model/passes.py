@@ -314,7 +314,8 @@ def impute(module, dataset, likelihood, n_draws, seed, rng=None):
 
     rng : RandomState, default=None
         Seeds the draws of each image, and chooses one of them, with a probability in proportion to
-        its weight. None: the weighted mean of E[x|z] over all draws, which estimates E[x|observed pixels].
+        its weight. None: the weighted mean of E[x|z] over all draws, which estimates
+        E[x|observed pixels].
 
     Returns
     -------
@@ -390,9 +391,8 @@ def _weighted_draws(module, dataset, likelihood, n_draws, seed):
     mu, logvar = (torch.from_numpy(part) for part in encode(module, dataset))
     for some in slices(len(dataset), n_together):
         x = dataset[some]
-        noise = torch.stack(
-            [_noise_of(image, n_draws, mu.shape[1], s) for image, s in zip(x, seeds[some])]
-        )
+        pairs = zip(x, seeds[some], strict=True)
+        noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], s) for image, s in pairs])
         parts = _decoded_draws(
             module, dataset.image_format, likelihood, x, mu[some], logvar[some], noise
         )

@@ -78,7 +78,8 @@ class Parts(Sequence):
 class EpochBatches:
     """Batches of one epoch of training: each image once, in random order, with new noise.
 
-    With `few_labels`, each batch also brings 64 labelled images, if there are any. They are drawn with replacement, and each class is equally frequent among them.
+    With `few_labels`, each batch also brings 64 labelled images, if there are any. They are drawn
+    with replacement, and each class is equally frequent among them.
 
     Parameters
     ----------
