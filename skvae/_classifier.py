@@ -5,11 +5,11 @@ from numbers import Real
 import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._data import check_classes, encode_labels, known_labels, resolve_priors, scarce
+from ._data import check_classes, encode_labels, known_labels, resolve_priors
 from ._files import storable
 from ._keywords import suggesting
 from ._model import passes
@@ -193,15 +193,16 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     label_weight : float, default=None
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
         None: 30 if fewer than half of the images are labelled, else 100. In the first case, each
-        step also sees 64 labelled images in addition, as many of each class.
+        step also sees 64 labelled images in addition, as many of each class. This is decided once a
+        fit, for the images that are not set aside, and in the first call of `partial_fit`.
 
     unlabeled : scalar, default=None
-        The value of y that marks images without a label, such as -1, ``""`` or NaN. None: every
-        value is a class.
+        The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN stands for
+        all that pandas calls missing. None: every value is a class.
 
-    priors : array-like of shape (n_classes,), default=None
-        Probability pi_y of each class. None: the frequencies of the labels. Give them if the
-        images without a label have other frequencies.
+    priors : array-like of shape (n_classes,) or dict, default=None
+        Probability pi_y of each class, in the order of the sorted classes, or by class. None: the
+        frequencies of the labels. Give them if the images without a label have other frequencies.
 
     Attributes
     ----------
@@ -339,7 +340,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         **ConvVAETransformer._parameter_constraints,
         "label_weight": [Interval(Real, 0, None, closed="left"), None],
         "unlabeled": "no_validation",  # any label
-        "priors": ["array-like", None],
+        "priors": ["array-like", dict, None],
     }
 
     @suggesting
@@ -499,8 +500,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         if continuing and not all_images:
             counts = counts + self.class_counts_
         self.class_counts_ = counts
-        self._few_labels = scarce(labels)
-        self.priors_ = resolve_priors(self.priors, counts)
+        self.priors_ = resolve_priors(self.priors, counts, self.classes_)
         return labels
 
     @property
@@ -602,9 +602,9 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         ValueError
             If no image has a label.
         """
-        y_pred, y = self.predict(X), column_or_1d(y)
-        check_consistent_length(y_pred, y, sample_weight)
+        y_pred = self.predict(X)
         labels, known = known_labels(y, self.unlabeled)
+        check_consistent_length(y_pred, known, sample_weight)
         if not known.any():
             raise ValueError(f"No image has a label: all of y is unlabeled={self.unlabeled!r}.")
         weight = None if sample_weight is None else np.asarray(sample_weight)[known]

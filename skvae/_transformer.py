@@ -30,6 +30,8 @@ from ._data import (
     check_in_memory,
     is_hole,
     learn_images,
+    scarce,
+    shape_of,
     whole_numbers,
     without_mask,
 )
@@ -131,8 +133,9 @@ class ConvVAETransformer(
     pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
             default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool, else the smallest and the largest
-        value of the training data, for each channel separately. "robust": the 0.1 and the 99.9
+        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 of nothing but
+        0 and 1, else the smallest and the largest value of the training data, for each channel
+        separately. "robust": the 0.1 and the 99.9
         percentiles of the training data, so that a few hot pixels do not flatten all others;
         for each channel separately, except for uint8 and bool. Values outside the range are
         clipped to it; with the Gaussian likelihood, to half a span beyond it.
@@ -489,7 +492,8 @@ class ConvVAETransformer(
             a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
             the training ends within `beta_warmup`. If fewer than half of the components are
             active; see `n_active_components_`. The last three warnings are not given if a callback
-            of scikit-learn ends the training. With `data_parallel`, Ctrl-C is an error instead.
+            of scikit-learn ends the training. With `data_parallel`, and within a search or a
+            cross-validation, Ctrl-C is a KeyboardInterrupt instead.
         """
         return self._fit(X, y)
 
@@ -544,6 +548,7 @@ class ConvVAETransformer(
             self._seed = run.agree(self, images, n_valid, continuing)
             training, valid = split(images, n_valid, self._seed)
             valid = None if valid is None else self._as_trained(valid)
+            self._few_labels = scarce(training.y)
 
             vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
             self._set_weights(vae, training, valid, continuing, is_first=run.is_first)
@@ -578,6 +583,8 @@ class ConvVAETransformer(
             if continuing and self._n_start < FEW_IMAGES:
                 images, continuing = self._with_the_first(images)
             check_callbacks(self.callbacks or (), validates=False)
+            if not (continuing and hasattr(self, "_few_labels")):  # a file does not hold it
+                self._few_labels = scarce(images.y)
 
             annealed = continuing and self._annealed
             budget = resolve_budget(1, self.batch_size, len(images), self._architecture)
@@ -683,6 +690,7 @@ class ConvVAETransformer(
             verbose=int(self.verbose),
             name=type(self).__name__,
             callbacks=tuple(self.callbacks or ()),
+            few_labels=getattr(self, "_few_labels", False),
         )
 
     @property
@@ -807,7 +815,7 @@ class ConvVAETransformer(
         """
         check_is_fitted(self)
         mu, _ = passes.encode(self.module_, self._dataset(X))
-        return self._decode(mu).reshape(np.shape(X))
+        return self._decode(mu).reshape(shape_of(X))
 
     def score_samples(self, X):
         """ELBO of each image: log p(x|z) - KL(q(z|x) || p(z)), regardless of `beta`.
@@ -822,6 +830,12 @@ class ConvVAETransformer(
         likelihoods, whose p is a density in the units of X, and for "bernoulli" with 0/1 pixels.
         For grey pixels, "bernoulli" is not a normalised density. The score is then a mean of
         such bounds, over 0/1 images drawn from the grey one.
+
+        Values outside `pixel_range_` count as clipped to it; with "gaussian", to half a span
+        beyond. The density of "continuous_bernoulli" is 0 there, so the log p of such an image is
+        minus infinity, but its score is that of the clipped one. Otherwise a single held-out pixel
+        beyond those of the training would make the mean of all scores infinite. To compare
+        densities strictly, give a `pixel_range` that holds all values.
 
         Scores of different models, such as those of a grid search, can only be compared if the
         models have the same `likelihood`, `binarize` and `pixel_range`. The two continuous
@@ -970,10 +984,10 @@ class ConvVAETransformer(
 
         sample : bool, default=False
             Whether to fill each image by a single draw, which is chosen among `n_draws` by its
-            weight.
+            weight. The draws of each image are its own.
 
         random_state : int, RandomState instance or None, default=None
-            Seeds the choice of `sample`. None: NumPy's global generator.
+            Seeds the draws and the choice of `sample`. None: NumPy's global generator.
 
         Returns
         -------
@@ -1024,8 +1038,10 @@ class ConvVAETransformer(
             values = decoded[holes[some]]
             if filled.dtype.kind in "iu":
                 values = whole_numbers(values, filled.dtype, image_format.missing_values)
+            elif filled.dtype.kind == "f":  # float16 cannot hold each float32
+                values = values.clip(*np.finfo(filled.dtype).max * np.array([-1, 1]))
             filled[holes] = values
-        return filled.reshape(np.shape(X))
+        return filled.reshape(shape_of(X))
 
     def sample(self, n_samples=1, random_state=None):
         """Mean images of p(x|z) for new draws z ~ N(0, I).

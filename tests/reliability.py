@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import InconsistentVersionWarning
 
 import skvae
-from skvae import ConvVAETransformer, InvalidFileError
+from skvae import ConvVAEClassifier, ConvVAETransformer, InvalidFileError
 from skvae._model.likelihoods import LIKELIHOODS
 
 # What reading a small file may allocate, in bytes: the longest text that it may announce,
@@ -344,6 +344,144 @@ def fits_of_pictures(n, kinds=tuple(PICTURES), sizes=N_PICTURES, seed=0, **param
                 not_finite.append(cell)
     assert not_finite == [], not_finite
     return {"fits": min(n, len(grid)), "losses that are not finite": len(not_finite)}
+
+
+# Holes, masks and markers of labels
+
+
+def _ways_of_holes(X, holes):
+    """Images with holes in many containers: name -> (X, missing_values)."""
+    holey = np.where(holes, np.float32(np.nan), X)
+    masked = np.ma.MaskedArray(np.where(holes, np.float32(777), X), mask=holes)
+    objects = np.empty(len(X), object)
+    objects[:] = list(holey)
+    return {
+        "NaN": (holey, np.nan),
+        "number": (np.where(holes, np.float32(-999.9), X), -999.9),
+        "masked": (masked, np.nan),
+        "masked, with a number": (masked, -1),
+        "list of masked": (list(masked), np.nan),
+        "objects": (objects, np.nan),
+        "lists": (holey.tolist(), np.nan),
+        "frame": (pd.DataFrame(holey.reshape(len(X), -1)), np.nan),
+        "one channel": (holey[..., None], np.nan),
+    }
+
+
+def _ways_of_labels(codes, known):
+    """Labels of which some are missing, of many types: name -> (y, unlabeled, sorted classes)."""
+    names = np.array(["ant", "bee", "cat"])
+
+    def marked(values, marker):
+        return [v if is_known else marker for v, is_known in zip(values, known, strict=True)]
+
+    text, numbers = names[codes].tolist(), codes.tolist()
+    return {
+        "-1": (np.array(marked(numbers, -1)), -1, [0, 1, 2]),
+        "NaN": (np.array(marked(numbers, np.nan)), np.nan, [0, 1, 2]),
+        "text among numbers": (marked(numbers, "?"), "?", [0, 1, 2]),
+        "empty text": (np.array(marked(text, "")), "", names.tolist()),
+        "NaN among text": (marked(text, np.nan), np.nan, names.tolist()),
+        "-1 among text": (marked(text, -1), -1, names.tolist()),
+        "None": (np.array(marked(text, None), object), np.nan, names.tolist()),
+        "NA": (pd.Series(marked(numbers, None), dtype="Int64"), np.nan, [0, 1, 2]),
+    }
+
+
+def holes_and_markers(n, seed=0):
+    """Fits of classifiers: the container of holes and the type of labels change no bit."""
+    rng, n_images = np.random.default_rng(seed), 60
+    params = {**SMALL, "max_iter": 1, "pixel_range": (0, 16), "likelihood": "gaussian"}
+    for _ in range(n):
+        X = images()[rng.integers(0, 300, n_images)].astype(np.float32)
+        holes = rng.random(X.shape) < rng.uniform(0.05, 0.8)
+        codes = np.append([0, 1, 2], rng.integers(0, 3, n_images - 3))
+        known = rng.random(n_images) < rng.uniform(0.1, 0.9)
+        known[:3], known[3] = True, False
+        expected = None
+        containers, labels = _ways_of_holes(X, holes), _ways_of_labels(codes, known)
+        some = rng.choice(list(containers), 3, replace=False)
+        for container, kind in zip(some, rng.choice(list(labels), 3, replace=False), strict=True):
+            (held, marker), (y, unlabeled, classes) = containers[container], labels[kind]
+            clf = ConvVAEClassifier(**params, missing_values=marker, unlabeled=unlabeled)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".* are missing in all images", UserWarning)
+                warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
+                warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
+                clf.fit(held, y)
+            filled = np.ma.filled(np.ma.asarray(clf.impute(held))).reshape(X.shape)
+            results = [clf.transform(held), clf.predict_proba(held), filled[holes]]
+            results += [clf.score_samples(held), np.float64(clf.score(held, y))]
+            assert clf.classes_.tolist() == classes, kind
+            assert all(np.isfinite(part).all() for part in results), (container, kind)
+            np.testing.assert_array_equal(filled[~holes], X[~holes])
+            expected = expected or results
+            for ours, theirs in zip(results, expected, strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-6, err_msg=f"{container}, {kind}")
+    return {"fits": 3 * n}
+
+
+# Several processes
+
+
+def _group_fit(rank, size, store, path, seed):
+    """One process of a group: a fit of all, and what it made in a file."""
+    torch.set_num_threads(1)
+    group = torch.distributed.FileStore(str(store), size)
+    torch.distributed.init_process_group("gloo", store=group, rank=rank, world_size=size)
+    Path(f"{path}-{rank}-ready").touch()  # killed earlier, the others would wait for it
+    try:
+        _shared_fit(seed, data_parallel=True).save(f"{path}-{rank}")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _shared_fit(seed, data_parallel):
+    X, codes = images(), load_digits().target[:300]
+    holes = np.random.default_rng(seed).random(X.shape) < 0.2
+    y = np.where(np.arange(300) % (1 + seed % 4), -1, codes)
+    params = {**SMALL, "max_iter": 2, "random_state": seed, "data_parallel": data_parallel}
+    X = np.where(holes, np.nan, X)
+    return ConvVAEClassifier(**params, missing_values=np.nan, unlabeled=-1).fit(X, y)
+
+
+def groups_of_processes(n, folder, seed=0, timeout=60):
+    """Fits of two or three processes; in each third group one is killed, and the others end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["reliability"])
+    rng, n_killed = random.Random(seed), 0
+    for i in range(n):
+        size, store, path = rng.choice([2, 3]), folder / f"store-{i}", folder / f"group-{i}"
+        group = [
+            context.Process(target=_group_fit, args=(rank, size, store, path, i))
+            for rank in range(size)
+        ]
+        for process in group:
+            process.start()
+        try:
+            killed = i % 3 == 2
+            if killed:
+                while not Path(f"{path}-{size - 1}-ready").exists():
+                    time.sleep(0.01)
+                group[-1].join(rng.uniform(0, 1))
+                killed = group[-1].is_alive()
+                group[-1].kill()
+            for process in group:
+                process.join(timeout)
+                assert process.exitcode is not None, "a process hangs"
+        finally:
+            for process in group:
+                process.kill()
+        n_killed += killed
+        if not killed:
+            assert [process.exitcode for process in group] == [0] * size
+            models = [skvae.load(f"{path}-{rank}") for rank in range(size)]
+            for model in models[1:]:
+                assert_same_weights(models[0], model)
+            alone = _shared_fit(i, data_parallel=False)
+            for name, weight in weights(alone).items():
+                np.testing.assert_allclose(weights(models[0])[name], weight, atol=1e-2)
+    return {"groups": n, "killed": n_killed}
 
 
 # Memory, threads and globals

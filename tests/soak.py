@@ -63,6 +63,12 @@ def main():
             ),
             ("random arrays", count(5_000), reliability.any_arrays),
             ("fits of many kinds of pictures", count(270), reliability.fits_of_pictures),
+            ("holes, masks and markers", count(300), reliability.holes_and_markers),
+            (
+                "groups of processes",
+                count(30),
+                lambda n: reliability.groups_of_processes(n, Path(tempfile.mkdtemp(dir=folder))),
+            ),
             ("`transform` from 8 threads", count(10_000), reliability.transform_while_fitting),
             ("atheris on the reader", count(50_000), fuzz_with_atheris),
         ]:

@@ -8,6 +8,7 @@ import torch
 
 from skvae._data.dataset import AllBut, ImageDataset, binary_draw
 from skvae._data.format import ImageFormat
+from skvae._data.labels import scarce
 from skvae._model import passes
 from skvae._model.noise import EPOCH, NOISE_TABLE_SIZE, PixelNoise, generator_for, uniform_draws
 from skvae._model.passes import pass_size
@@ -372,7 +373,9 @@ def place_of(x):
 def labelled_batches(data, number=0, *, batch_size=8, binarize=False, augment=0.0, processes=ALONE):
     """The batches of an epoch, and the parts of each."""
     generator = generator_for(0, EPOCH, number)
-    batches = EpochBatches(data, batch_size, 3, generator, binarize, augment, "cpu", processes)
+    batches = EpochBatches(
+        data, batch_size, 3, generator, binarize, augment, "cpu", processes, scarce(data.y)
+    )
     return [(batch, list(batch), list(batch.labelled)) for batch, _ in batches]
 
 
@@ -421,6 +424,7 @@ def test_labels_follow_their_images_into_the_scores(labels, monkeypatch):
 )
 def test_further_labelled_images_come_if_labels_are_scarce(n_labelled, extra):
     labels = np.where(np.arange(40) < n_labelled, 0, -1)
+    assert scarce(labels) == (n_labelled < 20)
     for _, _, further in labelled_batches(dataset(40, labels=labels)):
         assert sum(len(part["x"]) for part in further) == N_LABELLED * extra
 

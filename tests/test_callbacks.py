@@ -16,8 +16,13 @@ import pytest
 import skorch.callbacks
 import torch
 from conftest import SMALL, fit, weights_of
+from faults import interrupt
+from joblib import Parallel, delayed
 from nets import dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 from skorch.history import History
 
@@ -379,6 +384,31 @@ def test_callers_callbacks_stay_as_they_are(digits):
     vae = fit(digits[0], callbacks=callbacks)
     assert vae.callbacks is callbacks
     assert len(callbacks) == 1
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda vae, X: GridSearchCV(vae, {"n_components": [2, 3]}, cv=2).fit(X),
+        lambda vae, X: cross_val_score(Pipeline([("vae", vae)]), X, cv=2),
+        lambda vae, X: Parallel(n_jobs=1)([delayed(vae.fit)(X)]),
+        lambda vae, X: Parallel(n_jobs=1)([delayed(vae.partial_fit)(X)]),
+    ],
+)
+def test_ctrl_c_ends_a_search(digits, run):
+    vae = ConvVAETransformer(**{**SMALL, "max_iter": 3}, callbacks=[interrupt(1)])
+    with pytest.raises(KeyboardInterrupt):
+        run(vae, digits[0][:200])
+    assert not hasattr(vae, "net_")
+
+
+def test_ctrl_c_in_a_fit_of_a_pipeline_keeps_what_is_trained(digits):
+    vae = ConvVAETransformer(**{**SMALL, "max_iter": 3}, callbacks=[interrupt(2)])
+    pipeline = Pipeline([("vae", vae), ("scale", StandardScaler())])
+    with pytest.warns(UserWarning, match="interrupted by user; what is trained so far is kept"):
+        pipeline.fit(digits[0][:200])
+    assert vae.n_iter_ == 1
+    assert pipeline.transform(digits[0]).shape == (len(digits[0]), 3)
 
 
 @pytest.mark.parametrize("named", [False, True])

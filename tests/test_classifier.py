@@ -642,6 +642,55 @@ def test_images_set_aside_have_their_labels_and_losses(images, labels):
     assert clf.history_["train_accuracy"].between(0, 1).all()
 
 
+def test_few_labels_are_decided_once_a_fit_on_the_training_part(digits):
+    # 95 of 200 images have a label: less than half. 20 without one are set aside: more than half.
+    images, y = digits[0][:200], np.where(np.arange(200) < 95, digits[1][:200] % 2, -1)
+    for early_stopping, weight in ((True, 100.0), (False, 30.0)):
+        clf = fit_classifier(
+            images, y, unlabeled=-1, early_stopping=early_stopping, max_iter=1, random_state=0
+        )
+        settings = clf.net_.settings
+        assert settings.label_weight == weight
+        assert settings.few_labels == (weight == 30)
+
+
+def test_few_labels_are_decided_once_for_all_calls_of_partial_fit(digits):
+    images, y = digits[0][:300], digits[1][:300] % 2
+    few = np.where(np.arange(300) % 10, -1, y)
+    for first, second, weight in ((few, y, 30.0), (y, few, 100.0)):
+        clf = ConvVAEClassifier(**small_params(unlabeled=-1))
+        for labels in (first, second, np.full(300, -1)):
+            clf.partial_fit(images, labels, classes=[0, 1])
+            assert clf.net_.settings.label_weight == weight
+            assert clf.net_.settings.few_labels == (weight == 30)
+
+
+def test_a_list_of_text_with_a_marker_of_another_type_is_its_object_array(images, labels):
+    names = np.array(["ant", "cat", "dog"])[labels % 3].tolist()
+    for marker in (NAN, -1):
+        y = [marker if i % 3 else name for i, name in enumerate(names)]
+        clf = fit_classifier(images, y, unlabeled=marker)
+        assert clf.classes_.tolist() == ["ant", "cat", "dog"]
+        assert_same_training(clf, fit_classifier(images, np.array(y, object), unlabeled=marker))
+        known = np.arange(120) % 3 == 0
+        expected = np.mean(clf.predict(images)[known] == np.array(names)[known])
+        assert clf.score(images, y) == pytest.approx(expected, abs=1e-12)
+        clf.partial_fit(images, y)
+        assert_array_equal(clf.class_counts_, 2 * np.bincount((labels % 3)[known]))
+
+
+def test_priors_by_class(images, labels, tmp_path):
+    y = np.array(["b", "a", "c"])[labels % 3]
+    given = {"c": 0.5, "a": 0.2, "b": 0.3}
+    clf = fit_classifier(images, y, priors=given)
+    assert_array_equal(clf.priors_, [0.2, 0.3, 0.5])
+    assert clone(clf).priors == given
+    clf.save(tmp_path / "model")
+    loaded = skvae.load(tmp_path / "model")
+    assert_same_classes(clf, loaded, images[:20])
+    assert loaded.priors == (0.2, 0.3, 0.5)  # in the order of the classes
+
+
 def test_a_callback_sees_the_labels(images, labels):
     seen = []
 

@@ -262,6 +262,31 @@ def test_a_mean_lies_between_draws_and_draws_differ(normal, holed):
     assert (np.abs(draws.mean(0) - mean)[holes] < 6 * error + 1e-3).mean() > 0.99
 
 
+def test_each_random_state_and_each_copy_of_an_image_has_draws_of_its_own(normal, holed):
+    # With a single draw behind each image, nothing is left to choose.
+    X, holes = np.repeat(holed[1:2], 10, axis=0), holes_in(holed[1])
+    for n_draws in (1, 100):
+        one = [normal.impute(X[:1], n_draws, sample=True, random_state=seed) for seed in range(10)]
+        copies = normal.impute(X, n_draws, sample=True, random_state=0)
+        for filled in (np.concatenate(one), copies):
+            assert len(np.unique(filled[:, holes], axis=0)) == 10
+        mean = normal.impute(X, n_draws)
+        assert len(np.unique(mean[:, holes], axis=0)) == 1
+
+
+def test_float16_is_filled_within_its_range(digits):
+    X = (punch(digits[0][:60]) / 16 * 65_504).astype(np.float16)
+    vae = fit(X, missing_values=np.nan, **{**GAUSSIAN, "pixel_range": None, "max_iter": 1})
+    far = np.concatenate([X, np.where(np.isnan(X), np.nan, 65_504).astype(np.float16)])
+    for sample in (False, True):
+        filled = vae.impute(far, 5, sample=sample, random_state=0)
+        assert filled.dtype == np.float16
+        assert np.isfinite(filled).all()
+        exact = vae.impute(far.astype(float), 5, sample=sample, random_state=0)
+        assert_array_equal(filled, exact.clip(-65_504, 65_504).astype(np.float16))
+        assert exact.max() > 65_520  # which would have become infinite
+
+
 def test_where_its_randomness_comes_from(normal, holed):
     X = holed[:9]
     state = np.random.get_state()  # noqa: NPY002
@@ -411,6 +436,23 @@ def test_a_pixel_that_is_never_observed(digits):
         vae = fit(X, missing_values=np.nan, max_iter=2, **GAUSSIAN)
     assert np.isfinite(vae.impute(X)).all()
     assert np.isfinite(vae.score_samples(X)).all()
+
+
+def test_a_pixel_that_is_never_observed_in_any_call_of_partial_fit(digits):
+    X, match = punch(digits[0][:60]), r"of 64 numbers of an image are missing in all images"
+    X[:40, 2, 3:5] = np.nan
+    X[40:, 2, 3] = np.nan
+    vae = ConvVAETransformer(**SMALL, pixel_range=(0, 16), missing_values=np.nan)
+    with pytest.warns(UserWarning, match=f"2 {match}"):
+        vae.partial_fit(X[:20])
+    with pytest.warns(UserWarning, match=f"2 {match}"):
+        vae.partial_fit(X[20:40])
+    with pytest.warns(UserWarning, match=f"1 {match}"):
+        vae.partial_fit(X[40:])
+    some = punch(digits[0][:60])
+    vae.partial_fit(some)
+    # Nothing is missing in all calls, whatever is missing in this one.
+    vae.partial_fit(X[:40])
 
 
 def test_nothing_was_ever_observed():

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import DataConversionWarning
@@ -48,6 +49,23 @@ LABELS = {
     "a number for text": (["a", "b"], -1, ["a", "b"], [0, 1]),
     "NaN for text": (["a", "b"], NAN, ["a", "b"], [0, 1]),
     "NaN for integers": ([1, 2], NAN, [1, 2], [0, 1]),
+    # Markers of another type, in lists, of which NumPy would make text.
+    "list, NaN": (["cat", NAN, "ant"], NAN, ["ant", "cat"], [1, -1, 0]),
+    "list, -1": (["cat", -1, "ant"], -1, ["ant", "cat"], [1, -1, 0]),
+    "list, text": ([0, 1, "?"], "?", [0, 1], [0, 1, -1]),
+    "tuple": (("cat", -1), -1, ["cat"], [0, -1]),
+    "scalars": ([np.str_("cat"), np.float32("nan")], NAN, ["cat"], [0, -1]),
+    # All that pandas calls missing, for a marker like NaN.
+    "missing": (obj("a", None, NAN, pd.NA, pd.NaT), NAN, ["a"], [0, -1, -1, -1, -1]),
+    "NA as the marker": (obj("a", None, NAN, pd.NA), pd.NA, ["a"], [0, -1, -1, -1]),
+    "list with None": (["cat", None], NAN, ["cat"], [0, -1]),
+    "numbers and None": ([2, None, 1], NAN, [1, 2], [1, -1, 0]),
+    "NA of numbers": (pd.Series([2, None, 1], dtype="Int64"), NAN, [1, 2], [1, -1, 0]),
+    "NA of text": (pd.Series(["b", None], dtype="string"), NAN, ["b"], [0, -1]),
+    "NA of bools": (pd.Series([True, None], dtype="boolean"), NAN, [True], [0, -1]),
+    "NaN of categories": (pd.Series(["b", None], dtype="category"), NAN, ["b"], [0, -1]),
+    "nulls of polars": (pl.Series(["b", None, "a"]), NAN, ["a", "b"], [1, -1, 0]),
+    "null numbers of polars": (pl.Series([2, None, 1]), NAN, [1, 2], [1, -1, 0]),
 }
 
 
@@ -59,11 +77,12 @@ def test_classes_and_codes(y, unlabeled, classes, codes):
     assert_array_equal(actual_codes, codes)
     # There and back; UNKNOWN where y has the marker.
     known = actual_codes != UNKNOWN
-    assert_array_equal(actual[actual_codes[known]], np.asarray(y)[known])
+    values = [value for value, is_known in zip(y, known, strict=True) if is_known]
+    assert actual[actual_codes[known]].tolist() == values
     # The marker is seen in the same places.
-    labels, where = known_labels(np.asarray(y), unlabeled)
+    labels, where = known_labels(y, unlabeled)
     assert_array_equal(where, known)
-    assert_array_equal(labels, np.asarray(y)[known])
+    assert labels.tolist() == values
     # With all classes given, the same.
     again, codes_again = encode_labels(y, unlabeled, actual)
     assert again is actual
@@ -84,6 +103,37 @@ def test_objects_that_are_numbers_or_bools_become_such(y, unlabeled, classes):
     assert actual.dtype == classes.dtype
     assert_array_equal(actual, classes)
     assert (codes != UNKNOWN).sum() == len(classes)
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled", "text"),
+    [
+        (np.array(["cat", -1]), -1, "'-1'"),
+        (np.array(["cat", -1.0]), -1, "'-1.0'"),
+        (np.array(["cat", NAN]), NAN, "'nan'"),
+        (np.array([0, 1, "-1"]).astype(int), "-1", "-1"),
+        (pd.Series(["cat", "<NA>"]), NAN, "'<NA>'"),
+    ],
+    ids=str,
+)
+def test_the_text_of_a_marker_that_does_not_occur_is_an_error(y, unlabeled, text):
+    with pytest.raises(ValueError, match=re.escape(f"y holds {text}, but not unlabeled=")):
+        encode_labels(y, unlabeled)
+    # Which of both is meant is plain if the marker occurs, or if it is named as it is in y.
+    marked = obj(*y.tolist(), unlabeled)
+    if isinstance(y[0], str):
+        assert_array_equal(known_labels(marked, unlabeled)[1], [*[True] * len(y), False])
+    _, known = known_labels(y, y.tolist()[-1])
+    assert_array_equal(known, [*[True] * (len(y) - 1), False])
+
+
+@pytest.mark.parametrize(
+    "y", [["cat", NAN], obj("a", None), obj("a", pd.NA), obj(1, pd.NA), [1.0, NAN]], ids=str
+)
+@pytest.mark.parametrize("unlabeled", [None, -1, "?"])
+def test_missing_labels_without_such_a_marker_name_the_parameter(y, unlabeled):
+    with pytest.raises(ValueError, match=r"^Input y contains NaN.*set unlabeled=np\.nan"):
+        encode_labels(y, unlabeled)
 
 
 def test_classes_keep_the_type_of_y():
@@ -144,7 +194,7 @@ def test_no_label_at_all(y, unlabeled):
         ([0.5, -1.0, 2.0], -1, "Unknown label type: continuous"),
         ([1.0, NAN], None, "Input y contains NaN"),
         ([1.0, NAN, -1.0], -1, "Input y contains NaN"),
-        (obj("a", NAN), "", "Input contains NaN"),
+        (obj("a", NAN), "", "Input y contains NaN"),
         ([1.0, np.inf], None, "Input y contains infinity"),
         ([1.0, NAN, np.inf], NAN, "Input y contains infinity"),
         ([[1, 0], [0, 1]], None, "should be a 1d array"),
@@ -191,13 +241,15 @@ def test_the_first_call_names_all_classes():
 
 
 def test_priors_are_frequencies_unless_given():
-    counts = np.array([6, 3, 1])
-    assert_array_equal(resolve_priors(None, counts), [0.6, 0.3, 0.1])
+    counts, classes = np.array([6, 3, 1]), np.array(["a", "b", "c"])
+    assert_array_equal(resolve_priors(None, counts, classes), [0.6, 0.3, 0.1])
     # A class that no image has yet is possible.
-    assert_array_equal(resolve_priors(None, np.array([8, 0, 1])), [0.8, 0.1, 0.1])
-    assert_array_equal(resolve_priors(None, np.array([0, 0])), [0.5, 0.5])
+    assert_array_equal(resolve_priors(None, np.array([8, 0, 1]), classes), [0.8, 0.1, 0.1])
+    assert_array_equal(resolve_priors(None, np.array([0, 0]), classes[:2]), [0.5, 0.5])
+    by_class = {"c": 0.5, "a": 0.2, "b": 0.3}
+    assert_array_equal(resolve_priors(by_class, counts, classes), [0.2, 0.3, 0.5])
     given = (0.2, 0.3, 0.5)
-    priors = resolve_priors(given, counts)
+    priors = resolve_priors(given, counts, classes)
     assert_array_equal(priors, given)
     assert priors.dtype == np.float64
 
@@ -213,16 +265,17 @@ def test_priors_are_frequencies_unless_given():
         ([0.5, 0.7, 0.3], "priors must be above 0 and sum to 1"),
         ([0.5, 0.5, NAN], "priors must be above 0 and sum to 1"),
         ([0.5, np.inf, 0.5], "priors must be above 0 and sum to 1"),
+        ({0: 0.5, 1: 0.5}, "priors must have the classes [0, 1, 2] as keys. Got [0, 1]"),
     ],
     ids=str,
 )
 def test_which_priors_are_refused(priors, match):
     with pytest.raises(ValueError, match=re.escape(match)):
-        resolve_priors(priors, np.array([6, 3, 1]))
+        resolve_priors(priors, np.array([6, 3, 1]), np.array([0, 1, 2]))
 
 
 def test_priors_that_are_no_array_of_the_estimator():
     priors = np.array([0.5, 0.5])
-    resolved = resolve_priors(priors, np.array([1, 1]))
+    resolved = resolve_priors(priors, np.array([1, 1]), np.array([0, 1]))
     priors[:] = 0
     assert_array_equal(resolved, [0.5, 0.5])

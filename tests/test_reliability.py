@@ -49,6 +49,14 @@ def test_a_loss_that_is_not_finite_would_be_found():
         reliability.fits_of_pictures(9, kinds=["digits"], sizes=(20,), learning_rate=1e30)
 
 
+def test_holes_and_markers():
+    assert reliability.holes_and_markers(4) == {"fits": 12}
+
+
+def test_groups_of_processes(tmp_path):
+    assert reliability.groups_of_processes(1, tmp_path) == {"groups": 1, "killed": 0}
+
+
 def test_transform_while_fitting():
     assert reliability.transform_while_fitting(200)["calls"] == 200
 

@@ -475,6 +475,33 @@ def test_the_axes_of_images_with_holes_are_nearly_those_of_the_complete_ones():
     assert errors[0] < 0.3 * errors[1]
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_the_start_with_holes_knows_the_noise_and_fills_as_well_as_the_truth(share):
+    rng = np.random.default_rng(0)
+    loadings, mean = 0.2 * rng.standard_normal((60, 3)), rng.uniform(size=60)
+    complete = rng.standard_normal((800, 3)) @ loadings.T + mean
+    complete += np.sqrt(0.02) * rng.standard_normal(complete.shape)
+    holes = rng.uniform(size=complete.shape) < share
+    holes[:20], holes[:, 7] = True, np.arange(800) > 30  # some images are lost, and nearly a pixel
+    filled = np.where(holes, mean, complete).astype(np.float32)
+    observed = filled[~holes]
+    *_, variances, noise = probabilistic_pca(filled, holes, 3, 0)
+    np.testing.assert_array_equal(filled[~holes], observed)
+    assert noise == pytest.approx(0.02, rel=0.1)
+    expected = np.linalg.eigvalsh(np.cov(complete.T))[::-1][:3]
+    assert share == 0.8 or variances.numpy() == pytest.approx(expected, rel=0.1)
+    # The conditional mean under the distribution from which the images were drawn.
+    covariance, squares, best = loadings @ loadings.T + 0.02 * np.eye(60), [], []
+    usual = np.arange(60) != 7
+    for i in range(20, 120):
+        seen, lost = ~holes[i], holes[i] & usual
+        gain = covariance[np.ix_(lost, seen)] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+        expected = mean[lost] + gain @ (complete[i] - mean)[seen]
+        best.append(np.square(expected - complete[i, lost]).sum())
+        squares.append(np.square(filled[i, lost] - complete[i, lost]).sum())
+    assert sum(squares) < 1.1 * sum(best)
+
+
 @pytest.mark.parametrize("linear_path", [False, True])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_first_weights_of_images_with_holes_are_finite(pictures, likelihood, linear_path):

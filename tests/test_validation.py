@@ -6,11 +6,13 @@ import warnings
 import dask.array as da
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 import zarr
 from conftest import SMALL
 from numpy.testing import assert_array_equal
+from PIL import Image
 
 import skvae
 from skvae import ConvVAETransformer
@@ -54,6 +56,19 @@ def noise(*shape):
             r"width, channels\)\. If they are signals, give image_shape=\(1, -1\)",
         ),
         ((4, 17), {}, r"strips of 1 x 17 pixels"),
+        ((6, 2, 32, 32), {}, "of 2 x 32 pixels with 32 channels.*set channel_axis=0"),
+        ((6, 5, 16, 12), {}, "of 5 x 16 pixels with 12 channels.*set channel_axis=0"),
+        ((6, 32, 32, 2), {"channel_axis": 0}, "with 32 channels.*set channel_axis=-1"),
+        # One image, and a series of three sensors.
+        (
+            (64, 24, 3),
+            {},
+            r"read as grey images of 24 x 3 pixels. If it is one image with 3 channels, pass "
+            r"X\[None\]. If it holds signals of 24 steps with 3 channels, pass X\[:, None\]. "
+            r"If it is read rightly, give image_shape=\(24, 3\)",
+        ),
+        ((6, 9, 4), {}, "grey images of 9 x 4 pixels"),
+        ((6, 8, 2), {}, "grey images of 8 x 2 pixels"),
     ],
     ids=str,
 )
@@ -77,6 +92,14 @@ def test_what_may_be_read_otherwise(shape, params, match, method):
         ((6, 8, 8, 20), {}),
         ((6, 3, 8, 3), {}),
         ((6, 3, 17), {}),
+        ((6, 24, 3), {"image_shape": (24, 3)}),
+        ((6, 8, 4), {}),
+        ((6, 7, 2), {}),
+        ((6, 24, 5), {}),
+        ((6, 24, 1), {}),
+        ((1, 64, 24, 3), {}),  # what the warning advises
+        ((6, 1, 24, 3), {}),
+        ((6, 2, 32, 32), {"channel_axis": 0}),
         ((6, 1, 17), {}),
         ((6, 64), {}),
         ((6, 784), {}),
@@ -110,6 +133,21 @@ def test_values_outside_warn(digits):
     assert_array_equal(z, vae.transform((digits[0] > 0).astype(float)))  # clipped
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "low", "high"),
+    [("bernoulli", 0, 1), ("continuous_bernoulli", 0, 1), ("gaussian", -0.5, 1.5)],
+)
+def test_scores_of_values_outside_are_those_of_the_clipped_ones(digits, likelihood, low, high):
+    X = digits[0][:60] / 16
+    vae = ConvVAETransformer(**{**QUICK, "likelihood": likelihood}, pixel_range=(0, 1)).fit(X)
+    far = 1.45 * X  # not yet far enough for a warning
+    for method in ("score_samples", "log_likelihood"):
+        scores = getattr(vae, method)(far)
+        assert_array_equal(scores, getattr(vae, method)(far.clip(low, high)))
+        assert np.isfinite(scores).all()
+        assert (scores != getattr(vae, method)(X)).any()
+
+
 @pytest.mark.parametrize("high", [1.3, 2.0])
 def test_every_training_warns_of_values_outside(digits, high):
     X = digits[0][:60] / 16
@@ -135,13 +173,12 @@ def test_values_of_another_scale_warn(digits, method):
             getattr(vae, method)(mask.astype(np.uint8))
 
 
-def test_training_on_masks_as_bytes_warns(digits):
-    mask = (digits[0] > 8).astype(np.uint8)
-    match = r"from 0 to 1, a small part of the pixel range \(0, 255\).*give another pixel_range"
+def test_training_on_classes_as_bytes_warns(digits):
+    classes = 3 * (digits[0] > 8).astype(np.uint8)
+    match = r"from 0 to 3, a small part of the pixel range \(0, 255\).*give another pixel_range"
     with pytest.warns(UserWarning, match=match):
-        ConvVAETransformer(**QUICK).fit(mask)
-    ConvVAETransformer(**QUICK, pixel_range=(0, 1)).fit(mask)
-    ConvVAETransformer(**QUICK).fit(mask.astype(bool)).transform(mask.astype(bool))
+        ConvVAETransformer(**QUICK).fit(classes)
+    ConvVAETransformer(**QUICK, pixel_range=(0, 3)).fit(classes)
 
 
 @pytest.mark.parametrize("share", [0.019, 0.021])
@@ -211,13 +248,35 @@ def test_bad_parameters_for_the_images(digits, params, match):
         ConvVAETransformer(**{**QUICK, **params}).fit(images)
 
 
+@pytest.mark.parametrize("fitted", [(8, 8), (8, 8, 1), (1, 8, 8), (64,)], ids=str)
+def test_an_axis_of_one_channel_may_be_anywhere_or_nowhere(digits, fitted):
+    images = digits[0][:20].astype(float)
+    images[::2, 2, 3] = np.nan
+    channel_axis = 0 if fitted == (1, 8, 8) else -1
+    vae = ConvVAETransformer(**QUICK, missing_values=np.nan, channel_axis=channel_axis)
+    vae.fit(images.reshape(20, *fitted))
+    rows = images.reshape(20, 64)
+    for shape in ((8, 8), (8, 8, 1), (1, 8, 8)):
+        X = images.reshape(20, *shape)
+        for method in (*ON_IMAGES, "explained_variance_ratio"):
+            assert_array_equal(getattr(vae, method)(X), getattr(vae, method)(rows))
+        for method in ("reconstruct", "impute"):
+            back = getattr(vae, method)(X)
+            assert back.shape == X.shape
+            assert_array_equal(back.reshape(20, 64), getattr(vae, method)(rows))
+        # Results have the layout of `fit`, whatever went in.
+        assert vae.inverse_transform(vae.transform(X)).shape == (20, *fitted)
+        vae.partial_fit(X)
+        assert vae.sample(2).shape == (2, *fitted)
+
+
 @pytest.mark.parametrize("method", ON_IMAGES)
 def test_other_images_than_the_fitted_ones(small, digits, method):
     function = getattr(small, method)
     with pytest.raises(ValueError, match=r"shape \(4, 16\).*fitted on images of shape \(8, 8\)"):
         function(digits[0].reshape(-1, 4, 16))
-    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*fitted on images of shape \(8, 8\)"):
-        function(digits[0][..., None])
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 2\).*fitted on images of shape \(8, 8\)"):
+        function(np.repeat(digits[0][..., None], 2, axis=-1))
     with pytest.raises(
         ValueError, match="X has 10 features, but ConvVAETransformer is expecting 64"
     ):
@@ -273,6 +332,65 @@ def test_an_array_of_images_of_different_shapes():
     X[:] = [noise(8, 8), noise(9, 8)]
     with pytest.raises(ValueError, match="different shapes"):
         ConvVAETransformer(**QUICK).fit(X)
+
+
+def test_pictures_of_pillow_of_different_sizes():
+    X = [Image.new("L", (9, 8)), Image.new("L", (8, 8))]
+    with pytest.raises(ValueError, match=r"different shapes, such as \(8, 9\) and \(8, 8\)"):
+        ConvVAETransformer(**QUICK).fit(X)
+
+
+def objects(images):
+    X = np.empty(len(images), object)
+    X[:] = list(images)
+    return X
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        objects,
+        lambda images: pd.Series(list(images), index=np.arange(len(images))[::-1]),
+        lambda images: pl.Series(list(images), dtype=pl.Object),
+        lambda images: [Image.fromarray(image) for image in images],
+        lambda images: objects([Image.fromarray(image) for image in images]),
+    ],
+    ids=["objects", "pandas", "polars", "Pillow", "objects of Pillow"],
+)
+def test_what_holds_images_of_one_shape_is_an_array_of_them(digits, hold):
+    images = digits[0][:30].astype(np.uint8) * 15
+    images[3, 4, 5] = 255
+    vae = ConvVAETransformer(**QUICK, missing_values=255).fit(images)
+    X = hold(images)
+    other = ConvVAETransformer(**QUICK, missing_values=255).fit(X)
+    assert other.image_shape_ == (8, 8)
+    assert other.pixel_range_ == (0, 255)
+    for method in (*ON_IMAGES, "reconstruct", "impute"):
+        expected = getattr(vae, method)(images)
+        assert_array_equal(getattr(other, method)(X), expected)
+        assert np.shape(getattr(other, method)(X)) == np.shape(expected)
+
+
+def test_masks_of_0_and_1_are_read_as_such(digits):
+    masks = (digits[0] > 7).astype(np.uint8)
+    vae = ConvVAETransformer(**AUTO).fit(masks)
+    expected = ConvVAETransformer(**AUTO).fit(masks.astype(bool))
+    assert vae.pixel_range_ == (0, 1)
+    assert vae.likelihood_ == "bernoulli"
+    assert_array_equal(vae.transform(masks), expected.transform(masks))
+    # A label of pixels to be ignored is no value.
+    ignored = np.where(np.arange(8) == 3, 255, masks).astype(np.uint8)
+    with pytest.warns(UserWarning, match="8 of 64 numbers of an image are missing in all images"):
+        vae = ConvVAETransformer(**AUTO, missing_values=255).fit(ignored)
+    assert vae.pixel_range_ == (0, 1)
+    # One pixel of another value, in one image of many, and they are no masks.
+    images = masks.copy()
+    images[1, 2, 3] = 255
+    assert learn_images(ConvVAETransformer(**QUICK), images)[1].pixel_range == (0, 255)
+    black = np.zeros_like(masks[:9])
+    assert learn_images(ConvVAETransformer(**QUICK), black)[1].pixel_range == (0, 255)
+    given = ConvVAETransformer(**QUICK, pixel_range=(0, 5))
+    assert learn_images(given, masks)[1].pixel_range == (0, 5)
 
 
 def test_a_list_of_images_is_an_array(digits):
@@ -410,10 +528,14 @@ def n_reads(vae, X, monkeypatch, *, learn):
 def test_x_is_read_once_and_a_sample_of_it(tmp_path, monkeypatch, dtype, params, passes, sampled):
     # Half of 4,096 images are a sample.
     X = (noise(4_096, 6, 6, 3) * (1 if np.dtype(dtype).kind == "f" else 255)).astype(dtype)
+    if params.get("missing_values") == -1:
+        X[0, 0, 0, 0] = -1
     np.save(tmp_path / "X.npy", X)
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
     vae = ConvVAETransformer(**{**AUTO, **params})
-    assert n_reads(vae, X, monkeypatch, learn=True) == pytest.approx(passes + sampled)
+    # A few images more tell that integers are no masks.
+    few = pytest.approx(passes + sampled, abs=20 / 4_096)
+    assert n_reads(vae, X, monkeypatch, learn=True) == few
     once = passes or 1 / 2
     assert n_reads(vae, X, monkeypatch, learn=False) == pytest.approx(once)
 

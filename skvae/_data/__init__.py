@@ -5,7 +5,7 @@ Knows no estimator and no training.
 
 from .checks import check_images, check_in_memory, learn_images
 from .dataset import ImageDataset, binary_draw
-from .format import ImageFormat, without_mask
+from .format import ImageFormat, shape_of, without_mask
 from .labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve_priors, scarce
 from .misreadings import refuse_misreadings
 from .pixel_range import FLOAT32_MAX, fits_float32, is_hole, whole_numbers
@@ -29,6 +29,7 @@ __all__ = [
     "refuse_misreadings",
     "resolve_priors",
     "scarce",
+    "shape_of",
     "whole_numbers",
     "without_mask",
 ]

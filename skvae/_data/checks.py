@@ -113,13 +113,15 @@ def check_images(estimator, X, *, training=False):
     image_format = estimator._format
     refuse_misreadings(X, image_format.shape)
     rows, seen_shape = flatten_images(X, image_format.missing_values)
-    if seen_shape not in (None, image_format.shape):
+    if seen_shape is not None and seen_shape not in image_format.same_shapes:
         raise ValueError(
             f"X holds images of shape {seen_shape}, but {type(estimator).__name__} was fitted "
             f"on images of shape {image_format.shape}."
         )
     values = _finite_values(estimator, rows, image_format.missing_values, reset=False)
     warn_about_values(values, image_format, training=training)
+    if training:
+        image_format = image_format.after(values)
     _warn_about_holes(estimator, values, image_format, training=training)
     return values
 
@@ -193,10 +195,10 @@ def _warn_about_holes(estimator, values, image_format, *, training):
     """Warn about holes that the network cannot know."""
     if not values.has_holes:
         return
-    if training and values.n_never_observed:
+    if training and image_format.never_observed is not None:
         warn(
-            f"{values.n_never_observed} of {values.rows.shape[1]} numbers of an image are "
-            "missing in all images. In their place, the decoder will give something between "
+            f"{image_format.never_observed.sum()} of {values.rows.shape[1]} numbers of an image "
+            "are missing in all images. In their place, the decoder will give something between "
             "the others."
         )
     elif not training and not image_format.saw_holes:

@@ -49,6 +49,9 @@ class ImageFormat:
 
     saw_holes : bool, default=False
         Whether pixels of training images were missing.
+
+    never_observed : ndarray of bool of shape (n_features,), default=None
+        Which numbers were missing in all training images. None: none, or it is not known.
     """
 
     shape: tuple
@@ -60,6 +63,7 @@ class ImageFormat:
     robust: bool = False
     saw_uint8: bool = False
     saw_holes: bool = False
+    never_observed: np.ndarray | None = None
 
     @classmethod
     def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range):
@@ -99,13 +103,20 @@ class ImageFormat:
             robust=isinstance(pixel_range, str),
             saw_uint8=values.dtype == np.uint8,
             saw_holes=values.has_holes,
+            never_observed=values.never_observed,
         )
         warn_if_ambiguous(learned, shape_given=image_shape is not None)
         return replace(learned, pixel_range=resolve_pixel_range(pixel_range, values, learned))
 
     def after(self, values):
         """The format when the training went on with images of these values."""
-        return replace(self, saw_holes=self.saw_holes or values.has_holes)
+        never = self.never_observed
+        if never is not None and values.never_observed is not None:
+            never = never & values.never_observed
+            never = never if never.any() else None
+        else:
+            never = None
+        return replace(self, saw_holes=self.saw_holes or values.has_holes, never_observed=never)
 
     @property
     def n_features(self):
@@ -120,6 +131,12 @@ class ImageFormat:
         channels = self.shape[self.channel_axis]
         height, width = np.delete(self.shape, self.channel_axis).tolist()
         return (channels, height, width)
+
+    @property
+    def same_shapes(self):
+        """Shapes of an image with the same rows: `shape`; for one channel, also in other places."""
+        channels, *sides = self.channels_first_shape
+        return {self.shape} if channels > 1 else {(*sides,), (*sides, 1), (1, *sides)}
 
     @property
     def n_channels(self):
@@ -268,7 +285,7 @@ def flatten_images(X, missing_values=None):
         If X is a sequence of images whose shapes differ, or if pixels are masked, but there is no
         `missing_values`, or X cannot hold it.
     """
-    X = without_mask(X, missing_values)
+    X = without_mask(as_sequence(X), missing_values)
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
         X = _stack(X)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
@@ -279,6 +296,23 @@ def flatten_images(X, missing_values=None):
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
+
+
+def as_sequence(X):
+    """X, but a list if X is a one-dimensional array of objects or a Series, such as of images."""
+    shape = getattr(X, "shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 1:
+        return X
+    if isinstance(X, np.ndarray):
+        return list(X) if X.dtype == object and not _has_mask(X) else X
+    if hasattr(X, "to_numpy") and X.to_numpy().dtype == object:
+        return list(X)
+    return X
+
+
+def shape_of(X):
+    """Shape of X as an array, also where X is an array of objects that are images."""
+    return np.shape(as_sequence(X))
 
 
 def without_mask(X, missing_values=None):
@@ -336,6 +370,8 @@ def _has_mask(X):
 
 def _stack(images):
     """A sequence as one array."""
+    if any(hasattr(image, "__array_interface__") for image in images):  # such as those of Pillow
+        images = [np.asarray(image) for image in images]
     shapes = dict.fromkeys(np.shape(image) for image in images if hasattr(image, "shape"))
     if len(shapes) > 1:
         first, second = list(shapes)[:2]
@@ -409,8 +445,9 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
 def warn_if_ambiguous(image_format, *, shape_given):
     """Warn when X was perhaps misread.
 
-    Two cases are doubtful: images whose shape suggests that the channels are at the other axis,
-    and rows that may hold pictures although their length is not a square number.
+    Three cases are doubtful: images whose shape suggests that the channels are at the other axis,
+    narrow ones without channels, and rows that may hold pictures although their length is not a
+    square number.
 
     Parameters
     ----------
@@ -422,22 +459,46 @@ def warn_if_ambiguous(image_format, *, shape_given):
     Warns
     -----
     UserWarning
-        Saying how X was read, and which parameter changes that.
+        Saying how X was read, and which parameter or which line changes that.
     """
     channels, height, width = image_format.channels_first_shape
     if len(image_format.shape) == 3:
         other_axis = 0 if image_format.channel_axis == -1 else -1
-        n_others = image_format.shape[other_axis]
-        sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
-        if n_others in (1, 3, 4) and channels > 4 and min(sides) > n_others:
+        if _other_channels_are_likely(image_format, other_axis):
             warn(
                 f"X was read as images of {height} x {width} pixels with {channels} channels. "
                 f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "
                 f"{'first' if other_axis == 0 else 'last'}, set channel_axis={other_axis}."
             )
-    elif image_format.as_rows and not shape_given and height == 1 and width >= MIN_PICTURE_FEATURES:
+    elif shape_given or height * width < MIN_PICTURE_FEATURES:
+        return
+    elif not image_format.as_rows and 2 <= width <= 4 and height > 2 * width:
+        warn(
+            f"X was read as grey images of {height} x {width} pixels. If it is one image with "
+            f"{width} channels, pass X[None]. If it holds signals of {height} steps with {width} "
+            f"channels, pass X[:, None]. If it is read rightly, give image_shape={(height, width)}."
+        )
+    elif image_format.as_rows and height == 1:
         warn(
             f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
             "square number. If they are pictures, give image_shape=(height, width) or "
             "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
         )
+
+
+def _other_channels_are_likely(image_format, other_axis):
+    """Whether the channels seem to be at the other axis of a three-number shape."""
+    channels, *sides = image_format.channels_first_shape
+    n_others = image_format.shape[other_axis]
+    other_sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
+    if channels <= 4:
+        return False
+    if n_others in (1, 3, 4) and min(other_sides) > n_others:
+        return True
+    # The other reading has far fewer channels, and images that are nearer to a square.
+    return 2 * n_others <= channels and _ratio(other_sides) < _ratio(sides)
+
+
+def _ratio(sides):
+    """Of the longer side of an image to the shorter one."""
+    return max(sides) / min(sides)

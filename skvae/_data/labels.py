@@ -11,8 +11,8 @@ from .._warnings import warn
 
 
 def scarce(labels):
-    """Whether fewer than half of the images have a label; -1 stands for none."""
-    return bool(2 * np.sum(labels >= 0) < len(labels))
+    """Whether fewer than half of the images have a label; -1 stands for none. None: no classes."""
+    return labels is not None and bool(2 * np.sum(labels >= 0) < len(labels))
 
 
 # Code of an image whose class is not known.
@@ -45,17 +45,18 @@ def encode_labels(y, unlabeled, classes=None):
     ------
     ValueError
         If y is not one-dimensional, if no image has a label, if the labels are numbers that are
-        not whole or not finite, or if one of them is not in `classes`.
+        not whole or not finite, or if one of them is not in `classes`. If the marker does not
+        occur, but its text does.
 
     Warns
     -----
     UserWarning
         If -1 seems to mark images without a label, but `unlabeled` is None.
     """
-    labels, known = known_labels(column_or_1d(y, warn=True), unlabeled)
+    labels, known = known_labels(y, unlabeled, warn=True)
     codes = np.full(len(known), UNKNOWN)
     if len(labels):
-        assert_all_finite(labels, input_name="y")
+        _check_finite(labels)
         check_classification_targets(labels)
     if classes is None:
         if len(labels) == 0:
@@ -71,15 +72,20 @@ def encode_labels(y, unlabeled, classes=None):
     return classes, codes
 
 
-def known_labels(y, unlabeled):
+def known_labels(y, unlabeled, *, warn=False):
     """The labels in y, without the value that marks images without one.
 
     Parameters
     ----------
-    y : ndarray of shape (n,)
+    y : array-like of shape (n,)
+        A list may hold labels of one type and a marker of another.
 
     unlabeled : scalar or None
-        None: every value is a label.
+        None: every value is a label. NaN or NA of pandas: all that pandas calls missing is the
+        marker.
+
+    warn : bool, default=False
+        Whether to warn if y has the shape (n, 1).
 
     Returns
     -------
@@ -89,17 +95,94 @@ def known_labels(y, unlabeled):
 
     known : ndarray of bool of shape (n,)
         Where y has a label.
+
+    Raises
+    ------
+    ValueError
+        If y is not one-dimensional, or if the marker does not occur, but its text does.
     """
+    y = column_or_1d(_with_types(y), warn=warn)
     if unlabeled is None:
         known = np.ones(len(y), dtype=bool)
-    elif isinstance(unlabeled, Real) and np.isnan(unlabeled):
-        known = np.asarray(y == y, dtype=bool)  # NaN is the only value that differs from itself
+    elif _is_missing(unlabeled):
+        known = ~_missing(y)
+    elif y.dtype == object:
+        known = np.array([_is_missing(v) or v != unlabeled for v in y], dtype=bool)
     else:
         known = np.asarray(y != unlabeled, dtype=bool)
     labels = y[known]
+    if unlabeled is not None and known.all():
+        _refuse_text_of(unlabeled, labels)
     if labels.dtype == object and all(isinstance(label, (Real, np.bool_)) for label in labels):
         labels = np.array(labels.tolist())
     return labels, known
+
+
+def _with_types(y):
+    """y, but as an array of objects where NumPy would write what is no text as text."""
+    if isinstance(y, (list, tuple)):
+        try:
+            is_text = np.asarray(y).dtype.kind in "US"
+            objects = np.array(y, dtype=object)
+        except ValueError:  # rows of different lengths, which scikit-learn refuses
+            return y
+        if is_text and not all(isinstance(value, (str, bytes)) for value in objects.flat):
+            return objects
+    elif hasattr(y, "isna") and hasattr(y, "to_numpy"):  # columns of pandas with NA
+        return y.to_numpy(dtype=object) if np.any(y.isna()) else y
+    return y
+
+
+def _is_missing(value):
+    """Whether pandas calls a value missing: None, NaN, NaT or NA."""
+    if value is None:
+        return True
+    if np.ndim(value) != 0:
+        return False
+    same = value == value  # NA of pandas makes NA of every comparison
+    return not same if isinstance(same, (bool, np.bool_)) else True
+
+
+def _missing(y):
+    """Which values of a one-dimensional array are missing: an ndarray of bool."""
+    if y.dtype == object:
+        return np.array([_is_missing(value) for value in y], dtype=bool)
+    return np.asarray(y != y, dtype=bool)  # NaN is the only value that differs from itself
+
+
+def _refuse_text_of(unlabeled, labels):
+    """Refuse labels of which one is the text of a marker that does not occur."""
+    kinds = (str, np.str_) if not isinstance(unlabeled, str) else (Real, np.bool_)
+    for label in set(labels.tolist()) if labels.dtype.kind in "USOif" else ():
+        if isinstance(label, kinds) and _reads_as(label, unlabeled):
+            raise ValueError(
+                f"y holds {label!r}, but not unlabeled={unlabeled!r}, which is of another type. "
+                f"If it marks images without a label, set unlabeled={label!r}, or make y with "
+                "np.array(y, dtype=object), which keeps the types of its values."
+            )
+
+
+def _reads_as(label, unlabeled):
+    """Whether a label is what another type makes of the marker, such as "-1" of -1."""
+    if isinstance(unlabeled, str):
+        return str(label) == unlabeled
+    if _is_missing(unlabeled):
+        return label.lower() in ("nan", "<na>", "none", "nat")
+    if label == str(unlabeled):
+        return True
+    try:  # text of [1.5, -1] is "-1.0"
+        return isinstance(unlabeled, Real) and float(label) == unlabeled
+    except ValueError:
+        return False
+
+
+def _check_finite(labels):
+    """Refuse missing and infinite labels."""
+    if _missing(labels).any():
+        raise ValueError(
+            "Input y contains NaN. If it marks images without a label, set unlabeled=np.nan."
+        )
+    assert_all_finite(labels, input_name="y")
 
 
 def _warn_about_minus_one(classes):
@@ -141,15 +224,16 @@ def check_classes(classes, fitted=None):
     return classes
 
 
-def resolve_priors(priors, class_counts):
+def resolve_priors(priors, class_counts, classes):
     """Probability of each class.
 
     Parameters
     ----------
-    priors : array-like of shape (n_classes,) or None
-        None: the frequencies of the labels. A class that was not seen yet counts as seen once.
+    priors : array-like of shape (n_classes,), dict or None
+        In the order of the classes, or by class. None: the frequencies of the labels. A class that
+        was not seen yet counts as seen once.
 
-    class_counts : ndarray of shape (n_classes,)
+    class_counts, classes : ndarray of shape (n_classes,)
 
     Returns
     -------
@@ -163,6 +247,12 @@ def resolve_priors(priors, class_counts):
     if priors is None:
         counts = np.maximum(class_counts, 1)
         return counts / counts.sum()
+    if isinstance(priors, dict):
+        if set(priors) != set(classes.tolist()):
+            raise ValueError(
+                f"priors must have the classes {classes.tolist()} as keys. Got {list(priors)}."
+            )
+        priors = [priors[label] for label in classes.tolist()]
     priors = np.array(priors, dtype=np.float64)
     if priors.shape != class_counts.shape:
         raise ValueError(

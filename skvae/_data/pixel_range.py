@@ -33,6 +33,10 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 BLOCK_VALUES = 2**18
 
 
+# So many images show that integers of 8 bits are no masks of 0 and 1.
+N_MASK_IMAGES = 16
+
+
 # Where nothing can lie outside the range, so many images show whether there is contrast.
 N_CONTRAST_IMAGES = 2_048
 
@@ -137,9 +141,9 @@ class PixelValues:
         return self.missing_values is not None and self._scan[3]
 
     @property
-    def n_never_observed(self):
-        """How many of the numbers of an image are missing in all images."""
-        return int(self._scan[2].sum())
+    def never_observed(self):
+        """Which numbers of an image are missing in all images: a bool each; None: none of them."""
+        return self._scan[2] if self.has_holes and self._scan[2].any() else None
 
     def extremes(self, image_format=None):
         """Least and greatest value, of each channel or of all together.
@@ -262,7 +266,7 @@ def resolve_pixel_range(pixel_range, values, image_format):
 def _learned_range(mode, values, image_format):
     fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(values.dtype.str[1:])
     if mode is None and fixed:
-        return fixed
+        return (0.0, 1.0) if values.dtype == np.uint8 and _is_mask(values) else fixed
     if fixed or image_format.n_channels == 1:  # one for all colours keeps their proportions
         image_format = None
     ranges = values.extremes(image_format)
@@ -283,6 +287,16 @@ def _learned_range(mode, values, image_format):
             )
         ranges = np.where(flat[:, None], ranges, inner)
     return tuple(ranges[0].tolist()) if image_format is None else ranges
+
+
+def _is_mask(values):
+    """Whether the values are 0 and 1, and nothing else."""
+    # Few images tell that of nearly all X, so that the others need not be read.
+    for some in (values.thinned(N_MASK_IMAGES), values):
+        ((_, greatest),) = some.extremes()
+        if greatest > 1:
+            return False
+    return greatest == 1
 
 
 def _given_range(pixel_range, n_channels):

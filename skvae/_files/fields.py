@@ -258,12 +258,17 @@ def plain(value):
 
 
 def saved_params(params):
-    """The parameters that a file can hold; a RandomState, which has changed, becomes None."""
-    seed = params["random_state"]
+    """The parameters that a file can hold; a RandomState, which has changed, becomes None.
+
+    A dict of `priors`, whose keys JSON would make text, becomes a list in the order of the classes.
+    """
+    seed, priors = params["random_state"], params.get("priors")
     changed = {
         "random_state": None if isinstance(seed, np.random.RandomState) else seed,
         "device": str(params["device"]),
     }
+    if isinstance(priors, dict):
+        changed["priors"] = [priors[label] for label in sorted(priors)]
     return {k: plain(v) for k, v in {**params, **changed}.items() if k not in NOT_SAVED}
 
 

@@ -165,11 +165,13 @@ def impute(module, dataset, n_draws, seed, rng=None):
     """Images of which some pixels are known, decoded: in the units and the layout of X, float32.
 
     Without `rng` they are the weighted mean of E[x|z] over all draws z ~ q(z|x), which estimates
-    E[x|observed pixels]. Else `rng`, a RandomState, chooses one of the draws of each image, with a
-    probability in proportion to its weight. The seed and the pixels of an image determine its
-    draws. Observed pixels get values, too.
+    E[x|observed pixels], and the seed and the pixels of an image determine its draws. Else `rng`, a
+    RandomState, seeds the draws of each image, and chooses one of them, with a probability in
+    proportion to its weight. Observed pixels get values, too.
     """
     mean, decoded = module.likelihood.mean, []
+    if rng is not None:  # for each image: few draws may have nearly all the weight
+        seed = rng.randint(2**31, size=len(dataset))
     for draws in _weighted_draws(module, dataset, n_draws, seed):
         image = weighted_mean(draws, mean) if rng is None else weighted_choice(draws, mean, rng)
         decoded.append(dataset.image_format.from_unit(image[None].cpu().numpy()))
@@ -208,14 +210,17 @@ def weighted_choice(draws, mean, rng):
 def _weighted_draws(module, dataset, n_draws, seed):
     """For each image an iterator over log w and logits of its draws z ~ q(z|x), in parts.
 
-    A pass decodes all draws of several images, or a part of the draws of one.
+    A pass decodes all draws of several images, or a part of the draws of one. There is a seed for
+    all images or for each.
     """
+    seeds = np.broadcast_to(seed, len(dataset)).tolist()
     n_rows = pass_size(module.image_shape)
     n_together = max(1, n_rows // n_draws)
     mu, logvar = (torch.from_numpy(part) for part in encode(module, dataset))
     for some in slices(len(dataset), n_together):
         x = dataset[some]
-        noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], seed) for image in x])
+        pairs = zip(x, seeds[some], strict=True)
+        noise = torch.stack([_noise_of(image, n_draws, mu.shape[1], s) for image, s in pairs])
         log_jacobian = dataset.image_format.log_jacobian
         parts = _decoded_draws(module, log_jacobian, x, mu[some], logvar[some], noise)
         if len(x) == 1:

@@ -17,8 +17,9 @@ from .weights import draw_weights, set_pixel_units
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
 
-# How often probabilistic PCA fills the holes.
-N_FILLINGS = 5
+# How often probabilistic PCA fills the holes, steps of EM thereafter, and about how many products a
+# step takes at most.
+N_FILLINGS, N_EM_STEPS, MAX_EM_NUMBERS = 5, 20, 2**31
 
 
 # Steps and first rate of Adam for a linear decoder of pixels that are not normal.
@@ -148,7 +149,8 @@ def probabilistic_pca(rows, holes, n_components, seed):
     variances along them, (q,); and the mean variance along all other axes, a float. Computed by
     randomised PCA of `rows`, of shape (n, D). `holes` are booleans of this shape, or None. They are
     filled in place by what it expects there, given the rest of the image, and it is computed
-    again, five times.
+    again, five times. That takes what was filled for certain, so that the noise is too small: steps
+    of expectation-maximisation over the observed numbers follow.
     """
     pca = _complete_pca(rows, n_components, seed)
     if holes is None or not holes.any():
@@ -159,7 +161,59 @@ def probabilistic_pca(rows, holes, n_components, seed):
         filled = F.linear(mu, network.decoder, network.bias).numpy()
         rows[holes] = filled[holes]
         pca = _complete_pca(rows, n_components, seed)
-    return pca
+    return _maximized(pca, rows, holes)
+
+
+def _maximized(pca, rows, holes):
+    """Probabilistic PCA of what was observed, from one that took filled holes for certain.
+
+    `N_EM_STEPS` steps of EM; Ilin & Raiko (2010), section 3. Of many images and components, some
+    images only. The holes of rows are filled by the last of them.
+    """
+    mean, axes, variances, noise = (np.asarray(part, np.float64) for part in pca)
+    (n, n_numbers), n_axes = rows.shape, len(variances)
+    step = math.ceil(n * n_numbers * (n_axes + 1) ** 2 / MAX_EM_NUMBERS)
+    if n_axes == 0 or n // step < 2 * n_axes:
+        return pca
+    loadings = axes * np.sqrt(variances - noise)  # (D, q)
+    sample, seen = rows[::step].astype(np.float64), ~holes[::step]
+    for _ in range(N_EM_STEPS):
+        loadings, mean, noise = _em_step(sample, seen, loadings, mean, noise)
+    for some in np.array_split(np.arange(n), step):
+        z, _ = _posterior((rows[some] - mean) * ~holes[some], ~holes[some], loadings, noise)
+        rows[some] = np.where(holes[some], z @ loadings.T + mean, rows[some])
+    axes, singular, _ = np.linalg.svd(loadings, full_matrices=False)
+    variances = singular**2 + noise
+    total = variances.sum() + noise * max(1, n_numbers - n_axes)
+    return _probabilistic(mean, axes.T, variances, total)
+
+
+def _em_step(rows, seen, loadings, mean, noise):
+    """Loadings of shape (D, q), mean and noise variance after one step of EM."""
+    centred = (rows - mean) * seen
+    z, covariance = _posterior(centred, seen, loadings, noise)
+    z = np.column_stack([z, np.ones(len(z))])  # the last one is for a change of the mean
+    second = z[:, :, None] * z[:, None, :]
+    second[:, :-1, :-1] += covariance
+    size = z.shape[1]
+    # Moments over the images in which a number was observed: (D, q + 1, q + 1) and (D, q + 1).
+    second = (seen.T.astype(float) @ second.reshape(len(z), -1)).reshape(-1, size, size)
+    first = centred.T @ z
+    # Numbers that were never observed, or hardly ever, need the small identity.
+    solution = np.linalg.solve(second + 1e-3 * np.eye(size), first[:, :, None])[:, :, 0]
+    error = np.square(centred).sum() - 2 * np.sum(solution * first)
+    error += np.einsum("di,dij,dj", solution, second, solution)
+    noise = max(error / max(1, seen.sum()), MIN_NOISE_VARIANCE)
+    return solution[:, :-1], mean + solution[:, -1], noise
+
+
+def _posterior(centred, seen, loadings, noise):
+    """Mean of shape (n, q) and covariance of shape (n, q, q) of z, given the observed numbers."""
+    n_axes = loadings.shape[1]
+    squares = (loadings[:, :, None] * loadings[:, None, :]).reshape(len(loadings), -1)
+    precision = (seen.astype(float) @ squares).reshape(-1, n_axes, n_axes) + noise * np.eye(n_axes)
+    inverse = np.linalg.inv(precision)
+    return np.einsum("nij,nj->ni", inverse, centred @ loadings), noise * inverse
 
 
 def _complete_pca(rows, n_components, seed):

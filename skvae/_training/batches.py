@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from .._data import binary_draw, scarce
+from .._data import binary_draw
 from .._model import normal_draws, part_size, slices, to_device, uniform_draws
 from .augment import N_DRAWS, affine_maps, mapped
 
@@ -78,8 +78,8 @@ class Parts(Sequence):
 class EpochBatches:
     """Batches of one epoch of training: each image once, in random order, with new noise.
 
-    If some images are labelled, but less than half of them, each batch also brings 64 labelled
-    images. They are drawn with replacement, and each class is equally frequent among them.
+    With `few_labels`, each batch also brings 64 labelled images, if there are any. They are drawn
+    with replacement, and each class is equally frequent among them.
 
     Parameters
     ----------
@@ -102,10 +102,21 @@ class EpochBatches:
 
     processes : Processes
         Each trains on its share of every batch. Order and draws are the same in all of them.
+
+    few_labels : bool, default=False
     """
 
     def __init__(
-        self, dataset, batch_size, n_components, generator, binarize, augment, device, processes
+        self,
+        dataset,
+        batch_size,
+        n_components,
+        generator,
+        binarize,
+        augment,
+        device,
+        processes,
+        few_labels=False,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
@@ -116,8 +127,8 @@ class EpochBatches:
         self.device = device
         self.processes = processes
         self.y = dataset.y
-        self.members = []  # positions of the images of each class, if labels are scarce
-        if self.y is not None and scarce(self.y):
+        self.members = []  # positions of the images of each class, if few have a label
+        if few_labels:
             classes = np.unique(self.y[self.y >= 0])
             self.members = [np.flatnonzero(self.y == label) for label in classes]
 

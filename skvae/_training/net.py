@@ -56,6 +56,9 @@ class TrainSettings:
 
     callbacks : tuple of skorch callbacks
         The user's.
+
+    few_labels : bool
+        Whether each step also sees labelled images in addition.
     """
 
     log_jacobian: tuple
@@ -76,6 +79,7 @@ class TrainSettings:
     verbose: int
     name: str
     callbacks: tuple = ()
+    few_labels: bool = False
 
 
 @dataclass
@@ -172,6 +176,7 @@ class VAENet(skorch.NeuralNet):
             settings.augment,
             settings.device,
             self.processes,
+            settings.few_labels,
         )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):

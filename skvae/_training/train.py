@@ -1,6 +1,7 @@
 """Training of a network: all epochs of a schedule, or one epoch more (torch, skorch)."""
 
 import math
+import sys
 from contextlib import closing, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -22,6 +23,18 @@ from .callbacks import (
 )
 from .net import ADVICE, build_net
 from .processes import Processes
+
+# Modules that run many fits and use their results. There, Ctrl-C is no wish to keep a short one.
+SEARCHES = (
+    "sklearn.model_selection",
+    "joblib.parallel",
+    "optuna",
+    "ray",
+    "dask",
+    "distributed",
+    "skopt",
+    "hyperopt",
+)
 
 
 def train(
@@ -82,8 +95,8 @@ def _train_epochs(net, dataset, stop, tasks, finished):
             stopped = tasks is not None and tasks.stopped_
         except KeyboardInterrupt:
             stopped = _stopped_by_callback(net)
-            if not stopped and processes.size > 1:  # the others are at another step
-                raise
+            if not stopped and (processes.size > 1 or _in_search()):
+                raise  # other processes are at another step
             if not stopped:
                 return True
     return False
@@ -141,9 +154,21 @@ def train_increment(net, dataset, settings, moments=None, n_averaged=0):
                 net.fit_loop(dataset, epochs=1)
             except KeyboardInterrupt:
                 interrupted = not _stopped_by_callback(net)
+                if interrupted and _in_search():
+                    raise
     finally:
         net.callbacks_.pop()
     return net, statistics.moments, statistics.n_images, interrupted
+
+
+def _in_search():
+    """Whether a search or another run of many fits called this one, which would use its result."""
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        module = frame.f_globals.get("__name__", "")
+        if any(module == name or module.startswith(f"{name}.") for name in SEARCHES):
+            return True
+    return False
 
 
 def _stopped_by_callback(net):
