@@ -335,7 +335,7 @@ def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, monkeypatch
     settings = {"batch_size": 10, "binarize": binarize, "augment": 0.5}
     data, generator = dataset(30, labels=FEW[:30]), generator_for(0, EPOCH, 0)
     once = labelled_batches(data, **settings)
-    batches = EpochBatches(data, 10, 3, generator, binarize, 0.5, "cpu", ALONE)
+    batches = EpochBatches(data, 10, 3, generator, binarize, 0.5, "cpu", ALONE, few_labels=True)
     for (batch, _), (_, parts, labelled) in zip(batches, once, strict=True):
         for sequence, first_read in ((batch.parts, parts), (batch.labelled, labelled)):
             n = len(sequence)

@@ -567,7 +567,7 @@ def cross_entropies(decoder, mu, y, log_weights):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_recorded_terms_of_labels_are_means_over_labelled_images(digits, which, likelihood):
     seen = Seen()
-    settings = {"label_weight": 3.0, "beta": 0.5}
+    settings = {"label_weight": 3.0, "beta": 0.5, "few_labels": which == "few"}
     net = classifier_net(likelihood, [seen], **settings)
     codes = codes_of(digits, which)
     dataset, decoder = dataset_of(digits[0][:N], codes), net.module_.prior
@@ -751,7 +751,7 @@ def test_the_kl_of_an_unlabelled_image_does_not_depend_on_any_label(digits):
 def test_the_cross_entropy_goes_by_frequencies_and_not_by_the_priors(digits, which):
     records = []
     for priors in ([1 / 3] * 3, [0.98, 0.01, 0.01]):
-        net = classifier_net(label_weight=3.0)
+        net = classifier_net(label_weight=3.0, few_labels=which == "few")
         net.module_.prior.set_priors(priors)
         dataset = dataset_of(digits[0][:N], codes_of(digits, which))
         net.notify("on_train_begin", X=dataset, y=None)

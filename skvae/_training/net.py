@@ -128,6 +128,7 @@ class VAENet(skorch.NeuralNet):
         self.settings = settings
         self.processes = processes
         self.noise = PixelNoise(self.module.n_components, settings.seed)
+        self.best_losses_ = {}  # of each phase
         self.measures_ = False  # whether the current batch counts for the variance explained
 
     def initialize(self):
