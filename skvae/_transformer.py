@@ -133,9 +133,9 @@ class ConvVAETransformer(
     pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
             default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 of nothing but
-        0 and 1, else the smallest and the largest value of the training data, for each channel
-        separately. "robust": the 0.1 and the 99.9
+        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 of nothing but 0 and 1,
+        else the smallest and the largest value of the training data, for each channel separately.
+        "robust": the 0.1 and the 99.9
         percentiles of the training data, so that a few hot pixels do not flatten all others;
         for each channel separately, except for uint8 and bool. Values outside the range are
         clipped to it; with the Gaussian likelihood, to half a span beyond it.
@@ -226,7 +226,8 @@ class ConvVAETransformer(
 
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the previous `fit`. Shape, channel axis and
-        pixel range stay those of the first one.
+        pixel range stay those of the first one. If that had fewer than 256 images, and the new one
+        has more, `fit` starts anew.
 
     device : str or torch.device, default="auto"
         Where to compute. "auto" is the accelerator that torch finds, such as CUDA or MPS, or
@@ -502,8 +503,9 @@ class ConvVAETransformer(
         """Train for one epoch on X, at a constant learning rate.
 
         The first call determines the shape and the pixel range. Give `pixel_range` if the first
-        images may not show the whole range. With the Gaussian likelihood, the first images also
-        determine the PCA at which training starts. Adam keeps its state from call to call, but a
+        images may not show the whole range. Until 256 images have been seen, each call starts anew
+        from all images so far, which the estimator keeps for that; a copy or a reloaded estimator
+        does not have them. After that, the start is settled. Adam keeps its state from call to call, but a
         copy or a reloaded estimator starts it anew. Callbacks of scikit-learn are not called.
 
         Parameters
