@@ -505,8 +505,9 @@ class ConvVAETransformer(
         The first call determines the shape and the pixel range. Give `pixel_range` if the first
         images may not show the whole range. Until 256 images have been seen, each call starts anew
         from all images so far, which the estimator keeps for that; a copy or a reloaded estimator
-        does not have them. After that, the start is settled. Adam keeps its state from call to call, but a
-        copy or a reloaded estimator starts it anew. Callbacks of scikit-learn are not called.
+        does not have them. After that, the start is settled. Adam keeps its state from call to
+        call, but a copy or a reloaded estimator starts it anew. Callbacks of scikit-learn are not
+        called.
 
         Parameters
         ----------
