@@ -168,6 +168,9 @@ if __name__ == "__main__":
     rank, size, folder = int(rank), int(size), Path(folder)
     if task != "no seed":
         warnings.filterwarnings("error")
+        # As in pyproject.toml.
+        warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
+        warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
     result = main(task, rank, size, folder)

@@ -330,6 +330,7 @@ def fits_of_pictures(n, kinds=tuple(PICTURES), sizes=N_PICTURES, seed=0, **param
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
+            warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
             # True of pictures without a hot pixel, beside a range that ends at one.
             warnings.filterwarnings("ignore", ".* a small part of the pixel range", UserWarning)
             try:
