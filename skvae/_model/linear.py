@@ -131,7 +131,7 @@ class LinearPath(nn.Module):
     def _given_observed(self, mu, holes):
         dtype = sum_dtype(mu.device)
         in_holes = holes[:, None] * self.encoder  # (n, K, D)
-        gram = dense(in_holes.flatten(0, 1), self.encoder).view(len(mu), -1, mu.shape[1])
+        gram = dense(in_holes.flatten(0, 1), self.encoder).view(-1, mu.shape[1], mu.shape[1])
         gram = gram.to(dtype) * self.variances.to(dtype)  # (n, K, K)
         eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
         solve = solve_by_elimination if torch.compiler.is_exporting() else torch.linalg.solve
