@@ -509,8 +509,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     def _label_weight(self):
         if self.label_weight is not None:
             return float(self.label_weight)
-        few_labels = getattr(self, "_few_labels", False)  # not known of a loaded estimator
-        return FEW_LABELS_WEIGHT if few_labels else MANY_LABELS_WEIGHT
+        return FEW_LABELS_WEIGHT if self._few_labels else MANY_LABELS_WEIGHT
 
     def decision_function(self, X):
         """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.

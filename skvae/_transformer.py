@@ -586,7 +586,7 @@ class ConvVAETransformer(
             if continuing and self._n_start < FEW_IMAGES:
                 images, continuing = self._with_the_first(images)
             check_callbacks(self.callbacks or (), validates=False)
-            if not (continuing and hasattr(self, "_few_labels")):  # a file does not hold it
+            if not continuing:
                 self._few_labels = scarce(images.y)
 
             annealed = continuing and self._annealed
@@ -693,7 +693,7 @@ class ConvVAETransformer(
             verbose=int(self.verbose),
             name=type(self).__name__,
             callbacks=tuple(self.callbacks or ()),
-            few_labels=getattr(self, "_few_labels", False),
+            few_labels=self._few_labels,
         )
 
     @property

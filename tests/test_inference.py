@@ -158,7 +158,9 @@ def test_log_likelihood_nears_the_evidence_as_draws_grow(line):
     # Where the posterior of an image has two humps, of which q knows one, few weights count.
     assert np.quantile(np.abs(many - evidence), 0.95) < 0.1
     assert abs((many - evidence).mean()) < 0.01
-    assert vae.score(images) < few.mean() < many.mean() + 0.01
+    # In expectation, five draws are below the evidence: within the error of a mean over images.
+    error = (few - many).std() / np.sqrt(len(images))
+    assert vae.score(images) < few.mean() < many.mean() + 3 * error
 
 
 @pytest.mark.parametrize("binarize", [False, True])
@@ -335,7 +337,7 @@ def test_scores_do_not_depend_on_beta_of_training(line):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("size", [1, 32, 64])
 def test_large_pictures_are_as_independent_as_small_ones(many, monkeypatch, likelihood, size):
     monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 2 * size * 64 - 1)
     assert passes.pass_size((1, 8, 8)) == size
@@ -398,7 +400,8 @@ print(small, megabytes() - idle)
 def test_memory_for_large_pictures_is_bounded():
     # A process of its own: the peak of this one is that of all tests. The 14 pictures of 512 x 512
     # in colour pass by fives; all at once would take 1 GB in the smaller network.
-    command = [sys.executable, "-W", "ignore:Only:UserWarning", "-c", MEMORY]
+    quiet = ["-W", "ignore:Only:UserWarning", "-W", "ignore:The training:UserWarning"]
+    command = [sys.executable, *quiet, "-c", MEMORY]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

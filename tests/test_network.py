@@ -721,7 +721,7 @@ def test_a_row_of_a_dense_product_has_the_same_bits_at_every_place(n_components,
 )
 def test_passes_have_as_many_rows_as_dense_products_want(shape):
     size = pass_size(shape)
-    assert size in {1, 2, 4, 8, 16, 32, 64, 128}
+    assert size in {1, 32, 64, 128}
     assert size == 1 or size * math.prod(shape) <= 2**22
 
 

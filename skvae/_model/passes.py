@@ -16,6 +16,9 @@ from .weights import blank_module
 # some hundred bytes of memory for each number.
 MAX_PASS_IMAGES, MAX_PASS_NUMBERS = 128, 2**22
 
+# Smallest number of images in a pass of several.
+MIN_PASS_IMAGES = 32
+
 
 def slices(n, size):
     """Slices of `size` positions that cover all n; the last one may be shorter."""
@@ -23,15 +26,18 @@ def slices(n, size):
 
 
 def pass_size(image_shape):
-    """Number of images (C, H, W) that go through a network at once: 128; if large, 64, 32 …
+    """Images (C, H, W) that go through a network at once: 128, 64 or 32, or 1 if they are large.
 
-    The order of summation in matrix products depends on this number. It depends on the shape alone,
-    so an image gives the same bits in every call.
+    The order of summation depends on this number, and functions such as exp give the last numbers
+    of a tensor other bits than those that fill whole registers of 32. The number depends on the
+    shape alone, so an image gives the same bits in every call and at every place.
     """
     n_images = MAX_PASS_IMAGES
-    while n_images > 1 and n_images * math.prod(image_shape) > MAX_PASS_NUMBERS:
+    while n_images >= MIN_PASS_IMAGES:
+        if n_images * math.prod(image_shape) <= MAX_PASS_NUMBERS:
+            return n_images
         n_images //= 2
-    return n_images
+    return 1
 
 
 def part_size(image_shape):
