@@ -138,6 +138,7 @@ NUMPY_SCALARS = {
     "hidden_units": np.uint8(16),
     "likelihood": np.str_("bernoulli"),
     "binarize": np.bool_(True),
+    "augment": np.float32(0.5),
     "beta": np.float32(0.5),
     "beta_warmup": np.float16(0.25),
     "max_iter": np.int64(4),
