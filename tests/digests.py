@@ -34,10 +34,11 @@ def images(n=200):
 
 
 def colours(n=60):
+    """Fixed patterns in random colours, and noise: PCA leaves something to explain."""
     rng = np.random.default_rng(0)
-    return (rng.uniform(size=(n, 1, 1, 3)) * rng.uniform(size=(1, 30, 30, 1)) * 255).astype(
-        np.uint8
-    )
+    weights, patterns = rng.uniform(size=(n, 5, 3)), rng.uniform(size=(5, 30, 30))
+    X = np.einsum("npc,pij->nijc", weights, patterns) / 5 + rng.normal(0, 0.02, (n, 30, 30, 3))
+    return (X.clip(0, 1) * 255).astype(np.uint8)
 
 
 def with_holes(n=200):

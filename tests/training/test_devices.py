@@ -162,7 +162,7 @@ def test_the_defaults_of_torch_change_no_bit(tmp_path):
             [*command, statement, str(tmp_path)],
             capture_output=True,
             text=True,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
         )
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout.splitlines())

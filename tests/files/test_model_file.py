@@ -24,7 +24,7 @@ from skvae import ConvVAETransformer, InvalidFileError
 from skvae._files import archive, fields, model
 from skvae._files.model import MODEL
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 # A file from before this test: a classifier of digits with holes, with names of pixels and classes

@@ -567,7 +567,7 @@ def test_callbacks_change_no_bit(digits):
 
 # Those of skorch: each works, or is refused with a reason
 
-PAGE = Path(__file__).parents[1] / "docs" / "guide" / "callbacks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "callbacks.md"
 ROWS = dict(re.findall(r"^\| `(\w+)` \| (works|refused)", PAGE.read_text(), re.M))
 VALIDATED = {"early_stopping": True, "max_iter": 3}
 

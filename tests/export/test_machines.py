@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skvae import ConvVAETransformer
 
-PAGE = Path(__file__).parents[1] / "docs" / "guide" / "machines.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "machines.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = EXAMPLES / "plot_digits.py"
 
 
