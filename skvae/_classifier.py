@@ -41,9 +41,11 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
     plus `label_weight` times the loss of the labels. The second line is a bound of -log p(x) in
     which the class is summed out, as in [6]_. The loss of the labels is the mean of
-    -log p(y|z = mu) over labelled images. For the others it is the entropy of p(y|z = mu), so that
-    each image clearly belongs to one class, plus KL(shares || pi), so that the classes are as
-    frequent among them as pi says; see [7]_.
+    -log p(y|z = mu) over labelled images, which are seen under small random maps such as turns
+    and shifts. For the others it is the entropy of p(y|z = mu), so that each image clearly belongs
+    to one class, plus KL(shares || pi), so that the classes are as frequent among them as pi says
+    [7]_, plus KL(p(y|x) || p(y|T x)) under such a map T, so that the map does not change the class
+    [8]_.
 
     Parameters
     ----------
@@ -198,6 +200,12 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         step also sees 64 labelled images in addition, as many of each class. This is decided once a
         fit, for the images that are not set aside, and in the first call of `partial_fit`.
 
+    consistency : float, default=1.0
+        Strength of the small random affine maps that should not change the class of an image, in
+        the units of `augment`: at 1, up to 10 degrees of rotation, 10 % of scale and of shear, and
+        shifts of 5 % of each side. Images are never mirrored. 0: no maps. This is needed if such a
+        map changes the class, as with orientations or positions.
+
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN stands for
         all that pandas calls missing. None: every value is a class.
@@ -322,6 +330,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     .. [7] A. Krause, P. Perona and R. Gomes, "Discriminative clustering by regularized information
        maximization", NeurIPS 2010.
 
+    .. [8] W. Hu, T. Miyato, S. Tokui, E. Matsumoto and M. Sugiyama, "Learning discrete
+       representations via information maximizing self-augmented training", ICML 2017.
+       https://arxiv.org/abs/1702.08720
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -341,6 +353,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     _parameter_constraints: dict = {
         **ConvVAETransformer._parameter_constraints,
         "label_weight": [Interval(Real, 0, None, closed="left"), None],
+        "consistency": [Interval(Real, 0, 1, closed="both")],
         "unlabeled": "no_validation",  # any label
         "priors": ["array-like", dict, None],
     }
@@ -376,6 +389,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         random_state=None,
         verbose=0,
         label_weight=None,
+        consistency=1.0,
         unlabeled=None,
         priors=None,
     ):
@@ -408,6 +422,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             verbose=verbose,
         )
         self.label_weight = label_weight
+        self.consistency = consistency
         self.unlabeled = unlabeled
         self.priors = priors
 
@@ -510,6 +525,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         if self.label_weight is not None:
             return float(self.label_weight)
         return FEW_LABELS_WEIGHT if self._few_labels else MANY_LABELS_WEIGHT
+
+    @property
+    def _consistency(self):
+        return float(self.consistency)
 
     def decision_function(self, X):
         """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.

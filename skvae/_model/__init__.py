@@ -11,6 +11,7 @@ from .latents import kl_divergence
 from .likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
 from .noise import BINARIZE, EPOCH, PixelNoise, checksum, generator_for, normal_draws, uniform_draws
 from .passes import part_size, pass_size, slices
+from .priors import class_divergences
 from .weights import (
     as_arrays,
     as_tensors,
@@ -30,6 +31,7 @@ __all__ = [
     "as_arrays",
     "as_tensors",
     "checksum",
+    "class_divergences",
     "default_hidden_channels",
     "generator_for",
     "kl_divergence",

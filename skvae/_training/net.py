@@ -8,7 +8,14 @@ import skorch.callbacks
 import torch
 
 from .._history import EXPLAINED, LABEL_TERMS, PHASES
-from .._model import EPOCH, ExplainedVariance, PixelNoise, generator_for, sum_dtype
+from .._model import (
+    EPOCH,
+    ExplainedVariance,
+    PixelNoise,
+    class_divergences,
+    generator_for,
+    sum_dtype,
+)
 from .batches import N_LABELLED, EpochBatches, ScoringBatches
 from .processes import Processes
 
@@ -38,6 +45,9 @@ class TrainSettings:
     binarize : bool
 
     augment : float
+
+    consistency : float
+        Strength of the affine maps under which the classes should stay.
 
     batch_size, n_epochs, n_iter_no_change : int
 
@@ -70,6 +80,7 @@ class TrainSettings:
     tol: float
     binarize: bool
     augment: float
+    consistency: float
     batch_size: int
     n_epochs: int
     n_iter_no_change: int
@@ -110,7 +121,9 @@ class VAENet(skorch.NeuralNet):
     The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
     or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
-    images without a label, divided by the number of all images of the step.
+    images without a label, divided by the number of all images of the step. If the parts have
+    ``mapped`` images, the labelled ones are those, and the sum has the `class_divergences` between
+    an image and its map.
 
     Parameters
     ----------
@@ -178,6 +191,7 @@ class VAENet(skorch.NeuralNet):
             settings.device,
             self.processes,
             settings.few_labels,
+            settings.consistency,
         )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -222,8 +236,10 @@ class VAENet(skorch.NeuralNet):
         step = self.step_ = Step(errors_of_others=self._errors_of_others(batch))
         for part in batch:
             step.add(self._loss(part, batch, training=True))
+            if "mapped" in part:
+                step.add(self._loss_of_maps(part, batch))
         for part in batch.labelled:
-            class_logits = prior.class_logits(*self.module_.encode(part["x"]))
+            class_logits = prior.class_logits(*self.module_.encode(part.get("mapped", part["x"])))
             # Each class is equally frequent here.
             step.add(self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True))
         if self.processes.size > 1:
@@ -287,7 +303,7 @@ class VAENet(skorch.NeuralNet):
         terms = module.terms_of(draw, x, y, likelihood=likelihood, log_jacobian=log_jacobian)
         loss = (self.kl_weight_ * terms.kl - terms.log_p).sum() / len(batch)
         if y is not None:
-            loss = loss + self._loss_of_classes(terms.class_logits, y, batch, training=training)
+            loss = loss + self._loss_of_classes(terms.class_logits, part, batch, training=training)
         if self.measures_:
             self.explained_[training].add(x, likelihood.mean(draw.logits.detach()))
         self._add(
@@ -320,23 +336,41 @@ class VAENet(skorch.NeuralNet):
         before |= {name: before.get(name, 0.0) + total for name, total in sums.items()}
         return sums
 
-    def _loss_of_classes(self, class_logits, y, batch, *, training):
+    def _loss_of_classes(self, class_logits, part, batch, *, training):
         """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
 
         That of unknown classes is divided by all images of the batch, so that an image counts as
         much whether many or few others have no label. Validation images have no such term.
         """
-        loss = 0.0
+        loss, y = 0.0, part["y"]
         if training and len(batch) > batch.n_labelled:
             p = torch.softmax(class_logits.detach(), 1)
             self.step_.unknown = self.step_.unknown + (y < 0).to(p.dtype) @ p
             losses = self.module_.prior.undecided_losses(class_logits, y)
             loss = self.settings.label_weight * losses.sum() / len(batch)
-        if batch.n_labelled and not batch.labelled:
-            loss = loss + self._label_loss(
-                class_logits, y, batch.n_labelled, self.log_frequencies_, training=training
-            )
+        if "mapped" not in part:
+            loss = loss + self._loss_of_known(class_logits, y, batch, training=training)
         return loss
+
+    def _loss_of_maps(self, part, batch):
+        """`label_weight` times the loss of known and of unknown classes under the maps of a part.
+
+        That of an unknown class is the divergence from what the network says of the image itself.
+        """
+        prior, y = self.module_.prior, part["y"]
+        mapped = prior.class_logits(*self.module_.encode(part["mapped"]))
+        targets = prior.class_logits(*self.step_.posteriors[-1]).detach()
+        losses = torch.where(y < 0, class_divergences(targets, mapped), 0.0)
+        loss = self.settings.label_weight * losses.sum() / len(batch)
+        return loss + self._loss_of_known(mapped, y, batch, training=True)
+
+    def _loss_of_known(self, class_logits, y, batch, *, training):
+        """The loss of the labels of a part, unless the step sees further labelled images."""
+        if not batch.n_labelled or batch.labelled:
+            return 0.0
+        return self._label_loss(
+            class_logits, y, batch.n_labelled, self.log_frequencies_, training=training
+        )
 
     def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
         """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`."""
