@@ -7,24 +7,7 @@ import os
 
 import numpy as np
 
-from .._files import (
-    Arrays,
-    Field,
-    FileKind,
-    archive,
-    are_columns,
-    are_params,
-    history_of,
-    history_specs,
-    is_architecture,
-    is_likelihood,
-    is_number_of_epochs,
-    is_seed,
-    of_type,
-    plain,
-    saved_params,
-    weight_specs,
-)
+from .._files import Arrays, Field, FileKind, archive, fields
 from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, n_epochs_of, rows_of
 from .._version import __version__
 from .callbacks import EARLY_STOPPING_STATE
@@ -45,43 +28,47 @@ def _is_early_stopping(value, header):
 
 def _are_columns_of_training(value, header):
     columns = {*TRAIN_COLUMNS, *VALID_COLUMNS * (header["n_valid"] > 0), "duration"}
-    return are_columns(value, header) and set(value) - set(LABEL_COLUMNS) == columns
+    return fields.are_columns(value, header) and set(value) - set(LABEL_COLUMNS) == columns
 
 
 def _are_numbers_of_steps(value, header):
     return (
         type(value) is dict
-        and value.keys() <= weight_specs(header).keys()
-        and all(type(n) is int and 0 < n < 2**53 for n in value.values())
+        and value.keys() <= fields.weight_specs(header).keys()
+        and all(map(fields.int_within(1, fields.MAX_EXACT), value.values()))
     )
 
 
 def _are_frozen(value, header):
-    return type(value) is list and set(value) <= weight_specs(header).keys()
+    return type(value) is list and set(value) <= fields.weight_specs(header).keys()
 
 
 def _moment_specs(header):
-    return {name: spec for name, spec in weight_specs(header).items() if name in header["n_steps"]}
+    return {
+        name: spec
+        for name, spec in fields.weight_specs(header).items()
+        if name in header["n_steps"]
+    }
 
 
 def _best_specs(header):
-    return weight_specs(header) if header["n_valid"] else None
+    return fields.weight_specs(header) if header["n_valid"] else None
 
 
 # A training continues from a checkpoint with the same plan only.
 PLAN = (
-    Field("skvae_version", "skvae_version", of_type(str)),
-    Field("params", "params", are_params),
-    Field("data", "data", of_type(dict)),
-    Field("n_valid", "n_valid", lambda value, header: type(value) is int and value >= 0),
-    Field("architecture", "architecture", is_architecture),
-    Field("likelihood", "likelihood", is_likelihood),
-    Field("seed", "seed", is_seed),
-    Field("device", "device", of_type(str)),
+    Field("skvae_version", "skvae_version", fields.of_type(str)),
+    Field("params", "params", fields.are_params),
+    Field("data", "data", fields.of_type(dict)),
+    Field("n_valid", "n_valid", fields.int_within(0, fields.MAX_EXACT)),
+    Field("architecture", "architecture", fields.is_architecture),
+    Field("likelihood", "likelihood", fields.is_likelihood),
+    Field("seed", "seed", fields.is_seed),
+    Field("device", "device", fields.of_type(str)),
 )
 
 
-FINISHED = Field("finished", "finished", of_type(bool))
+FINISHED = Field("finished", "finished", fields.of_type(bool))
 
 
 CHECKPOINT = FileKind(
@@ -92,7 +79,7 @@ CHECKPOINT = FileKind(
         Field(
             "n_epochs",
             "history",
-            lambda value, header: is_number_of_epochs(value, header) and value > 0,
+            fields.int_within(1, fields.MAX_FILE_EPOCHS),
             n_epochs_of,
             None,
         ),
@@ -102,11 +89,11 @@ CHECKPOINT = FileKind(
         Field("early_stopping", "early_stopping", _is_early_stopping),
     ),
     (
-        Arrays("weights", "weights", weight_specs),
+        Arrays("weights", "weights", fields.weight_specs),
         Arrays("first_moments", "first_moments", _moment_specs),
         Arrays("second_moments", "second_moments", _moment_specs),
         Arrays("best", "best", _best_specs),
-        Arrays("history", "history", history_specs, history_of),
+        Arrays("history", "history", fields.history_specs, fields.history_of),
     ),
 )
 
@@ -129,7 +116,7 @@ class CheckpointFile:
 
     def __init__(self, path, plan):
         self.path = os.fspath(path)
-        self.plan = plain(plan)
+        self.plan = fields.plain(plan)
         self._values = {"history": {}}
         if not os.path.isdir(os.path.dirname(os.path.abspath(self.path))):
             raise FileNotFoundError(
@@ -203,7 +190,7 @@ def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed,
     ignored = ("verbose", "device")
     return {
         "skvae_version": __version__,
-        "params": {k: v for k, v in saved_params(params).items() if k not in ignored},
+        "params": {k: v for k, v in fields.saved_params(params).items() if k not in ignored},
         "data": data,
         "n_valid": n_valid,
         "architecture": architecture,
