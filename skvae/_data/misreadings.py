@@ -10,22 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 def refuse_misreadings(X, image_shape=None):
     """Refuse what holds no images, or one image only, with the line that makes X of it.
 
-    Parameters
-    ----------
-    X : object
-        What the user gave.
-
-    image_shape : tuple of int, default=None
-        Shape of one image, if the estimator is fitted.
-
-    Raises
-    ------
-    TypeError
-        If X is the name of a file or a folder, or several of these; a Dataset or a DataLoader of
-        torch; a generator, or anything else that has to be iterated over.
-
-    ValueError
-        If X is one image of a fitted estimator.
+    A TypeError if X is the name of a file or a folder, or several of these; a Dataset or a
+    DataLoader of torch; a generator, or anything else that has to be iterated over. A ValueError if
+    X is one image of a fitted estimator, whose images have `image_shape`.
     """
     shape = getattr(X, "shape", None)
     if _is_name(X) or _holds_names(X, shape):

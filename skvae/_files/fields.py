@@ -22,7 +22,6 @@ MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
 # Up to this, all programs that read JSON keep whole numbers as they are.
 MAX_EXACT = 2**53 - 1
 
-
 # Parameters that a file does not hold: callbacks are code, and a path or a group of processes mean
 # nothing on another machine.
 NOT_SAVED = {"callbacks", "checkpoint", "data_parallel"}
@@ -33,59 +32,25 @@ def _same(value):
 
 
 class Field(NamedTuple):
-    """An entry of a header, and the attributes that it holds.
+    """An entry of a header, and the attributes that it holds."""
 
-    Parameters
-    ----------
-    key : str
-        Its key in the header.
-
-    attributes : str
-        One name, or several with spaces between them.
-
-    valid : callable
-        ``valid(value, header)`` says whether a fit can give the value. It may also raise.
-
-    encode : callable
-        The attributes -> the value, which is then made plain.
-
-    decode : callable or None
-        The value -> the attribute, or a tuple of all. None: the arrays give the attribute back.
-
-    optional : bool
-        Whether an estimator may lack the attributes, which is null.
-    """
-
-    key: str
-    attributes: str
-    valid: Callable
-    encode: Callable = _same
+    key: str  # in the header
+    attributes: str  # one name, or several with spaces between them
+    valid: Callable  # valid(value, header): whether a fit can give the value. It may also raise.
+    encode: Callable = _same  # the attributes -> the value, which is then made plain
+    # The value -> the attribute, or a tuple of all. None: the arrays give the attribute back.
     decode: Callable | None = _same
-    optional: bool = False
+    optional: bool = False  # whether an estimator may lack the attributes, which is null
 
 
 class Arrays(NamedTuple):
-    """An array of a file, or a group of arrays with a common prefix, and the attribute that it is.
+    """An array of a file, or a group with a common prefix, and the attribute that it is."""
 
-    Parameters
-    ----------
-    key : str
-        Its name, or the prefix.
-
-    attribute : str
-        Name of the attribute: an array, or a dict of arrays or lists by name.
-
-    specs : callable
-        Checked header -> (shape, dtype), or a dict of such by name; None: it is not there.
-
-    decode : callable
-        ``decode(arrays, header)`` gives the attribute.
-    """
-
-    key: str
-    attribute: str
+    key: str  # its name, or the prefix
+    attribute: str  # an array, or a dict of arrays or lists by name
+    # Checked header -> (shape, dtype), or a dict of such by name; None: it is not there.
     specs: Callable
-    decode: Callable = lambda arrays, header: arrays
+    decode: Callable = lambda arrays, header: arrays  # decode(arrays, header) -> the attribute
 
 
 class FileKind(NamedTuple):

@@ -17,7 +17,6 @@ INTEGERS = [
     f"{order}{kind}{size}" for kind in "iu" for order, size in zip("|<<<", "1248", strict=True)
 ]
 
-
 CLASS_TYPES = {
     "|b1": (bool,),
     "U": (str,),
@@ -25,7 +24,6 @@ CLASS_TYPES = {
     **dict.fromkeys(INTEGERS, (int,)),
     **dict.fromkeys(("<f2", "<f4", "<f8"), (float,)),
 }
-
 
 # The estimators that a file may hold, by the names of their classes.
 CLASSES = {}

@@ -7,7 +7,6 @@ from . import passes, start
 from .convolutions import default_hidden_channels
 from .devices import Device, resolve_device, sum_dtype, to_device, with_gradients
 from .explained_variance import ExplainedVariance
-from .latents import kl_divergence
 from .likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
 from .noise import BINARIZE, EPOCH, PixelNoise, checksum, generator_for, normal_draws, uniform_draws
 from .passes import part_size, pass_size, slices

@@ -16,11 +16,9 @@ from .weights import draw_weights, set_pixel_units
 # Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
-
 # How often probabilistic PCA fills the holes, steps of EM thereafter, and about how many products a
 # step takes at most.
 N_FILLINGS, N_EM_STEPS, MAX_EM_NUMBERS = 5, 20, 2**31
-
 
 # Steps and first rate of Adam for a linear decoder of pixels that are not normal.
 N_START_STEPS, START_RATE = 400, 0.05

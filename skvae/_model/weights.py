@@ -11,10 +11,8 @@ from .vae import ConvVAE
 # Numbers that a usual sum in the first convolution runs over: 3 x 3 blocks of 4 x 4 pixels.
 USUAL_FAN_IN = 144
 
-
 # Smallest standard deviation of pixels in [0, 1] by which they are divided.
 MIN_STD = 1e-3
-
 
 # Size of the first weights of hidden layers in networks of several stages, in units of PyTorch's
 # default, with which a signal fades from layer to layer.

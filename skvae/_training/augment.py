@@ -8,7 +8,6 @@ import torch.nn.functional as F
 # Random numbers that make a map.
 N_DRAWS = 5
 
-
 # Largest rotation in radians, change of scale and shear, and shift in shares of a side, at
 # strength 1.
 MAX_ROTATION, MAX_STRETCH, MAX_SHIFT = math.radians(10), 0.1, 0.05

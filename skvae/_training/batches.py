@@ -14,7 +14,6 @@ from .augment import N_DRAWS, affine_maps, mapped
 # read one after another in random order, and images are mixed within a number of blocks.
 MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
 
-
 # Labelled images that a step sees in addition, if less than half of the images are labelled.
 N_LABELLED = 64
 

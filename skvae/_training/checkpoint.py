@@ -67,9 +67,7 @@ PLAN = (
     Field("device", "device", fields.of_type(str)),
 )
 
-
 FINISHED = Field("finished", "finished", fields.of_type(bool))
-
 
 CHECKPOINT = FileKind(
     "checkpoint",
@@ -96,7 +94,6 @@ CHECKPOINT = FileKind(
         Arrays("history", "history", fields.history_specs, fields.history_of),
     ),
 )
-
 
 # What a finished training left before its progress was kept.
 BARE = FileKind(

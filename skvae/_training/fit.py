@@ -7,7 +7,6 @@ import numpy as np
 from .._history import n_epochs_of
 from .._model import MIN_NOISE_VARIANCE, passes
 from .._warnings import warn
-from .callbacks import finished_epochs
 from .checkpoint import CheckpointFile, training_plan
 from .processes import training_processes
 from .sklearn_callbacks import FitTasks
@@ -142,7 +141,7 @@ class FitRun:
 
     def _convergence_warnings(self, estimator, n_images):
         """Messages about a training that ended by itself."""
-        n_epochs, settings = len(finished_epochs(estimator.net_)), self.settings
+        n_epochs, settings = len(estimator.net_.finished_epochs), self.settings
         error = self._linear_error(estimator.module_)
         like_pca = (
             error is not None and error > (1 - LEAST_GAIN) * self.start_error > MIN_NOISE_VARIANCE

@@ -13,6 +13,7 @@ from skorch.helper import predefined_split
 
 from .._model import passes
 from .callbacks import (
+    WINDOW,
     Checkpoint,
     EarlyStopping,
     OneCycle,
@@ -218,14 +219,17 @@ def _weights_kept_on_error(net):
 
 
 def sort_components(net, images, processes=None):
-    """Sort the components of a net by their KL, descending; returns their moments (3, K)."""
+    """Sort the components of a net by their KL, descending.
+
+    Returns their moments (3, K), and of how many images later ones are to take them.
+    """
     moments = passes.component_moments(net.module_, images)
     moments = (processes or Processes()).of_first(moments)
     if not np.isfinite(moments).all():  # the last step can make the weights too large
         raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
     order = np.argsort(-moments[0], kind="stable")
     reorder_net(net, order)
-    return moments[:, order]
+    return moments[:, order], WINDOW
 
 
 def reorder_net(net, order):
