@@ -1,6 +1,7 @@
 """Rows of X <-> images in [0, 1]: shape, layout and scale (NumPy only)."""
 
 import math
+import operator
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -234,14 +235,8 @@ def without_mask(X, missing_values=None):
     but there is no `missing_values`, or X cannot hold it.
     """
     if isinstance(X, (list, tuple)):
-        parts = [
-            without_mask(part, missing_values)
-            if isinstance(part, (list, tuple)) or _has_mask(part)
-            else part
-            for part in X
-        ]
-        same = all(part is old for part, old in zip(parts, X, strict=True))
-        return X if same else parts
+        parts = [without_mask(part, missing_values) for part in X]
+        return X if all(map(operator.is_, parts, X)) else parts
     if not _has_mask(X):
         return X
     if not np.any(X.mask):
@@ -362,9 +357,5 @@ def _other_channels_are_likely(image_format, other_axis):
     if n_others in (1, 3, 4) and min(other_sides) > n_others:
         return True
     # The other reading has far fewer channels, and images that are nearer to a square.
-    return 2 * n_others <= channels and _ratio(other_sides) < _ratio(sides)
-
-
-def _ratio(sides):
-    """Of the longer side of an image to the shorter one."""
-    return max(sides) / min(sides)
+    squarer = max(other_sides) / min(other_sides) < max(sides) / min(sides)
+    return 2 * n_others <= channels and squarer

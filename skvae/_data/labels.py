@@ -88,19 +88,14 @@ def _with_types(y):
 
 def _is_missing(value):
     """Whether pandas calls a value missing: None, NaN, NaT or NA."""
-    if value is None:
-        return True
-    if np.ndim(value) != 0:
-        return False
-    same = value == value  # NA of pandas makes NA of every comparison
-    return not same if isinstance(same, (bool, np.bool_)) else True
+    return np.ndim(value) == 0 and bool(_missing(value))
 
 
 def _missing(y):
-    """Which values of a one-dimensional array are missing: an ndarray of bool."""
-    if y.dtype == object:
-        return np.array([_is_missing(value) for value in y], dtype=bool)
-    return np.asarray(y != y, dtype=bool)  # NaN is the only value that differs from itself
+    """Which values of an array, or whether a value, pandas calls missing."""
+    import pandas as pd  # here, because its import is slow
+
+    return pd.isna(y)
 
 
 def _refuse_text_of(unlabeled, labels):

@@ -10,6 +10,7 @@ from numbers import Integral
 
 import numpy as np
 
+from .._model import slices
 from .._warnings import warn
 
 # Values of held-out images may lie this far outside the pixel range without a warning, in units of
@@ -139,10 +140,12 @@ class PixelValues:
         nan_is_missing = missing is not None and math.isnan(missing)
         # fmin and fmax ignore NaN.
         lesser, greater = (np.fmin, np.fmax) if nan_is_missing else (np.minimum, np.maximum)
-        top, bottom = least, greatest = _ends(self.dtype)
+        ends = np.ma.minimum_fill_value(self.dtype), np.ma.maximum_fill_value(self.dtype)
+        top, bottom = least, greatest = np.array(ends, self.dtype)
         has_holes = False
-        for block in _blocks(self.rows):
-            low = high = block
+        n_rows = max(1, BLOCK_VALUES // max(1, self.rows.shape[1]))
+        for some in slices(len(self.rows), n_rows):
+            low = high = block = self.rows[some]
             if missing is not None and (holes := is_hole(block, missing)).any():
                 has_holes = True
                 if not nan_is_missing:
@@ -156,20 +159,6 @@ class PixelValues:
 def _parts(rows, image_format):
     """The numbers of each channel; without a format, all of them as one part."""
     return [rows] if image_format is None else image_format.channels(rows).swapaxes(0, 1)
-
-
-def _blocks(rows):
-    """The rows of an array, in blocks of at most `BLOCK_VALUES` values or of one row."""
-    n_rows = max(1, BLOCK_VALUES // max(1, rows.shape[1]))
-    return (rows[start : start + n_rows] for start in range(0, len(rows), n_rows))
-
-
-def _ends(dtype):
-    """The greatest and the least value of a dtype."""
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return dtype.type(limits.max), dtype.type(limits.min)
-    return (dtype.type(np.inf), dtype.type(-np.inf)) if dtype.kind == "f" else (True, False)
 
 
 def resolve_pixel_range(pixel_range, values, image_format):

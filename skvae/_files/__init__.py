@@ -3,7 +3,7 @@
 Knows no training.
 """
 
-from . import archive, fields, model
+from . import fields, model
 from .archive import InvalidFileError
 from .fields import Arrays, Field, FileKind
 from .model import load, storable

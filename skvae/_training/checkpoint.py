@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from .._files import Arrays, Field, FileKind, archive, fields
+from .._files import Arrays, Field, FileKind, fields
 from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, n_epochs_of, rows_of
 from .._version import __version__
 from .callbacks import EARLY_STOPPING_STATE
@@ -67,19 +67,13 @@ PLAN = (
     Field("device", "device", fields.of_type(str)),
 )
 
-FINISHED = Field("finished", "finished", fields.of_type(bool))
-
 CHECKPOINT = FileKind(
     "checkpoint",
     (
         *PLAN,
-        FINISHED,
+        Field("finished", "finished", fields.of_type(bool)),
         Field(
-            "n_epochs",
-            "history",
-            fields.int_within(1, fields.MAX_FILE_EPOCHS),
-            n_epochs_of,
-            None,
+            "n_epochs", "history", fields.int_within(1, fields.MAX_FILE_EPOCHS), n_epochs_of, None
         ),
         Field("history", "history", _are_columns_of_training, list, None),
         Field("n_steps", "n_steps", _are_numbers_of_steps),
@@ -93,18 +87,6 @@ CHECKPOINT = FileKind(
         Arrays("best", "best", _best_specs),
         Arrays("history", "history", fields.history_specs, fields.history_of),
     ),
-)
-
-# What a finished training left before its progress was kept.
-BARE = FileKind(
-    "checkpoint",
-    (
-        *PLAN,
-        FINISHED,
-        Field("n_epochs", "", lambda value, header: header["finished"] and value == 0, decode=None),
-        Field("history", "", lambda value, header: value == [], decode=None),
-    ),
-    (),
 )
 
 
@@ -123,16 +105,15 @@ class CheckpointFile:
             )
 
     def read(self, *, any_seed):
-        """Progress of a training with the same plan, as `_training.train` takes it, or None.
+        """Progress of a training with the same plan, as `train` takes it, or None.
 
         With `any_seed`, the seed of the file is taken over, because the user gave none. If the
         training of another plan is not finished, a ValueError lists the differences.
         """
         try:
-            header, arrays = archive.read(self.path, lambda header: _kind_of(header).specs(header))
+            values = CHECKPOINT.read(self.path)
         except FileNotFoundError:
             return None
-        values = _kind_of(header).decode(header, arrays)
         plan = {**self.plan, "seed": values["seed"]} if any_seed else self.plan
         differences = _differences(plan, values)
         if differences and not values["finished"]:
@@ -141,13 +122,13 @@ class CheckpointFile:
                 f"({'; '.join(differences)}). To continue that fit, undo these differences. To "
                 "start anew, remove the file or give another path."
             )
-        if differences or "history" not in values:
+        if differences:
             return None
         self.plan, self._values = plan, values
         return {**values, "history": rows_of(values["history"])}
 
     def write(self, progress):
-        """Write what `_callbacks.Checkpoint` gives after an epoch; an OSError leaves the file."""
+        """Write what `Checkpoint` gives after an epoch; an OSError leaves the file."""
         history = self._values["history"]
         # In place: the cost of an epoch does not grow with their number.
         extend(history, [progress["epoch"]])
@@ -169,10 +150,6 @@ class CheckpointFile:
                 "checkpoint is intact. Fix the cause and call fit again to continue",
                 self.path,
             ) from error
-
-
-def _kind_of(header):
-    return CHECKPOINT if "n_steps" in header else BARE
 
 
 def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed, device):

@@ -26,7 +26,7 @@ LEAVES = {"_atomic", "_counts", "_history", "_version", "_warnings"}
 # Packages that each room speaks. Linear algebra of scikit-learn is welcome everywhere.
 SPEAKS = {
     "_model": {"numpy", "torch", "sklearn"},
-    "_data": {"numpy", "torch", "sklearn", "tqdm", "PIL"},
+    "_data": {"numpy", "torch", "sklearn", "pandas", "tqdm", "PIL"},
     "_files": {"numpy", "sklearn"},
     "_displays": {"numpy", "sklearn", "matplotlib", "pandas"},
     "_training": {"numpy", "torch", "skorch", "sklearn", "tqdm"},
