@@ -10,13 +10,9 @@ import math
 # Phases of an epoch, and what is recorded in each: the loss, its terms, and the share of the
 # variance explained.
 EXPLAINED = "explained_variance_ratio"
-
 PHASES, TERMS = ("train", "valid"), ("loss", "log_likelihood", "kl", EXPLAINED)
-
 LABEL_TERMS = ("label_loss", "accuracy")
-
 TRAIN_COLUMNS, VALID_COLUMNS = ([f"{phase}_{term}" for term in TERMS] for phase in PHASES)
-
 LABEL_COLUMNS = [f"{phase}_{term}" for phase in PHASES for term in LABEL_TERMS]
 
 

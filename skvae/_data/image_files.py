@@ -13,9 +13,7 @@ GREY, COLOUR, DEEP = ("1", "L", "LA"), ("RGB", "RGBA"), ("I;16", "I;16L", "I;16B
 
 # Tags of TIFF, and the names of their values.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
-
 EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
-
 SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 
 

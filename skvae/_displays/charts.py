@@ -25,9 +25,7 @@ PALETTE = (
 )
 
 GREY = "#b8b8b8"
-
 MARKERS = "os^Dv<>P*X"
-
 MAX_ROWS = 20  # of a legend, in each of its columns
 
 # Panels of the training: a term of the history, the sign with which it is drawn, title and unit.

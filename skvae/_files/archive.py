@@ -27,11 +27,8 @@ MAX_FILE_BYTES = 2**32 - 1
 MAX_JSON_BYTES = 4 * 2**20
 
 MAX_ARRAYS = 10_000
-
 MAX_DIMENSIONS = 32
-
 DTYPES = ("|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
-
 JSON_MEMBER = "skvae.json"
 
 # In both headers of a member: version 2.0, no flags, stored, midnight of 1 January 1980.

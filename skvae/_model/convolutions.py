@@ -8,7 +8,7 @@ from torch import nn
 
 
 def stage_folds(height, width, n_stages):
-    """How much each stage of the encoder shrinks a picture of these sides: (rows, columns) each.
+    """How much each stage of the encoder shrinks an image of these sides: (rows, columns) each.
 
     A side is halved until at most 7 cells are left. Each of the last stages halves it once. The
     first stage, which has many pixels but few channels, makes all other halvings.
@@ -151,7 +151,7 @@ MAX_OVERLAPPING = 16
 def stages(channels, folds, cells, n_masks):
     """Layers of all stages: those of the encoder, and those of the decoder.
 
-    `channels` are those of the picture and of each stage; `cells` is the size that the last stage
+    `channels` are those of the image and of each stage; `cells` is the size that the last stage
     leaves. The encoder sees `n_masks` channels more.
     """
     # From the last stage to the first, because each needs to know the cells that it leaves.

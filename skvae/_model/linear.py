@@ -10,7 +10,7 @@ from torch import nn
 from .convolutions import dense
 from .devices import sum_dtype
 
-# Pictures with longer sides are averaged over blocks for the linear path.
+# Images with longer sides are averaged over blocks for the linear path.
 MAX_LINEAR_SIDE = 128
 
 # Largest number of numbers in the products that `LinearPath` makes for images with holes.
@@ -42,7 +42,7 @@ class LinearPath(nn.Module):
     decoder (gate * z) + bias to the logits. There is a gate for each component on either side,
     which learns how much of the component to keep.
 
-    Pictures, of an `image_shape` of (C, H, W), with a side of more than 128 pixels are averaged
+    Images, of an `image_shape` of (C, H, W), with a side of more than 128 pixels are averaged
     over blocks. `holes` says whether pixels may be missing.
     """
 

@@ -45,10 +45,10 @@ class Terms(NamedTuple):
 
 
 class ConvVAE(nn.Module):
-    """Variational auto-encoder of pictures, with a decoder that mirrors the encoder.
+    """Variational auto-encoder of images, with a decoder that mirrors the encoder.
 
     Each stage of the encoder folds pixels into channels and convolves twice. A dense layer of
-    `hidden_units` and two heads give mu and log sigma^2. The picture, of an `image_shape` of (C, H,
+    `hidden_units` and two heads give mu and log sigma^2. The image, of an `image_shape` of (C, H,
     W), is padded at the bottom and at the right to a multiple of the folds, and the logits are
     cropped. There may be a `LinearPath` beside the convolutions. The likelihood p(x|z), a key of
     `LIKELIHOODS`, and the prior p(z), of `n_classes` or without classes, are parts of the network.

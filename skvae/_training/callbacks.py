@@ -27,7 +27,6 @@ WINDOW = 2_048
 WIDE = 120
 
 TERMINAL_STYLE = {}
-
 LOG_STYLE = {"mininterval": 30, "maxinterval": 30, "ascii": True}
 
 # What early stopping has to remember in a checkpoint, beside the best weights: names and types.
