@@ -98,17 +98,12 @@ def as_arrays(tensors):
     return {k: np.array(tensor.detach().cpu().numpy(), order="C") for k, tensor in tensors.items()}
 
 
-def as_tensors(arrays):
-    """A dict of NumPy arrays, which may be read-only, as tensors of their own."""
-    return {k: torch.tensor(array, device="cpu") for k, array in arrays.items()}
-
-
 @torch.no_grad()
 def set_weights(module, weights):
     """Copy arrays by name into the weights of a network."""
     for name, weight in module.state_dict().items():
         # By NumPy: torch would start threads, without which a forked process waits for ever. And
-        # not by `as_tensors`: one copy at a time takes less memory.
+        # one by one, which takes less memory.
         if weight.device.type == "cpu":
             np.copyto(weight.numpy(), weights[name])
         else:

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from tqdm.std import tqdm as plain_tqdm
 
 from .._history import EXPLAINED, PHASES, row_of
-from .._model import as_arrays, as_tensors, passes, set_weights, sum_dtype
+from .._model import as_arrays, passes, set_weights, sum_dtype
 
 # The one-cycle schedule, with the defaults of torch's OneCycleLR: share of the steps in which the
 # rate rises; first and last rate, as shares of the peak.
@@ -356,13 +356,13 @@ def restore_progress(net, progress, early_stopping):
     """Restore an initialised net to the progress that `Checkpoint` saved."""
     set_weights(net.module_, progress["weights"])
     optimizer, state = net.optimizer_, {}
-    first, second = (as_tensors(progress[f"{which}_moments"]) for which in ("first", "second"))
     for i, (name, parameter) in enumerate(net.module_.named_parameters()):
         parameter.requires_grad_(name not in progress["frozen"])
         if name in progress["n_steps"]:
             # In the memory format of the parameter, as the fused step of AdamW requires.
             exp_avg, exp_avg_sq = (
-                torch.empty_like(parameter).copy_(moment[name]) for moment in (first, second)
+                torch.empty_like(parameter).copy_(torch.tensor(progress[key][name], device="cpu"))
+                for key in ("first_moments", "second_moments")
             )
             n_steps = float(progress["n_steps"][name])
             step = torch.tensor(n_steps, dtype=torch.float32, device="cpu")

@@ -152,9 +152,9 @@ class CheckpointFile:
             ) from error
 
 
-def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed, device):
-    """What a training depends on: plain values, and the SHA-256 of the rows and labels of (n,)."""
-    digest = hashlib.sha256()
+def training_plan(estimator, images, n_valid, seed):
+    """What a training depends on: plain values, and the SHA-256 of the rows and of the labels."""
+    rows, labels, digest = images.rows, images.labels, hashlib.sha256()
     for start in range(0, len(rows), 1_024):
         digest.update(np.ascontiguousarray(rows[start : start + 1_024]))
     data = {"sha256": digest.hexdigest(), "shape": rows.shape, "dtype": rows.dtype.str}
@@ -162,15 +162,16 @@ def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed,
         data["labels"] = hashlib.sha256(labels.astype("<i8")).hexdigest()
     # A resumed training may change these: they do not change the weights, or the plan has them.
     ignored = ("verbose", "device")
+    params = fields.saved_params(estimator.get_params(deep=False))
     return {
         "skvae_version": __version__,
-        "params": {k: v for k, v in fields.saved_params(params).items() if k not in ignored},
+        "params": {k: v for k, v in params.items() if k not in ignored},
         "data": data,
         "n_valid": n_valid,
-        "architecture": architecture,
-        "likelihood": likelihood,
+        "architecture": estimator._architecture,
+        "likelihood": estimator.likelihood_,
         "seed": seed,
-        "device": device,
+        "device": estimator.device_,
     }
 
 

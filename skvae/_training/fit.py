@@ -58,16 +58,7 @@ class FitRun:
         has_checkpoint = estimator.checkpoint is not None
         if not has_checkpoint and self.processes.size == 1:
             return seed  # to compare nothing, all images need not be read
-        plan = training_plan(
-            estimator.get_params(deep=False),
-            images.rows,
-            images.labels,
-            n_valid,
-            estimator._architecture,
-            estimator.likelihood_,
-            seed,
-            estimator.device_,
-        )
+        plan = training_plan(estimator, images, n_valid, seed)
         own = {
             "params": None,
             "device": None,  # each process may have another one

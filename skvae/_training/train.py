@@ -199,22 +199,13 @@ def _training_session(net, dataset, valid):
 @contextmanager
 def _weights_kept_on_error(net):
     """Restore the weights of a net and Adam's moments after an exception."""
-    parameters, optimizer = list(net.module_.parameters()), net.optimizer_
-    weights = net.module_.state_dict()  # buffers too, such as the noise
-    kept = {name: weight.clone() for name, weight in weights.items()}
-    state = {
-        parameter: {name: value.clone() for name, value in optimizer.state[parameter].items()}
-        for parameter in parameters
-        if parameter in optimizer.state
-    }
+    stateful = net.module_, net.optimizer_
+    kept = [deepcopy(part.state_dict()) for part in stateful]
     try:
         yield
     except BaseException:
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(kept[name])
-        optimizer.state.clear()
-        optimizer.state.update(state)
+        for part, state in zip(stateful, kept, strict=True):
+            part.load_state_dict(state)
         raise
 
 
