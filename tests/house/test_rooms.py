@@ -1,6 +1,7 @@
 """The house: which room may import which, through which face, and which packages it speaks."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -87,6 +88,12 @@ def test_a_room_is_entered_by_its_face(path):
     assert [(other, module) for other, module in inside if other != room_of(path) and module] == [
         ("", module) for other, module in inside if other == "" and room_of(path) != "" and module
     ]
+
+
+def test_the_drawing_of_the_house_has_every_file():
+    page = Path(__file__).parents[2] / "docs" / "contributing.md"
+    words = set(re.findall(r"\w+", page.read_text()))
+    assert {path.stem for path in MODULES} - {"__init__"} <= words
 
 
 def test_leaves_import_nothing_of_the_house():
