@@ -158,7 +158,7 @@ def _resolve_likelihood(estimator, rows, image_format):
     if estimator.binarize:
         return "bernoulli"
     n_images = np.clip(N_CONTRAST_NUMBERS // rows.shape[1], MIN_CONTRAST_IMAGES, MAX_SUBSAMPLE)
-    sample = ImageDataset(rows, image_format).at(slice(None, None, -(-len(rows) // n_images)))
+    sample = ImageDataset(rows, image_format).thinned(n_images)
     moments = np.zeros(3)
     for part in sample.passes():
         x = sample[part].numpy()

@@ -79,10 +79,14 @@ class ImageDataset(torch.utils.data.Dataset):
         """The subset of all images but those at an array of positions."""
         return self.at(np.delete(np.arange(len(self)), positions))
 
+    def thinned(self, n_images):
+        """At most so many of the images, spread evenly over the set."""
+        return self.at(slice(None, None, math.ceil(len(self) / n_images)))
+
     def subsample(self):
         """At most 2,048 of the images, or fewer if they are large, spread evenly over the set."""
         most = max(MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS // self.image_format.n_features)
-        return self.at(slice(None, None, math.ceil(len(self) / min(MAX_SUBSAMPLE, most))))
+        return self.thinned(min(MAX_SUBSAMPLE, most))
 
     def binarized(self, seed):
         """The same set with each image replaced by one draw of 0/1 pixels."""

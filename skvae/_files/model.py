@@ -209,12 +209,6 @@ def _attributes_of(estimator):
     return {**estimator.__getstate__(), "estimator": type(estimator).__name__, "params": params}
 
 
-def _with_attributes(estimator, attributes):
-    """A new estimator that was fitted; if this machine lacks the device, it takes the CPU."""
-    estimator.__setstate__({**vars(estimator), **attributes, "device_": estimator.device})
-    return estimator
-
-
 def save(estimator, path):
     """Write a fitted estimator to a file."""
     cls = type(estimator)
@@ -282,4 +276,6 @@ def load(path, device=None):
     if device is not None:
         resolve_device(device)
         estimator.device = device
-    return _with_attributes(estimator, attributes)
+    # If this machine lacks the device, the CPU takes its place.
+    estimator.__setstate__({**vars(estimator), **attributes, "device_": estimator.device})
+    return estimator
