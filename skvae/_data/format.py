@@ -93,14 +93,19 @@ class ImageFormat:
         return self.channels_first_shape[0]
 
     @property
+    def ranges(self):
+        """The pixel range as an ndarray, of shape (C, 2) or (1, 2)."""
+        return np.reshape(self.pixel_range, (-1, 2))
+
+    @property
     def low(self):
         """Lower end of the pixel range: an ndarray of shape (C,) or (1,)."""
-        return np.reshape(self.pixel_range, (-1, 2))[:, 0]
+        return self.ranges[:, 0]
 
     @property
     def extent(self):
         """high - low: an ndarray of shape (C,) or (1,)."""
-        return np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
+        return np.diff(self.ranges)[:, 0]
 
     @property
     def span(self):
@@ -113,7 +118,7 @@ class ImageFormat:
 
         It does not depend on the dtype of X, so that equal values give equal pixels.
         """
-        farthest = np.abs(np.reshape(self.pixel_range, (-1, 2))).max(axis=1)
+        farthest = np.abs(self.ranges).max(axis=1)
         coarse = np.finfo(np.float32).eps * farthest > COARSE_STEP * self.span
         return np.float64 if coarse.any() else np.float32
 

@@ -15,7 +15,7 @@ def refuse_misreadings(X, image_shape=None):
     X is one image of a fitted estimator, whose images have `image_shape`.
     """
     shape = getattr(X, "shape", None)
-    if _is_name(X) or _holds_names(X, shape):
+    if is_path(X) or _holds_names(X, shape):
         raise TypeError("X holds names of files. Read them first: X = skvae.read_images(X).")
     if shape is None and not hasattr(X, "__array__") and not isinstance(X, Sequence):
         advice = _advice_for(X)
@@ -31,7 +31,8 @@ def refuse_misreadings(X, image_shape=None):
         )
 
 
-def _is_name(X):
+def is_path(X):
+    """Whether something is the path of a file or a folder."""
     return isinstance(X, (str, bytes, os.PathLike))
 
 
@@ -40,8 +41,8 @@ def _holds_names(X, shape):
     if shape is not None:
         if len(shape) != 1 or shape[0] == 0:
             return False
-        return _is_name(next(iter(X)))
-    return isinstance(X, Sequence) and len(X) > 0 and _is_name(X[0])
+        return is_path(next(iter(X)))
+    return isinstance(X, Sequence) and len(X) > 0 and is_path(X[0])
 
 
 def _advice_for(X):

@@ -268,7 +268,7 @@ def warn_about_values(values, image_format, *, training):
     """
     if values.missing_values is None and dtype_fits(values.dtype, image_format.pixel_range):
         values = values.thinned(N_CONTRAST_IMAGES)
-    ranges = np.reshape(image_format.pixel_range, (-1, 2))
+    ranges = image_format.ranges
     span = np.broadcast_to(image_format.span, len(ranges))
     tolerance = max(image_format.margin, 1e-3) if training else MARGIN
     bounds = ranges + np.outer(span, (-tolerance, tolerance))

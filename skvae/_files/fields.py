@@ -27,7 +27,7 @@ MAX_EXACT = 2**53 - 1
 NOT_SAVED = {"callbacks", "checkpoint", "data_parallel"}
 
 
-def _same(value):
+def _unchanged(value):
     return value
 
 
@@ -37,9 +37,9 @@ class Field(NamedTuple):
     key: str  # in the header
     attributes: str  # one name, or several with spaces between them
     valid: Callable  # valid(value, header): whether a fit can give the value. It may also raise.
-    encode: Callable = _same  # the attributes -> the value, which is then made plain
+    encode: Callable = _unchanged  # the attributes -> the value, which is then made plain
     # The value -> the attribute, or a tuple of all. None: the arrays give the attribute back.
-    decode: Callable | None = _same
+    decode: Callable | None = _unchanged
     optional: bool = False  # whether an estimator may lack the attributes, which is null
 
 
