@@ -548,7 +548,7 @@ class ConvVAETransformer(
             self._few_labels = scarce(training.y)
 
             vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
-            self._set_weights(vae, training, valid, continuing, is_first=run.is_first)
+            self._set_weights(vae, training, valid, continuing, is_first=run.processes.is_first)
             run.start(vae, training.subsample() if valid is None else valid)
 
             n_images = len(training)
@@ -564,7 +564,7 @@ class ConvVAETransformer(
                 fitted=lambda net: self._sorted(net, training, continuing),
             )
             attributes = self._sorted(net, training, continuing, run.processes)
-            run.wait()
+            run.processes.wait()  # no fit ends before all have succeeded
             vars(self).update(attributes)
             run.end(self, n_images)
         return self

@@ -34,7 +34,7 @@ def fit_run(data_parallel, new_context):
 class FitRun:
     """The processes of one fit, its checkpoint, and the tasks of scikit-learn.
 
-    An estimator calls `agree`, `start`, `train`, `wait` and `end`, in this order. None of them
+    An estimator calls `agree`, `start`, `train` and `end`, in this order. None of them
     changes it.
     """
 
@@ -42,11 +42,6 @@ class FitRun:
         self.processes, self.context = processes, context
         self.checkpoint = self.progress = self.tasks = None
         self.interrupted, self.messages = False, []
-
-    @property
-    def is_first(self):
-        """Whether this process makes the first weights, warns, and writes the checkpoint."""
-        return self.processes.is_first
 
     def agree(self, estimator, images, n_valid, continuing):
         """The seed that all processes train with: of the first one, or of a checkpoint.
@@ -74,7 +69,7 @@ class FitRun:
                 "A checkpoint holds a whole fit, so a second fit with warm_start=True cannot use "
                 "one. Set checkpoint=None or warm_start=False."
             )
-        if self.is_first:
+        if self.processes.is_first:
             self.checkpoint = CheckpointFile(estimator.checkpoint, plan)
             # With random_state=None any seed is right, also that of the file.
             self.progress = self.checkpoint.read(any_seed=estimator.random_state is None)
@@ -110,10 +105,6 @@ class FitRun:
         )
         return net
 
-    def wait(self):
-        """Wait for the other processes: no fit ends before all have succeeded."""
-        self.processes.wait()
-
     def end(self, estimator, n_images):
         """Finish the checkpoint, and collect what to warn of, after a training on `n_images`."""
         if self.interrupted:
@@ -126,7 +117,7 @@ class FitRun:
 
     def _linear_error(self, module):
         """`reconstruction_error` of a network with a linear path; None without, or elsewhere."""
-        if module.linear is None or not self.is_first:
+        if module.linear is None or not self.processes.is_first:
             return None
         return passes.reconstruction_error(module, self.watched)
 

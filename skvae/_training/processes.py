@@ -20,7 +20,7 @@ class Processes:
 
     @property
     def is_first(self):
-        """Whether this process writes files, warns and shows the bar."""
+        """Whether this process makes the first weights, writes files, warns and shows the bar."""
         return self.rank == 0
 
     @property
