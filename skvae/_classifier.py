@@ -41,10 +41,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
     plus `label_weight` times the loss of the labels. The second line is a bound of -log p(x) in
     which the class is summed out, as in [6]_. The loss of the labels is the mean of
-    -log p(y|z = mu) over labelled images under small random maps T. For the others it is the
-    entropy of p(y|z = mu), so that each image clearly belongs to one class, plus
-    KL(shares || pi), so that the classes are as frequent among them as pi says; see [7]_. They
-    also add KL(p(y|x) || p(y|T x)), so that a map leaves the class of an image as it is [8]_.
+    -log p(y|z = mu) over labelled images. For the others it is the entropy of p(y|z = mu), so that
+    each image clearly belongs to one class, plus KL(shares || pi), so that the classes are as
+    frequent among them as pi says; see [7]_. For all, it is also KL(p(y|x) || p(y|T x)) with small
+    random maps T, so that a map leaves the class of an image as it is [8]_.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import numpy as np
 import skorch.callbacks
 import torch
 
-from .._history import EXPLAINED, LABEL_TERMS, PHASES
+from .._history import EXPLAINED, LABEL_TERMS, PHASES, row_of
 from .._model import (
     EPOCH,
     ExplainedVariance,
@@ -21,10 +21,8 @@ from .processes import Processes
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
-
 # Largest norm of the gradient, for each number in an image.
 MAX_GRADIENT = 0.3
-
 
 # Images of an epoch, spread over its steps, that tell the share of the variance explained. More
 # would cost more than a hundredth of the time of small networks.
@@ -33,45 +31,9 @@ MAX_MEASURED = 1_024
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a training depends on, besides the network and the images.
+    """What a training depends on, besides the network and the images."""
 
-    Parameters
-    ----------
-    log_jacobian : tuple of float
-        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
-
-    beta, beta_warmup, label_weight, learning_rate, weight_decay, tol : float
-
-    binarize : bool
-
-    augment : float
-
-    consistency : float
-        Strength of the affine maps under which the classes should stay.
-
-    batch_size, n_epochs, n_iter_no_change : int
-
-    seed : int
-        Seeds the noise and the order of the images.
-
-    first_epoch : int
-        Number of epochs before this training. Each epoch has its own noise.
-
-    device : str
-
-    verbose : int
-
-    name : str
-        Name of the estimator, for the progress bar.
-
-    callbacks : tuple of skorch callbacks
-        The user's.
-
-    few_labels : bool
-        Whether each step also sees labelled images in addition.
-    """
-
-    log_jacobian: tuple
+    log_jacobian: tuple  # of the scaling of the pixels; see `ImageFormat.log_jacobian`
     beta: float
     beta_warmup: float
     label_weight: float
@@ -84,13 +46,13 @@ class TrainSettings:
     batch_size: int
     n_epochs: int
     n_iter_no_change: int
-    seed: int
-    first_epoch: int
+    seed: int  # of the noise and of the order of the images
+    first_epoch: int  # epochs before this training; each epoch has its own noise
     device: str
     verbose: int
-    name: str
-    callbacks: tuple = ()
-    few_labels: bool = False
+    name: str  # of the estimator, for the progress bar
+    callbacks: tuple = ()  # the user's, of skorch
+    few_labels: bool = False  # whether each step also sees labelled images in addition
 
 
 @dataclass
@@ -122,18 +84,7 @@ class VAENet(skorch.NeuralNet):
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
     or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
     images without a label, divided by the number of all images of the step. If the parts have
-    ``mapped`` images, the labelled ones are those, and the sum has the `class_divergences` between
-    an image and its map.
-
-    Parameters
-    ----------
-    *args, **kwargs
-        As for `skorch.NeuralNet`.
-
-    settings : TrainSettings
-
-    processes : Processes
-        Those that train together. Only `fit` needs more than this one.
+    ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are the mapped ones.
     """
 
     def __init__(self, *args, settings, processes, **kwargs):
@@ -150,12 +101,7 @@ class VAENet(skorch.NeuralNet):
         return self
 
     def apply_settings(self, settings):
-        """Replace the settings by others with the same device and callbacks.
-
-        Parameters
-        ----------
-        settings : TrainSettings
-        """
+        """Replace the settings by others with the same device and callbacks."""
         self.settings = settings
         self.beta = self.kl_weight_ = settings.beta
         # Not used here, but callbacks of the user go by them and log them.
@@ -164,6 +110,11 @@ class VAENet(skorch.NeuralNet):
         self.max_epochs = settings.n_epochs
         for group in self.optimizer_.param_groups:
             group["lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
+
+    @property
+    def finished_epochs(self):
+        """The rows of a history for the epochs that this net has finished."""
+        return [row_of(record) for record in self.history if "dur" in record]
 
     @property
     def _default_callbacks(self):
@@ -237,7 +188,7 @@ class VAENet(skorch.NeuralNet):
         for part in batch:
             step.add(self._loss(part, batch, training=True))
             if "mapped" in part:
-                step.add(self._loss_of_maps(part, batch))
+                step.add(self._inconsistency(part, batch))
         for part in batch.labelled:
             class_logits = prior.class_logits(*self.module_.encode(part.get("mapped", part["x"])))
             # Each class is equally frequent here.
@@ -303,7 +254,7 @@ class VAENet(skorch.NeuralNet):
         terms = module.terms_of(draw, x, y, likelihood=likelihood, log_jacobian=log_jacobian)
         loss = (self.kl_weight_ * terms.kl - terms.log_p).sum() / len(batch)
         if y is not None:
-            loss = loss + self._loss_of_classes(terms.class_logits, part, batch, training=training)
+            loss = loss + self._loss_of_classes(terms.class_logits, y, batch, training=training)
         if self.measures_:
             self.explained_[training].add(x, likelihood.mean(draw.logits.detach()))
         self._add(
@@ -336,41 +287,34 @@ class VAENet(skorch.NeuralNet):
         before |= {name: before.get(name, 0.0) + total for name, total in sums.items()}
         return sums
 
-    def _loss_of_classes(self, class_logits, part, batch, *, training):
+    def _loss_of_classes(self, class_logits, y, batch, *, training):
         """`label_weight` times the loss of known and of unknown classes, of a part of a batch.
 
         That of unknown classes is divided by all images of the batch, so that an image counts as
         much whether many or few others have no label. Validation images have no such term.
         """
-        loss, y = 0.0, part["y"]
+        loss = 0.0
         if training and len(batch) > batch.n_labelled:
             p = torch.softmax(class_logits.detach(), 1)
             self.step_.unknown = self.step_.unknown + (y < 0).to(p.dtype) @ p
             losses = self.module_.prior.undecided_losses(class_logits, y)
             loss = self.settings.label_weight * losses.sum() / len(batch)
-        if "mapped" not in part:
-            loss = loss + self._loss_of_known(class_logits, y, batch, training=training)
+        if batch.n_labelled and not batch.labelled:
+            loss = loss + self._label_loss(
+                class_logits, y, batch.n_labelled, self.log_frequencies_, training=training
+            )
         return loss
 
-    def _loss_of_maps(self, part, batch):
-        """`label_weight` times the loss of known and of unknown classes under the maps of a part.
+    def _inconsistency(self, part, batch):
+        """`label_weight` times KL(p(y|x) || p(y|T x)), of a part of a batch; T x is ``mapped``.
 
-        That of an unknown class is the divergence from what the network says of the image itself.
+        Only the second is trained: the first is what the network says of the image itself.
         """
-        prior, y = self.module_.prior, part["y"]
+        prior = self.module_.prior
+        class_logits = prior.class_logits(*self.step_.posteriors[-1]).detach()
         mapped = prior.class_logits(*self.module_.encode(part["mapped"]))
-        targets = prior.class_logits(*self.step_.posteriors[-1]).detach()
-        losses = torch.where(y < 0, class_divergences(targets, mapped), 0.0)
-        loss = self.settings.label_weight * losses.sum() / len(batch)
-        return loss + self._loss_of_known(mapped, y, batch, training=True)
-
-    def _loss_of_known(self, class_logits, y, batch, *, training):
-        """The loss of the labels of a part, unless the step sees further labelled images."""
-        if not batch.n_labelled or batch.labelled:
-            return 0.0
-        return self._label_loss(
-            class_logits, y, batch.n_labelled, self.log_frequencies_, training=training
-        )
+        losses = class_divergences(class_logits, mapped)
+        return self.settings.label_weight * losses.sum() / len(batch)
 
     def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
         """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`."""
@@ -441,15 +385,7 @@ class VAENet(skorch.NeuralNet):
 def channel_scale(image_format, device):
     """Span of each channel in the units of X, as a share of the largest; None if it is the same.
 
-    Parameters
-    ----------
-    image_format : ImageFormat
-
-    device : str
-
-    Returns
-    -------
-    scale : tensor of shape (C, 1, 1) or None
+    A tensor of shape (C, 1, 1).
     """
     extent = image_format.extent  # 0 for a channel that is constant
     if extent.min() == extent.max():
@@ -463,23 +399,7 @@ def _totals(errors):
 
 
 def build_net(module, settings, callbacks=(), processes=None):
-    """An initialised skorch net that trains a network.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    settings : TrainSettings
-
-    callbacks : sequence of skorch callbacks
-
-    processes : Processes, default=None
-        Those that train together. None: this one.
-
-    Returns
-    -------
-    net : VAENet
-    """
+    """An initialised `VAENet` that trains a network; `processes` are those that train together."""
     return VAENet(
         module,
         torch.nn.Identity,  # skorch needs a criterion; the loss is that of `VAENet._loss`
