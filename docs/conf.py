@@ -72,8 +72,10 @@ sphinx_gallery_conf = {
     "copyfile_regex": r"_datasets\.py",
     "within_subsection_order": "_gallery.ReadingOrder",
     "matplotlib_animations": False,
-    # Some examples read data that lie in their folder.
-    "first_notebook_cell": "# Run this in the folder `examples` of the repository.\n%matplotlib inline",
+    # Some examples read data of their folder.
+    "first_notebook_cell": (
+        "# Run this notebook in the folder `examples` of the repository.\n%matplotlib inline"
+    ),
 }
 # An example that warns is not finished.
 warnings.filterwarnings("error", module=r"skvae|__main__")

@@ -13,6 +13,7 @@ FOLDER`` (its IDX files) takes all 60,000, ``--data digits`` the small digits of
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -36,7 +37,7 @@ parser.add_argument(
 parser.add_argument("--out", default="pictures", type=Path, help="folder for the figures")
 parser.add_argument("--n-components", default=10, type=int)
 parser.add_argument("--max-iter", type=int, help="epochs; none: 16 for the part of MNIST")
-args = parser.parse_args()
+args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 
 digits = load(args.data)
 K = args.n_components

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def pictures_of(estimator, X):
-    """Rows or images as pictures, with the channels last.
+    """Rows or images as images, with the channels last.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def pictures_of(estimator, X):
 
     Returns
     -------
-    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
+    images : ndarray of shape (n, H, W) or (n, H, W, C)
     """
     pictures = X.reshape(len(X), *estimator.image_shape_)
     if pictures.ndim == 4 and estimator.channel_axis_ == 0:
@@ -31,17 +31,17 @@ def proportion(height, width):
 
 
 def row(pictures, n_columns, *, right=1, below=1):
-    """Pictures side by side, with NaN between them and for those that are missing.
+    """Images side by side, with NaN between them and for those that are missing.
 
     Parameters
     ----------
-    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
+    images : ndarray of shape (n, H, W) or (n, H, W, C)
         At most `n_columns` of them.
 
     n_columns : int
 
     right, below : int, default=1
-        Pixels of NaN to the right of each picture, and below it.
+        Pixels of NaN to the right of each image, and below it.
 
     Returns
     -------
