@@ -126,13 +126,17 @@ class ApiLinks(SphinxTransform):
 
     def apply(self):
         """Called by Sphinx."""
-        if not self.env.doc2path(self.env.docname).endswith(".md"):
+        if self.env.doc2path(self.env.docname).suffix != ".md":
             return
         seen = set()
         for literal in list(self.document.findall(nodes.literal)):
             name = literal.astext().removeprefix("skvae.")
             public = re.fullmatch(r"\w+(\.[a-z_]+)?", name) and name.split(".")[0] in skvae.__all__
-            if not public or name in seen or isinstance(literal.parent, nodes.reference):
+            if (
+                not public
+                or name in seen
+                or isinstance(literal.parent, (nodes.reference, pending_xref))
+            ):
                 continue
             seen.add(name)
             target = {"reftarget": f"skvae.{name}", "refdoc": self.env.docname}

@@ -422,9 +422,9 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
-            Images, in any real dtype. They are never changed. If their memory is contiguous,
-            they are never copied as a whole.
+        X : array-like of shape (n_samples, n_features) or of n_samples images
+            Images of shape (H, W), (H, W, C) or (C, H, W), or rows, in any real dtype. They are
+            never changed. If their memory is contiguous, they are never copied as a whole.
 
         y : array-like of shape (n_samples,)
             Labels: numbers, strings or bools. The value `unlabeled` marks images without one.
@@ -463,7 +463,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images.
 
         y : array-like of shape (n_samples,)
@@ -519,7 +519,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -535,7 +535,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -551,7 +551,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -566,7 +566,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -582,7 +582,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         y : array-like of shape (n_samples,)
@@ -628,7 +628,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features) or (n_samples, *image_shape), float32
+        X : ndarray of shape (n_samples, n_features) or of n_samples images, float32
             Images in the units and the layout of the X of `fit`.
 
         Raises

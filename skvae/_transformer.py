@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import metadata
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -458,9 +459,9 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
-            Images, in any real dtype. They are never changed. If their memory is contiguous,
-            they are never copied as a whole.
+        X : array-like of shape (n_samples, n_features) or of n_samples images
+            Images of shape (H, W), (H, W, C) or (C, H, W), or rows, in any real dtype. They are
+            never changed. If their memory is contiguous, they are never copied as a whole.
 
         y : Ignored
             Not used in the training. Callbacks of scikit-learn get it, or X if it is None.
@@ -515,7 +516,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images.
 
         y : Ignored
@@ -740,7 +741,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data, as rows or in the layout of `fit`.
 
         Returns
@@ -762,7 +763,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -786,7 +787,7 @@ class ConvVAETransformer(
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features) or (n_samples, *image_shape), float32
+        X_original : ndarray of shape (n_samples, n_features) or of n_samples images, float32
             Images in the units and in the layout that `fit` saw.
         """
         check_is_fitted(self)
@@ -807,7 +808,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data, as rows or in the layout of `fit`.
 
         Returns
@@ -846,7 +847,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -863,7 +864,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         y : Ignored
@@ -891,7 +892,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data. They pass through the network a few at a time,
             so the reconstructions are never held as a whole.
 
@@ -925,7 +926,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         n_draws : int, default=100
@@ -973,7 +974,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features) or (n_samples, *image_shape)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data. `missing_values` marks missing pixels.
 
         n_draws : int, default=100
@@ -1055,7 +1056,7 @@ class ConvVAETransformer(
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features) or (n_samples, *image_shape), float32
+        X : ndarray of shape (n_samples, n_features) or of n_samples images, float32
             Images in the units and the layout of the X of `fit`.
         """
         rng = self._rng_for_samples(n_samples, random_state)
@@ -1170,6 +1171,21 @@ class ConvVAETransformer(
     @property
     def _n_features_out(self):
         return self.n_components_
+
+    def _get_doc_link(self):
+        """Address of the page of this class, to which its HTML repr in notebooks links.
+
+        It follows from the project URL "Documentation" of the package. Without one: "".
+        """
+        cls = type(self)
+        try:
+            urls = metadata.metadata("skvae").get_all("Project-URL", [])
+        except metadata.PackageNotFoundError:  # imported without being installed
+            urls = []
+        site = dict(url.split(", ", 1) for url in urls).get("Documentation")
+        if site is None or cls.__module__.split(".")[0] != "skvae":
+            return ""
+        return f"{site.rstrip('/')}/generated/skvae.{cls.__name__}.html"
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
