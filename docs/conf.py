@@ -132,11 +132,8 @@ class ApiLinks(SphinxTransform):
         for literal in list(self.document.findall(nodes.literal)):
             name = literal.astext().removeprefix("skvae.")
             public = re.fullmatch(r"\w+(\.[a-z_]+)?", name) and name.split(".")[0] in skvae.__all__
-            if (
-                not public
-                or name in seen
-                or isinstance(literal.parent, (nodes.reference, pending_xref))
-            ):
+            linked = isinstance(literal.parent, (nodes.reference, pending_xref))
+            if not public or linked or name in seen:
                 continue
             seen.add(name)
             target = {"reftarget": f"skvae.{name}", "refdoc": self.env.docname}
