@@ -48,7 +48,7 @@ def read_images(
           these endings matches in upper and lower case. Brackets in the name of a folder that
           exists are part of its name.
         - One file: a path, or a file that is open for reading bytes, such as a
-          :class:`io.BytesIO`.
+          ``io.BytesIO``.
         - An iterable of files, which keep their order.
 
         A leading ``~`` is the home folder. Files of a folder or a pattern come in natural order:
