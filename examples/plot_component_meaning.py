@@ -30,10 +30,7 @@ vae = ConvVAETransformer(n_components=10, max_iter=8, random_state=0).fit(images
 # ----------------------------------
 # The KL divergence of a component is the information that it carries about an image, in nats, on
 # average. The components are sorted by it, the most informative first. An idle one is at 0.
-fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-ComponentInformationDisplay.from_estimator(vae, ax=ax)
-total = vae.kl_per_component_.sum()
-ax.set_title(f"Information of each component about a digit: {total:.1f} nats in all")
+ComponentInformationDisplay.from_estimator(vae)
 plt.show()
 
 # %%
@@ -42,9 +39,8 @@ plt.show()
 # The middle column is the reconstruction of a test image. Each row changes one component, by up to
 # 3 standard deviations of the prior. A component is seldom one property, such as the slant: it
 # changes several properties that vary together in the images.
-fig, ax = plt.subplots(figsize=(7.4, 6.2), layout="compressed")
-LatentTraversalDisplay.from_estimator(vae, digits.test_images[0], n_components=7, ax=ax)
-ax.set_title("A handwritten 7, changed along one component at a time")
+display = LatentTraversalDisplay.from_estimator(vae, digits.test_images[0], n_components=7)
+display.ax_.set_title("A handwritten 7, changed along one component at a time")
 plt.show()
 
 # %%
@@ -53,8 +49,7 @@ plt.show()
 # With two components, one figure shows all images that the decoder can make. The training used no
 # labels, and yet each digit has a region of its own.
 plane = ConvVAETransformer(n_components=2, max_iter=8, random_state=0).fit(images)
-fig, ax = plt.subplots(figsize=(7, 7), layout="compressed")
-LatentManifoldDisplay.from_estimator(plane, n_images=20, ax=ax)
-ax.set_title("Images of a model with two components, over both")
+display = LatentManifoldDisplay.from_estimator(plane, n_images=20)
+display.ax_.set_title("Images of a model with two components, over both")
 # sphinx_gallery_thumbnail_number = 3
 plt.show()

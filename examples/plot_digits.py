@@ -132,10 +132,9 @@ fig.savefig(args.out / "tsne.png", dpi=120)
 # %%
 # What the components keep
 # ------------------------
-fig, ax = plt.subplots(figsize=(10, 4.8), layout="constrained")
-ReconstructionDisplay.from_estimator(vae, digits.test_images, n_images=20, ax=ax)
-ax.set_title(f"Test images, and their reconstructions from {K} components")
-fig.savefig(args.out / "reconstructions.png", dpi=120)
+display = ReconstructionDisplay.from_estimator(vae, digits.test_images, n_images=20)
+display.ax_.set_title(f"Test images, and their reconstructions from {K} components")
+display.figure_.savefig(args.out / "reconstructions.png", dpi=120)
 
 # %%
 # New images

@@ -98,9 +98,8 @@ print(f"                                 PCA {of_pca:.3f}")
 # --------------------------------
 # Each image of 1,728 numbers becomes eight components, and an image again. None of these images was
 # in the training.
-fig, ax = plt.subplots(figsize=(10, 4.2), layout="compressed")
-ReconstructionDisplay.from_estimator(vae, test, n_images=20, ax=ax)
-ax.set_title("Test images, and their reconstructions from 8 components")
+display = ReconstructionDisplay.from_estimator(vae, test, n_images=20)
+display.ax_.set_title("Test images, and their reconstructions from 8 components")
 plt.show()
 
 # %%
@@ -114,7 +113,6 @@ plt.show()
 # The meaning of the components
 # -----------------------------
 # Each row changes one component, and leaves the others as they are.
-fig, ax = plt.subplots(figsize=(7.4, 5.8), layout="compressed")
-LatentTraversalDisplay.from_estimator(vae, test[0], ax=ax)
-ax.set_title("A test image, changed along one component at a time")
+display = LatentTraversalDisplay.from_estimator(vae, test[0])
+display.ax_.set_title("A test image, changed along one component at a time")
 plt.show()
