@@ -67,7 +67,7 @@ n = 10
 names = [f"{name}, error {errors[name]:.0f}" for name in filled]
 lines = [rows_test, *filled.values(), true]
 gray = plt.get_cmap("gray").with_extremes(bad="#7a3b69")
-fig, axes = plt.subplots(len(lines), 1, figsize=(9, 4.5), layout="compressed")
+fig, axes = plt.subplots(len(lines), 1, figsize=(9, 4.3), layout="compressed")
 for ax, name, X in zip(axes, ["with holes", *names, "true"], lines, strict=True):
     ax.imshow(np.hstack(list(X[:n].reshape(n, 28, 28))), cmap=gray, vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
@@ -83,7 +83,7 @@ halves[:, 14:] = np.nan
 draws = [vae.impute(halves, sample=True, random_state=seed) for seed in range(5)]
 lines = [halves, vae.impute(halves), *draws, X_test[:n]]
 names = ["hole", "mean", *[f"draw {i}" for i in range(1, 6)], "true"]
-fig, axes = plt.subplots(len(lines), 1, figsize=(8.4, 6.6), layout="compressed")
+fig, axes = plt.subplots(len(lines), 1, figsize=(8.4, 6.85), layout="compressed")
 for ax, name, X in zip(axes, names, lines, strict=True):
     ax.imshow(np.hstack(list(X)), cmap=gray, vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])

@@ -29,7 +29,7 @@ pairs = [(7, 1), (4, 9), (3, 5), (0, 6)]
 ends = np.array([[np.flatnonzero(digits.test_labels == c)[3] for c in pair] for pair in pairs])
 shares = np.linspace(0, 1, 9)
 
-fig, axes = plt.subplots(len(pairs), 1, figsize=(7.6, 7), layout="compressed")
+fig, axes = plt.subplots(len(pairs), 1, figsize=(7.6, 6.75), layout="compressed")
 for ax, (first, last) in zip(axes, digits.test_images[ends], strict=True):
     z_first, z_last = vae.transform(np.stack([first, last]))
     pixels = [(1 - share) * first + share * last for share in shares]

@@ -75,7 +75,7 @@ print(pd.DataFrame(table).T.to_string())
 # these pixels are exactly 0 or nearly 255, where its density is high, so the grey edges count for
 # little. A higher density does not always mean better reconstructions.
 columns = slice(0, 12)
-fig, axes = plt.subplots(5, 1, figsize=(8.6, 4), layout="compressed")
+fig, axes = plt.subplots(5, 1, figsize=(8.6, 3.85), layout="compressed")
 lines = {"test images": rows_test, **reconstructions}
 for ax, (name, rows) in zip(axes, lines.items(), strict=True):
     ax.imshow(np.hstack(list(rows[columns].reshape(-1, 28, 28))), cmap="gray", vmin=0, vmax=255)

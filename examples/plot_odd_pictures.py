@@ -128,7 +128,7 @@ plt.show()
 # The least probable handwritten digits
 # -------------------------------------
 # None of these images was changed.
-fig, axes = plt.subplots(2, 8, figsize=(8.4, 2.6), layout="compressed")
+fig, axes = plt.subplots(2, 8, figsize=(8.4, 2.45), layout="compressed")
 for ax, i in zip(axes.flat, of_usual["ConvVAETransformer"].argsort()[::-1], strict=False):
     ax.imshow(usual[i], cmap="gray")
     ax.set_axis_off()

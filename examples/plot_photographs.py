@@ -87,7 +87,7 @@ for name, (_, test) in sets.items():
         X = reconstructions[name, method][chosen].reshape(n, *test.shape[1:])
         lines.append((f"{method}, R² {r2[name, method]:.2f}", X))
 
-fig, axes = plt.subplots(6, 1, figsize=(9, 5.4), layout="compressed")
+fig, axes = plt.subplots(6, 1, figsize=(9, 5), layout="compressed")
 for ax, (label, X) in zip(axes, lines, strict=True):
     ax.imshow(np.hstack(list(X)).clip(0, 255) / 255)
     ax.set(xticks=[], yticks=[])
