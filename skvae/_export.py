@@ -10,7 +10,6 @@ from ._transformer import ConvVAETransformer
 # Version of ONNX's operators: the lowest that torch exports, which most runtimes have.
 OPSET = 18
 
-
 MISSING_PACKAGES = (
     "ONNX needs packages that are not installed: pip install onnx onnxscript skl2onnx"
 )
@@ -93,28 +92,7 @@ def to_onnx(estimator, part="transform"):
 
 
 def model_of(estimator, part, shape, dtype, opset):
-    """A part of a fitted estimator as an ONNX model.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    part : str
-        As for `to_onnx`.
-
-    shape : tuple of int
-        Of one row of the input.
-
-    dtype : numpy dtype
-        Of the input.
-
-    opset : int
-        Version of ONNX's operators.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-    """
+    """A part of a fitted estimator as an ONNX model; a row of its input has `shape` and `dtype`."""
     image_format = estimator._format
     graph = GRAPHS[part](estimator.module_, image_format, dtype)
     model = as_onnx(graph, shape, dtype, opset)
@@ -122,15 +100,6 @@ def model_of(estimator, part, shape, dtype, opset):
 
 
 def labels_of(classifier):
-    """The classes of a classifier as ONNX can hold them: int64 or strings.
-
-    Parameters
-    ----------
-    classifier : ConvVAEClassifier
-
-    Returns
-    -------
-    classes : ndarray of int64 or of object, whose values are str
-    """
+    """The classes of a classifier as ONNX can hold them: int64, or str in an array of objects."""
     classes = np.array(classifier.classes_.tolist())
     return classes.astype(np.int64 if classes.dtype.kind in "biuf" else object)

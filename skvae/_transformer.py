@@ -50,17 +50,13 @@ from ._model import (
     with_gradients,
 )
 from ._training import (
-    WINDOW,
     Budget,
     TrainSettings,
     advice_on_memory,
     build_net,
     check_callbacks,
     check_parameters,
-    check_same_model,
-    finished_epochs,
     fit_run,
-    has_linear_path,
     n_set_aside,
     resolve_architecture,
     resolve_budget,
@@ -74,11 +70,9 @@ from ._warnings import warn
 # Share of the peak rate at which `partial_fit` trains after a `fit`, which ended at a low rate.
 ANNEALED_RATE = 0.1
 
-
 # The start of a network that was made from fewer images is made anew when there are more. About so
 # many numbers of them are kept for that.
 FEW_IMAGES, MAX_KEPT_NUMBERS = 256, 2**24
-
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -558,7 +552,7 @@ class ConvVAETransformer(
             self._few_labels = scarce(training.y)
 
             vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
-            self._set_weights(vae, training, valid, continuing, is_first=run.is_first)
+            self._set_weights(vae, training, valid, continuing, is_first=run.processes.is_first)
             run.start(vae, training.subsample() if valid is None else valid)
 
             n_images = len(training)
@@ -574,7 +568,7 @@ class ConvVAETransformer(
                 fitted=lambda net: self._sorted(net, training, continuing),
             )
             attributes = self._sorted(net, training, continuing, run.processes)
-            run.wait()
+            run.processes.wait()  # no fit ends before all have succeeded
             vars(self).update(attributes)
             run.end(self, n_images)
         return self
@@ -613,7 +607,7 @@ class ConvVAETransformer(
             if net.module_.prior.n_classes:
                 net.module_.prior.set_priors(self.priors_)
             # In place, so that the cost of a call does not grow. Last, so that nothing fails after.
-            extend(self._history, finished_epochs(net))
+            extend(self._history, net.finished_epochs)
         if interrupted:
             warn("Training interrupted by user; what is trained so far is kept.")
         return self
@@ -628,15 +622,10 @@ class ConvVAETransformer(
             values, self._format, self.likelihood_ = learn_images(self, X)
         rows = values.rows
         labels = self._learn_labels(rows, y, continuing, all_images, classes)
-        if continuing:
-            linear_path = self._architecture["linear_path"]
-        else:
-            linear_path = has_linear_path(self.likelihood_, len(rows) if all_images else np.inf)
-        architecture = resolve_architecture(self, linear_path)
+        n_images = len(rows) if all_images else np.inf
+        architecture = resolve_architecture(self, n_images, continuing=continuing)
         device = resolve_device(self.device)
-        if continuing:
-            check_same_model(self, architecture)
-        else:
+        if not continuing:
             self._seed = int(check_random_state(self.random_state).randint(2**31))
             self._history = {}
             # A copy that a callback makes is one of this fit.
@@ -706,10 +695,10 @@ class ConvVAETransformer(
 
     def _sorted(self, net, training, continuing, processes=None):
         """The attributes that a fit ends with; sorts the components of its net by their KL."""
-        moments = sort_components(net, self._as_trained(training), processes)
+        moments, n_averaged = sort_components(net, self._as_trained(training), processes)
         history = {name: list(column) for name, column in self._history.items()}
-        extend(history, finished_epochs(net))
-        attributes = self._trained(net, moments, WINDOW, annealed=True)
+        extend(history, net.finished_epochs)
+        attributes = self._trained(net, moments, n_averaged, annealed=True)
         attributes |= {"_history": history, "_first_images": None}
         return attributes if continuing else {**attributes, "_n_start": len(training)}
 

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from .._atomic import replacing
 from .image_files import read_pixels
+from .misreadings import is_path
 
 # Of a folder, the files with these endings are read.
 EXTENSIONS = (
@@ -193,10 +194,6 @@ def _is_size(size):
     return whole and len(size) == 2 and min(size) > 0
 
 
-def _is_path(file):
-    return isinstance(file, (str, bytes, os.PathLike))
-
-
 def _path(file):
     """A path as a str, whose ``~`` is the home folder."""
     return os.path.expanduser(os.fsdecode(file))
@@ -204,7 +201,7 @@ def _path(file):
 
 def _name(file, i):
     """A file as messages call it: its path, or its place among the files."""
-    return repr(os.fsdecode(file)) if _is_path(file) else f"file {i} ({type(file).__name__})"
+    return repr(os.fsdecode(file)) if is_path(file) else f"file {i} ({type(file).__name__})"
 
 
 def _class_of(file):
@@ -214,7 +211,7 @@ def _class_of(file):
 
 def _listed(paths, labels):
     """The files that `paths` stands for: a list of str, or of the elements of `paths`."""
-    if _is_path(paths):
+    if is_path(paths):
         path = _path(paths)
         if os.path.isdir(path):
             files = _of_classes(path) if labels else _of_folder(path)
@@ -225,7 +222,7 @@ def _listed(paths, labels):
     if not files:
         raise ValueError("paths is empty. It must name at least one file.")
     for i, file in enumerate(files):
-        if not (_is_path(file) or (hasattr(file, "read") and not labels)):
+        if not (is_path(file) or (hasattr(file, "read") and not labels)):
             needed = "paths, whose folders are the labels" if labels else "paths or binary files"
             raise TypeError(f"paths must hold {needed}. Got a {type(file).__name__} at place {i}.")
     return files
@@ -292,7 +289,7 @@ def _natural_key(path):
 def _readable(files, mode, size, skipped):
     """The name and the image of each file; what cannot be read goes to `skipped`, if not None."""
     for i, file in enumerate(files):
-        source = _path(file) if _is_path(file) else file
+        source = _path(file) if is_path(file) else file
         try:
             image = read_pixels(source, _name(file, i), mode, size)
         except (ValueError, FileNotFoundError) as error:

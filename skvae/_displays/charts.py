@@ -24,15 +24,9 @@ PALETTE = (
     "#621a2b",
 )
 
-
 GREY = "#b8b8b8"
-
-
 MARKERS = "os^Dv<>P*X"
-
-
 MAX_ROWS = 20  # of a legend, in each of its columns
-
 
 # Panels of the training: a term of the history, the sign with which it is drawn, title and unit.
 PANELS = (
@@ -42,7 +36,6 @@ PANELS = (
     ("label_loss", 1, "\N{MINUS SIGN}log p(y|z)", "nats per label"),
     ("accuracy", 1, "accuracy", "share of the labels"),
 )
-
 
 PHASES = (("train", "training", PALETTE[0]), ("valid", "validation", PALETTE[2]))
 

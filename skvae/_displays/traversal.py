@@ -12,7 +12,6 @@ from .components import most_informative, name_of, name_with_nats
 # Nearly all latents lie between these, in standard deviations of the prior N(0, I).
 REACH = 3.0
 
-
 N_STEPS = 7  # of a traversal; odd, so that one is at 0
 
 
