@@ -1,6 +1,7 @@
 """The pages: no dead links, no commands that do not exist, no placeholders."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,29 @@ def test_a_changelog_line_for_every_public_name():
     changelog = (ROOT / "docs" / "changelog.md").read_text()
     for name in set(skvae.__all__) - {"__version__"}:
         assert name in changelog, name
+
+
+def test_the_citation_is_of_this_version():
+    import skvae
+
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.*)$", citation, re.M) == [skvae.__version__]
+    assert re.search(r"^date-released: \d{4}-\d\d-\d\d$", citation, re.M)
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if "==" in line)
+    table = (ROOT / "docs" / "reliability.md").read_text()
+    for requirement in map(Requirement, project["dependencies"]):
+        (bound,) = requirement.specifier
+        assert bound.operator == ">="
+        assert re.search(rf"^\| {requirement.name} \| {bound.version} \|", table, re.M | re.I)
+        if requirement.name != "torch":  # whose lowest brings gigabytes of GPU packages
+            assert f"{tested[requirement.name]}.".startswith(f"{bound.version}.")
 
 
 def blocks_of(page):
