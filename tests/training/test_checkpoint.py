@@ -419,7 +419,7 @@ def stopped(images, tmp_path_factory):
 @pytest.mark.parametrize(("name", "value"), LIES, ids=str)
 def test_checkpoints_that_lie_are_refused(images, path, stopped, name, value):
     header, arrays = stopped
-    header = checkpoint.plain(header)  # a deep copy
+    header = fields.plain(header)  # a deep copy
     if name == "n_steps.mu_head_bias":
         del header["n_steps"]["mu_head.bias"]  # whose moments are there
     else:
