@@ -13,8 +13,9 @@ from sklearn.utils.fixes import parse_version
 from skvae import ConvVAEClassifier, ConvVAETransformer
 
 QUICK = {"max_iter": 3}
+SMALL = {**QUICK, "hidden_channels": (4,), "hidden_units": 16}
 # For the one check that asks for an accuracy.
-ACCURATE = {"max_iter": 15, "learning_rate": 0.02}
+ACCURATE = {"max_iter": 10, "learning_rate": 0.02, "batch_size": 32}
 ESTIMATORS = [
     ConvVAETransformer(**QUICK),
     ConvVAETransformer(**QUICK, image_shape=(1, -1)),
@@ -24,10 +25,10 @@ ESTIMATORS = [
     ConvVAETransformer(**QUICK, likelihood="continuous_bernoulli"),
     ConvVAETransformer(**QUICK, binarize=True, beta_warmup=0.5),
     ConvVAETransformer(**QUICK, missing_values=np.nan, likelihood="gaussian"),
-    ConvVAEClassifier(**QUICK),
-    ConvVAEClassifier(**QUICK, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
+    ConvVAEClassifier(**SMALL),
+    ConvVAEClassifier(**SMALL, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
     ConvVAEClassifier(
-        **QUICK,
+        **SMALL,
         unlabeled=-999,
         likelihood="continuous_bernoulli",
         early_stopping=False,

@@ -13,7 +13,7 @@ from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._training.processes import Processes, training_processes
 
 # A process that waits for another one would wait for 30 minutes, torch's default.
-TIMEOUT = 120
+TIMEOUT = 300
 
 
 def run(task, size, folder):
