@@ -24,7 +24,6 @@ SYNONYMS = {
     "priors": ("class_weight", "class_prior"),
 }
 
-
 Init = TypeVar("Init", bound=Callable)
 
 

@@ -10,26 +10,3 @@ from .labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve
 from .misreadings import refuse_misreadings
 from .pixel_range import FLOAT32_MAX, fits_float32, is_hole, whole_numbers
 from .read import read_images
-
-__all__ = [
-    "FLOAT32_MAX",
-    "UNKNOWN",
-    "ImageDataset",
-    "ImageFormat",
-    "binary_draw",
-    "check_classes",
-    "check_images",
-    "check_in_memory",
-    "encode_labels",
-    "fits_float32",
-    "is_hole",
-    "known_labels",
-    "learn_images",
-    "read_images",
-    "refuse_misreadings",
-    "resolve_priors",
-    "scarce",
-    "shape_of",
-    "whole_numbers",
-    "without_mask",
-]

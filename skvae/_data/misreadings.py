@@ -10,25 +10,12 @@ from torch.utils.data import DataLoader, Dataset
 def refuse_misreadings(X, image_shape=None):
     """Refuse what holds no images, or one image only, with the line that makes X of it.
 
-    Parameters
-    ----------
-    X : object
-        What the user gave.
-
-    image_shape : tuple of int, default=None
-        Shape of one image, if the estimator is fitted.
-
-    Raises
-    ------
-    TypeError
-        If X is the name of a file or a folder, or several of these; a Dataset or a DataLoader of
-        torch; a generator, or anything else that has to be iterated over.
-
-    ValueError
-        If X is one image of a fitted estimator.
+    A TypeError if X is the name of a file or a folder, or several of these; a Dataset or a
+    DataLoader of torch; a generator, or anything else that has to be iterated over. A ValueError if
+    X is one image of a fitted estimator, whose images have `image_shape`.
     """
     shape = getattr(X, "shape", None)
-    if _is_name(X) or _holds_names(X, shape):
+    if is_path(X) or _holds_names(X, shape):
         raise TypeError("X holds names of files. Read them first: X = skvae.read_images(X).")
     if shape is None and not hasattr(X, "__array__") and not isinstance(X, Sequence):
         advice = _advice_for(X)
@@ -44,7 +31,8 @@ def refuse_misreadings(X, image_shape=None):
         )
 
 
-def _is_name(X):
+def is_path(X):
+    """Whether something is the path of a file or a folder."""
     return isinstance(X, (str, bytes, os.PathLike))
 
 
@@ -53,8 +41,8 @@ def _holds_names(X, shape):
     if shape is not None:
         if len(shape) != 1 or shape[0] == 0:
             return False
-        return _is_name(next(iter(X)))
-    return isinstance(X, Sequence) and len(X) > 0 and _is_name(X[0])
+        return is_path(next(iter(X)))
+    return isinstance(X, Sequence) and len(X) > 0 and is_path(X[0])
 
 
 def _advice_for(X):

@@ -10,9 +10,8 @@ from torch import nn
 from .convolutions import dense
 from .devices import sum_dtype
 
-# Pictures with longer sides are averaged over blocks for the linear path.
+# Images with longer sides are averaged over blocks for the linear path.
 MAX_LINEAR_SIDE = 128
-
 
 # Largest number of numbers in the products that `LinearPath` makes for images with holes.
 MAX_GRAM_NUMBERS = 2**24
@@ -43,18 +42,8 @@ class LinearPath(nn.Module):
     decoder (gate * z) + bias to the logits. There is a gate for each component on either side,
     which learns how much of the component to keep.
 
-    Pictures with a side of more than 128 pixels are averaged over blocks.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        ``(C, H, W)``.
-
-    n_components : int
-        K, the number of latent variables.
-
-    holes : bool
-        Whether pixels may be missing.
+    Images, of an `image_shape` of (C, H, W), with a side of more than 128 pixels are averaged
+    over blocks. `holes` says whether pixels may be missing.
     """
 
     latent_axes = {
@@ -148,20 +137,10 @@ class LinearPath(nn.Module):
 
 
 def solve_by_elimination(A, b):
-    """x with A x = b, by Gauss-Jordan elimination, in steps that every runtime has.
+    """x with A x = b, (n, K, K) and (n, K) -> (n, K), by Gauss-Jordan elimination.
 
-    There is no pivoting. It is not needed if A is the product of a symmetric, positive definite
-    matrix and a diagonal one.
-
-    Parameters
-    ----------
-    A : tensor of shape (n, K, K)
-
-    b : tensor of shape (n, K)
-
-    Returns
-    -------
-    x : tensor of shape (n, K)
+    In steps that every runtime has. There is no pivoting. It is not needed if A is the product of a
+    symmetric, positive definite matrix and a diagonal one.
     """
     eye = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
     both = torch.cat([A, b[:, :, None]], 2)  # (n, K, K + 1)

@@ -38,6 +38,39 @@ def commands(page):
     return "\n".join(block or inline for block, inline in blocks)
 
 
+def linked_pages():
+    """README and all pages that can be reached from it: what a reader of GitHub sees."""
+    pages, new = set(), {ROOT / "README.md"}
+    while new:
+        pages |= new
+        links = [
+            (page.parent / target).resolve()
+            for page in new
+            for target in re.findall(r"\]\(([^)#:]+\.md)", page.read_text())
+        ]
+        new = set(links) - pages
+    return sorted(pages)
+
+
+def test_all_pages_but_those_of_the_site_are_linked():
+    site = {ROOT / "docs" / name for name in ("index.md", "api.md")}
+    assert set(PAGES) - site - {ROOT / ".github" / "SECURITY.md"} <= set(linked_pages())
+
+
+@pytest.mark.parametrize("page", linked_pages(), ids=lambda page: page.name)
+def test_linked_pages_are_plain_markdown(page):
+    # No roles, no directives, no labels of Sphinx, and no backslash that GitHub's Markdown would
+    # take out of a formula within a line, as that of a thin space.
+    text = page.read_text()
+    assert re.findall(r"\{[\w:+-]+\}`", text) == []
+    assert re.findall(r"^ *(?:`{3,}|~{3,}) *\{[\w-]+\}", text, re.M) == []
+    assert re.findall(r"^ *:{3,}|^\([\w-]+\)=$|^ *\.\. [\w-]+::", text, re.M) == []
+    prose = re.sub(r"```.*?^\s*```|`[^`]*`", "", text, flags=re.M | re.S)
+    assert "$$" not in prose
+    for formula in re.findall(r"\$([^$]+)\$", prose):
+        assert not re.search(r"\\[^A-Za-z]", formula), formula
+
+
 def test_a_changelog_line_for_every_public_name():
     import skvae
 
@@ -71,11 +104,11 @@ def test_python_code_runs(page, digits, small, tmp_path, monkeypatch):
     images, labels = digits[0][:80], digits[1][:80]
     monkeypatch.chdir(tmp_path)
     small.save("model.skvae")
-    for kind in ("rose", "tulip"):
-        Path("flowers", kind).mkdir(parents=True)
+    for kind in ("arrow", "star"):
+        Path("drawings", kind).mkdir(parents=True)
         for i in range(12):
             pixels = np.random.default_rng(i).integers(0, 256, (20, 24, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(f"flowers/{kind}/{i}.jpg")
+            Image.fromarray(pixels).save(f"drawings/{kind}/{i}.png")
 
     def made_small(train):
         def fit(self, X, y=None):

@@ -214,20 +214,6 @@ def test_a_finished_fit_of_another_plan_draws_a_new_seed(images, path):
     assert header_of(path)["seed"] == other._seed
 
 
-def test_a_finished_file_of_before_begins_anew(images, path):
-    expected = fit(images, checkpoint=path)
-    header = header_of(path)
-    plan = {k: v for k, v in header.items() if k in ("kind", *TRAINING)}
-    bare = {**plan, "finished": True, "n_epochs": 0, "history": []}
-    archive.write(path, bare, {})  # as versions before wrote it
-    assert_same_training(expected, fit(images, checkpoint=path))
-    assert header_of(path)["n_epochs"] == 4
-    for lie in ({"finished": False}, {"n_epochs": 1}, {"history": ["train_loss"]}, {"more": 1}):
-        archive.write(path, {**bare, **lie}, {})
-        with pytest.raises(InvalidFileError):
-            fit(images, checkpoint=path)
-
-
 def test_a_fit_that_a_callback_ended_is_finished(images, path):
     stop = EarlyStopping(monitor="train_loss", patience=2, threshold=1e6, threshold_mode="abs")
     vae = fit(images, max_iter=20, checkpoint=path, callbacks=[stop])
@@ -433,7 +419,7 @@ def stopped(images, tmp_path_factory):
 @pytest.mark.parametrize(("name", "value"), LIES, ids=str)
 def test_checkpoints_that_lie_are_refused(images, path, stopped, name, value):
     header, arrays = stopped
-    header = checkpoint.plain(header)  # a deep copy
+    header = fields.plain(header)  # a deep copy
     if name == "n_steps.mu_head_bias":
         del header["n_steps"]["mu_head.bias"]  # whose moments are there
     else:
