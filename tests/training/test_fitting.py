@@ -659,16 +659,20 @@ def test_default_fits_of_next_to_nothing(likelihood, images):
 # The first images do not decide for ever
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
-def test_a_few_first_images_cost_little_later(digits, likelihood):
-    images, explained = digits[0], {}
+@pytest.mark.parametrize(
+    ("likelihood", "few"), [("gaussian", (1, 20)), ("bernoulli", (5, 20))], ids=str
+)
+def test_a_few_first_images_cost_little_later(digits, likelihood, few):
+    images, explained = digits[0], []
     params = {**SMALL, "likelihood": likelihood, "pixel_range": (0, 16), "hidden_channels": (16,)}
-    for n_first in (400, 1, 5, 20):
-        vae = ConvVAETransformer(**params).partial_fit(images[:n_first])
-        for _ in range(10):
+    for n_first in (None, *few):
+        vae = ConvVAETransformer(**params)
+        if n_first is not None:
+            vae.partial_fit(images[:n_first])
+        for _ in range(30):
             vae.partial_fit(images)
-        explained[n_first] = vae.explained_variance_ratio(images)
-    assert min(explained.values()) > explained[400] - 0.02
+        explained.append(vae.explained_variance_ratio(images))
+    assert min(explained) > explained[0] - 0.02
 
 
 def test_small_calls_start_anew_until_there_are_enough_images(digits):
