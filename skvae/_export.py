@@ -18,8 +18,8 @@ MISSING_PACKAGES = (
 def to_onnx(estimator, part="transform"):
     """What a fitted estimator computes, as an ONNX model that needs neither Python nor PyTorch.
 
-    It takes any number of rows. It has no checks and gives no warnings: what `transform` would
-    refuse, such as NaN without `missing_values`, gives numbers without a meaning.
+    It takes any number of rows. It has no checks and no warnings: if `transform` would raise an
+    error, as for NaN without `missing_values`, its results are meaningless.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ def to_onnx(estimator, part="transform"):
     model : onnx.ModelProto
         With operators of opset 18. Its input is called "X":
 
-        - of "transform" and "predict", images in the units and the layout that `fit` saw: of shape
-          (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W); uint8 if `fit` saw uint8, else
-          float32;
-        - of "inverse_transform", latent variables of shape (n, n_components), float32.
+        - of "transform" and "predict", images in the units and the layout of the X of `fit`, of
+          shape (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W); uint8 if that was uint8,
+          else float32;
+        - of "inverse_transform", components of shape (n, n_components), float32.
 
         Its outputs are
 
         - of "transform", "latents" of shape (n, n_components), float32;
-        - of "inverse_transform", "images" in the units and the layout that `fit` saw, float32;
+        - of "inverse_transform", "images" in the units and the layout of the X of `fit`, float32;
         - of "predict", "label" of shape (n,), int64 or strings, and "probabilities" of shape
           (n, n_classes), float32. Bools become 0 and 1.
 
