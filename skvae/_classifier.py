@@ -304,8 +304,8 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
     ``train_accuracy``, of the labelled images of the steps. ``train_loss`` and
     `loss_curve_` include `label_weight` times the former, but nothing of the images without a
-    label and of the maps. If fewer than half of the images have a label, early stopping sets only others
-    aside.
+    label and of the maps. If fewer than half of the images have a label, early stopping sets only
+    others aside.
 
     KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
     determined, are in units in which each latent variable has mean 0 and variance 1 under the prior
