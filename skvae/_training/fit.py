@@ -114,7 +114,7 @@ class FitRun:
         if self.checkpoint is not None:
             self.checkpoint.finish()
         stopped = self.tasks is not None and self.tasks.stopped_
-        if self.is_first and not stopped:
+        if self.processes.is_first and not stopped:
             self.messages = list(self._convergence_warnings(estimator, n_images))
 
     def _linear_error(self, module):
