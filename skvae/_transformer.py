@@ -18,12 +18,12 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _state
+from ._compat import CallbackSupportMixin
 from ._counts import check_count
 from ._data import (
     ImageDataset,

@@ -160,7 +160,7 @@ def main(task, rank, size, folder):
         vae.set_params(checkpoint=folder / "training.skvae")
     if task == "stop":
         vae.set_callbacks(Stop())
-    if task == "stop" and last:  # in one process only
+    if task == "stop early" and last:  # in one process only
         vae.set_params(callbacks=[StopEarly()])
     if task == "differ" and not last:
         vae.set_params(checkpoint=folder / "training.skvae")

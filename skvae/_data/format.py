@@ -347,7 +347,7 @@ def warn_if_ambiguous(image_format, *, shape_given):
     elif image_format.as_rows and height == 1:
         warn(
             f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
-            "square number. If they are pictures, give image_shape=(height, width) or "
+            "square number. If they are images, give image_shape=(height, width) or "
             "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
         )
 

@@ -152,8 +152,12 @@ def int_within(least, most):
 
 
 is_count = int_within(1, MAX_SIZE)
-is_number_of_epochs = int_within(0, MAX_FILE_EPOCHS)
 is_seed = int_within(0, 2**31 - 1)
+
+
+def is_number_of_epochs(value, header=None):
+    """Whether a value is a number of epochs, from 0 to `MAX_FILE_EPOCHS`."""
+    return int_within(0, MAX_FILE_EPOCHS)(value)
 
 
 def is_list_of_counts(value, header=None):

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._compat import is_exporting
+
 
 def stage_folds(height, width, n_stages):
     """How much each stage of the encoder shrinks an image of these sides: (rows, columns) each.
@@ -110,7 +112,7 @@ def dense(x, weight, bias=None):
     BLAS may sum a row in another order if there are few rows, or if its first number does not lie
     at a multiple of 64 bytes. So few rows go one by one, and zeros fill up the sums.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return F.linear(x, weight, bias)
     if missing := -x.shape[1] % DENSE_BLOCK:
         x, weight = F.pad(x, (0, missing)), F.pad(weight, (0, missing))

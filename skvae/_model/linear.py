@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._compat import is_exporting
 from .convolutions import dense
 from .devices import sum_dtype
 
@@ -110,7 +111,7 @@ class LinearPath(nn.Module):
         holes, it is (I - A_h A_h^T V)^-1 A (x - m): the posterior mean of probabilistic PCA,
         (W_o^T W_o + s^2 I)^-1 W_o^T (x_o - m_o), because W = A^T V and W^T W + s^2 I = V.
         """
-        if torch.compiler.is_exporting():  # a graph cannot split a number of rows that varies
+        if is_exporting():  # a graph cannot split a number of rows that varies
             return self._given_observed(mu, holes)
         # A power of two, as the size of a pass is: all parts of a pass have the same size.
         n_rows = 2 ** (max(1, MAX_GRAM_NUMBERS // self.encoder.numel()).bit_length() - 1)
@@ -123,7 +124,7 @@ class LinearPath(nn.Module):
         gram = dense(in_holes.flatten(0, 1), self.encoder).view(-1, mu.shape[1], mu.shape[1])
         gram = gram.to(dtype) * self.variances.to(dtype)  # (n, K, K)
         eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
-        solve = solve_by_elimination if torch.compiler.is_exporting() else torch.linalg.solve
+        solve = solve_by_elimination if is_exporting() else torch.linalg.solve
         return solve(eye - gram, mu.to(dtype)).to(mu.dtype)
 
     def decode(self, z):

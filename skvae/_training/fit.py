@@ -19,7 +19,8 @@ LEAST_GAIN = 0.01
 
 @contextmanager
 def fit_run(data_parallel, new_context):
-    """A `FitRun`; `new_context` makes scikit-learn's context, which the first process has.
+    """A `FitRun`; `new_context` makes scikit-learn's context, which the first process
+    has; it gives None where scikit-learn has no callbacks.
 
     When the fit has succeeded, it warns of what is due.
     """
@@ -112,7 +113,8 @@ class FitRun:
             return
         if self.checkpoint is not None:
             self.checkpoint.finish()
-        if self.tasks is not None and not self.tasks.stopped_:
+        stopped = self.tasks is not None and self.tasks.stopped_
+        if self.processes.is_first and not stopped:
             self.messages = list(self._convergence_warnings(estimator, n_images))
 
     def _linear_error(self, module):

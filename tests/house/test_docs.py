@@ -1,15 +1,17 @@
 """The pages: no dead links, no commands that do not exist, no placeholders."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import HAS_CALLBACKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
-    ROOT / ".github" / "SECURITY.md",
+    *sorted((ROOT / ".github").glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "guide").glob("*.md")),
 ]
@@ -79,6 +81,29 @@ def test_a_changelog_line_for_every_public_name():
         assert name in changelog, name
 
 
+def test_the_citation_is_of_this_version():
+    import skvae
+
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.findall(r"^version: (.*)$", citation, re.M) == [skvae.__version__]
+    assert re.search(r"^date-released: \d{4}-\d\d-\d\d$", citation, re.M)
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if "==" in line)
+    table = (ROOT / "docs" / "reliability.md").read_text()
+    for requirement in map(Requirement, project["dependencies"]):
+        (bound,) = requirement.specifier
+        assert bound.operator == ">="
+        assert re.search(rf"^\| {requirement.name} \| {bound.version} \|", table, re.M | re.I)
+        if requirement.name != "torch":  # whose lowest brings gigabytes of GPU packages
+            assert f"{tested[requirement.name]}.".startswith(f"{bound.version}.")
+
+
 def blocks_of(page):
     """The code of a page that runs, block by block."""
     return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
@@ -119,6 +144,10 @@ def test_python_code_runs(page, digits, small, tmp_path, monkeypatch):
     for cls in (ConvVAEClassifier, ConvVAETransformer):
         monkeypatch.setattr(cls, "fit", made_small(cls.fit))
     namespace = {"images": images, "held_out": images[:20], "labels": labels, "np": np}
+    if page.name == "callbacks.md" and not HAS_CALLBACKS:
+        with pytest.raises(ImportError, match=r"sklearn\.callback"):
+            exec(blocks_of(page)[0], namespace)
+        return
     for block in blocks_of(page):
         exec(compile(block, page.name, "exec"), namespace)
     if page.name == "README.md":

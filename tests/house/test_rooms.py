@@ -22,7 +22,7 @@ ALLOWED = {
     "_training": {"_data", "_files", "_model"},
     "": {"_data", "_displays", "_files", "_model", "_training"},
 }
-LEAVES = {"_atomic", "_counts", "_history", "_version", "_warnings"}
+LEAVES = {"_atomic", "_compat", "_counts", "_history", "_version", "_warnings"}
 
 # Packages that each room speaks. Linear algebra of scikit-learn is welcome everywhere.
 SPEAKS = {
