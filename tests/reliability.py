@@ -444,7 +444,7 @@ def _shared_fit(seed, data_parallel):
     return ConvVAEClassifier(**params, missing_values=np.nan, unlabeled=-1).fit(X, y)
 
 
-def groups_of_processes(n, folder, seed=0, timeout=60):
+def groups_of_processes(n, folder, seed=0, timeout=300):
     """Fits of two or three processes; in each third group one is killed, and the others end."""
     rng, n_killed = random.Random(seed), 0
     for i in range(n):
