@@ -34,6 +34,16 @@ from skvae._model.likelihoods import LIKELIHOODS
 PEAK, PEAK_KEY = 16 * 2**20, "bytes at the peak of memory"
 
 
+def ignore_small_trainings():
+    """Ignore what small nets and short trainings are warned of, as pyproject.toml does."""
+    for message in ("Only .* components are active", "The training hardly improved"):
+        warnings.filterwarnings("ignore", message, UserWarning)
+
+
+# For soak.py, and for the processes that are started here.
+ignore_small_trainings()
+
+
 def images(n=300):
     return load_digits().images[:n]
 
@@ -329,8 +339,7 @@ def fits_of_pictures(n, kinds=tuple(PICTURES), sizes=N_PICTURES, seed=0, **param
         )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
-            warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
+            ignore_small_trainings()
             # True of pictures without a hot pixel, beside a range that ends at one.
             warnings.filterwarnings("ignore", ".* a small part of the pixel range", UserWarning)
             try:
@@ -407,8 +416,6 @@ def holes_and_markers(n, seed=0):
             clf = ConvVAEClassifier(**params, missing_values=marker, unlabeled=unlabeled)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".* are missing in all images", UserWarning)
-                warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
-                warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
                 clf.fit(held, y)
             filled = np.ma.filled(np.ma.asarray(clf.impute(held))).reshape(X.shape)
             results = [clf.transform(held), clf.predict_proba(held), filled[holes]]
@@ -423,6 +430,9 @@ def holes_and_markers(n, seed=0):
 
 
 # Several processes
+
+# Seconds after which a process hangs: far more than a fit takes on the busiest machine.
+FOR_EVER = 3_600
 
 
 def _group_fit(rank, size, store, path, seed):
@@ -446,7 +456,7 @@ def _shared_fit(seed, data_parallel):
     return ConvVAEClassifier(**params, missing_values=np.nan, unlabeled=-1).fit(X, y)
 
 
-def groups_of_processes(n, folder, seed=0, timeout=60):
+def groups_of_processes(n, folder, seed=0):
     """Fits of two or three processes; in each third group one is killed, and the others end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["reliability"])
@@ -463,12 +473,13 @@ def groups_of_processes(n, folder, seed=0, timeout=60):
             killed = i % 3 == 2
             if killed:
                 while not Path(f"{path}-{size - 1}-ready").exists():
+                    assert group[-1].is_alive(), "a process ends before its fit"
                     time.sleep(0.01)
                 group[-1].join(rng.uniform(0, 1))
                 killed = group[-1].is_alive()
                 group[-1].kill()
             for process in group:
-                process.join(timeout)
+                process.join(FOR_EVER)
                 assert process.exitcode is not None, "a process hangs"
         finally:
             for process in group:

@@ -62,7 +62,7 @@ def main():
                 lambda n: reliability.mutated_files(n, Path(tempfile.mkdtemp(dir=folder))),
             ),
             ("random arrays", count(5_000), reliability.any_arrays),
-            ("fits of many kinds of pictures", count(270), reliability.fits_of_pictures),
+            ("fits of many kinds of pictures", count(135), reliability.fits_of_pictures),
             ("holes, masks and markers", count(300), reliability.holes_and_markers),
             (
                 "groups of processes",

@@ -1,6 +1,6 @@
 """What y says: the classes, and the class of each image (NumPy, scikit-learn)."""
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.preprocessing import LabelEncoder
@@ -8,6 +8,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._warnings import warn
+from .format import has_mask
 
 
 def scarce(labels):
@@ -44,9 +45,11 @@ def encode_labels(y, unlabeled, classes=None):
     Raises
     ------
     ValueError
-        If y is not one-dimensional, if no image has a label, if the labels are numbers that are
-        not whole or not finite, or if one of them is not in `classes`. If the marker does not
-        occur, but its text does.
+        As `known_labels`. If no image has a label, if the labels are numbers that are not whole,
+        or if one of them is not in `classes`.
+
+    TypeError
+        As `known_labels`.
 
     Warns
     -----
@@ -56,7 +59,6 @@ def encode_labels(y, unlabeled, classes=None):
     labels, known = known_labels(y, unlabeled, warn=True)
     codes = np.full(len(known), UNKNOWN)
     if len(labels):
-        _check_finite(labels)
         check_classification_targets(labels)
     if classes is None:
         if len(labels) == 0:
@@ -78,7 +80,7 @@ def known_labels(y, unlabeled, *, warn=False):
     Parameters
     ----------
     y : array-like of shape (n,)
-        A list may hold labels of one type and a marker of another.
+        A list may hold labels of one type and a marker of another. Masked labels are missing.
 
     unlabeled : scalar or None
         None: every value is a label. NaN or NA of pandas: all that pandas calls missing is the
@@ -99,27 +101,39 @@ def known_labels(y, unlabeled, *, warn=False):
     Raises
     ------
     ValueError
-        If y is not one-dimensional, or if the marker does not occur, but its text does.
+        If y is not one-dimensional, if `unlabeled` is not one value, or if it does not occur, but
+        what another type makes of it does. If labels are missing or infinite, but this is not the
+        marker.
+
+    TypeError
+        If some labels are text and others are not.
     """
-    y = column_or_1d(_with_types(y), warn=warn)
+    if np.ndim(unlabeled) > 0:
+        raise ValueError(f"unlabeled must be one value, such as -1 or np.nan. Got {unlabeled!r}.")
+    y = column_or_1d(with_types(y), warn=warn)
     if unlabeled is None:
         known = np.ones(len(y), dtype=bool)
-    elif _is_missing(unlabeled):
+    elif is_missing(unlabeled):
         known = ~_missing(y)
     elif y.dtype == object:
-        known = np.array([_is_missing(v) or v != unlabeled for v in y], dtype=bool)
+        known = np.array([is_missing(v) or v != unlabeled for v in y], dtype=bool)
     else:
         known = np.asarray(y != unlabeled, dtype=bool)
     labels = y[known]
     if unlabeled is not None and known.all():
-        _refuse_text_of(unlabeled, labels)
+        _refuse_cast_of(unlabeled, labels)
     if labels.dtype == object and all(isinstance(label, (Real, np.bool_)) for label in labels):
         labels = np.array(labels.tolist())
+    if len(labels):
+        _check_finite(labels)
+        _check_types(labels)
     return labels, known
 
 
-def _with_types(y):
-    """y, but as an array of objects where NumPy would write what is no text as text."""
+def with_types(y):
+    """y, as an array of objects where NumPy would make text of a marker, or take off a mask."""
+    if has_mask(y):
+        return np.where(y.mask, None, np.asarray(y)) if np.any(y.mask) else np.asarray(y)
     if isinstance(y, (list, tuple)):
         try:
             is_text = np.asarray(y).dtype.kind in "US"
@@ -133,7 +147,7 @@ def _with_types(y):
     return y
 
 
-def _is_missing(value):
+def is_missing(value):
     """Whether pandas calls a value missing: None, NaN, NaT or NA."""
     if value is None:
         return True
@@ -146,12 +160,20 @@ def _is_missing(value):
 def _missing(y):
     """Which values of a one-dimensional array are missing: an ndarray of bool."""
     if y.dtype == object:
-        return np.array([_is_missing(value) for value in y], dtype=bool)
+        return np.array([is_missing(value) for value in y], dtype=bool)
     return np.asarray(y != y, dtype=bool)  # NaN is the only value that differs from itself
 
 
-def _refuse_text_of(unlabeled, labels):
-    """Refuse labels of which one is the text of a marker that does not occur."""
+def _refuse_cast_of(unlabeled, labels):
+    """Refuse labels of which one is what another type makes of a marker that does not occur."""
+    if labels.dtype.kind == "u" and isinstance(unlabeled, Integral) and unlabeled < 0:
+        wrapped = int(unlabeled) % 2 ** (8 * labels.dtype.itemsize)
+        if (labels == wrapped).any():
+            raise ValueError(
+                f"y holds {wrapped}, which {labels.dtype} makes of unlabeled={unlabeled!r}. If it "
+                f"marks images without a label, set unlabeled={wrapped}. If it is a class, pass "
+                "y.astype(int)."
+            )
     kinds = (str, np.str_) if not isinstance(unlabeled, str) else (Real, np.bool_)
     for label in set(labels.tolist()) if labels.dtype.kind in "USOif" else ():
         if isinstance(label, kinds) and _reads_as(label, unlabeled):
@@ -166,7 +188,7 @@ def _reads_as(label, unlabeled):
     """Whether a label is what another type makes of the marker, such as "-1" of -1."""
     if isinstance(unlabeled, str):
         return str(label) == unlabeled
-    if _is_missing(unlabeled):
+    if is_missing(unlabeled):
         return label.lower() in ("nan", "<na>", "none", "nat")
     if label == str(unlabeled):
         return True
@@ -185,6 +207,19 @@ def _check_finite(labels):
     assert_all_finite(labels, input_name="y")
 
 
+def _check_types(labels):
+    """Refuse text beside labels that are no text, which have no order."""
+    if labels.dtype != object:
+        return
+    text = np.array([isinstance(label, str) for label in labels])
+    if text.any() and not text.all():
+        raise TypeError(
+            f"y holds labels of several types, such as {labels[text][0]!r} and "
+            f"{labels[~text][0]!r}. If one of them marks images without a label, name it by the "
+            "parameter unlabeled."
+        )
+
+
 def _warn_about_minus_one(classes):
     if classes.dtype.kind in "if" and len(classes) > 2 and classes[0] == -1:
         warn(
@@ -193,12 +228,15 @@ def _warn_about_minus_one(classes):
         )
 
 
-def check_classes(classes, fitted=None):
+def check_classes(classes, unlabeled, fitted=None):
     """The classes that `partial_fit` was told of.
 
     Parameters
     ----------
     classes : array-like or None
+
+    unlabeled : scalar or None
+        The marker of images without a label, which is no class.
 
     fitted : ndarray of shape (n_classes,), default=None
         Those of earlier calls.
@@ -216,7 +254,7 @@ def check_classes(classes, fitted=None):
         if fitted is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return fitted
-    classes = LabelEncoder().fit(column_or_1d(classes)).classes_
+    classes = LabelEncoder().fit(known_labels(classes, unlabeled)[0]).classes_
     if fitted is not None and not np.array_equal(classes, fitted):
         raise ValueError(
             f"`classes={classes}` is not the same as on last call to partial_fit, was: {fitted}"
@@ -229,7 +267,7 @@ def resolve_priors(priors, class_counts, classes):
 
     Parameters
     ----------
-    priors : array-like of shape (n_classes,), dict or None
+    priors : array-like of shape (n_classes,), dict, Series or None
         In the order of the classes, or by class. None: the frequencies of the labels. A class that
         was not seen yet counts as seen once.
 
@@ -247,6 +285,8 @@ def resolve_priors(priors, class_counts, classes):
     if priors is None:
         counts = np.maximum(class_counts, 1)
         return counts / counts.sum()
+    if hasattr(priors, "to_dict") and list(priors.index) != list(range(len(priors))):
+        priors = priors.to_dict()
     if isinstance(priors, dict):
         if set(priors) != set(classes.tolist()):
             raise ValueError(
