@@ -171,11 +171,11 @@ class ConvVAE(nn.Module):
         seen = seen * self.pixel_scale
         hidden = self.encoder(F.pad(seen, self.padding))  # (n, hidden_units)
         mu, logvar = self.mu_head(hidden), self.logvar_head(hidden)
-        if self.linear is None:
-            return mu, logvar
+        if self.linear is not None:
+            mu = self.mu_unit * mu + self.linear.encode(x, observed)
         # The precision of the posterior is 1 + exp(-logvar): at least that of the prior, as under
-        # any likelihood that is log-concave in z.
-        return self.mu_unit * mu + self.linear.encode(x, observed), -F.softplus(-logvar)
+        # any likelihood that is log-concave in z. So sigma^2 of an unusual image cannot explode.
+        return mu, -F.softplus(-logvar)
 
     def decode(self, z):
         """Natural parameters of p(x|z): (n, K) -> (n, C, H, W)."""

@@ -15,7 +15,7 @@ from .processes import Processes
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
 
-# Largest norm of the gradient of a network with a linear path, for each number in an image.
+# Largest norm of the gradient, for each number in an image.
 MAX_GRADIENT = 0.3
 
 
@@ -154,11 +154,11 @@ class VAENet(skorch.NeuralNet):
 
     @property
     def _default_callbacks(self):
-        callbacks = [("epoch_timer", skorch.callbacks.EpochTimer())]
-        if self.module.linear is not None:
-            bound = MAX_GRADIENT * math.prod(self.module.image_shape)
-            callbacks.append(("clip", skorch.callbacks.GradientNormClipping(bound)))
-        return callbacks
+        bound = MAX_GRADIENT * math.prod(self.module.image_shape)
+        return [
+            ("epoch_timer", skorch.callbacks.EpochTimer()),
+            ("clip", skorch.callbacks.GradientNormClipping(bound)),
+        ]
 
     def _set_training(self, training=True):
         """Do nothing: no layer of the network behaves differently in training."""

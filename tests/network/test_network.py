@@ -323,8 +323,9 @@ def test_components_without_an_axis_tell_nothing(low_rank):
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
-def test_a_posterior_is_never_wider_than_the_prior(scale):
-    module = build_gaussian((1, 8, 8), 4)
+@pytest.mark.parametrize("make", [build, build_gaussian])
+def test_a_posterior_is_never_wider_than_the_prior(make, scale):
+    module = make((1, 8, 8), 4)
     with torch.no_grad():
         module.logvar_head.weight *= scale
         _, logvar = module.encode(torch.randn(200, 1, 8, 8))
