@@ -15,6 +15,10 @@ BENCH_READY := $(BENCH_VENV)/.installed
 DOCS_VENV ?= .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin
 DOCS_READY := $(DOCS_VENV)/.installed
+# The lowest versions of what skvae needs.
+LOWEST_VENV ?= .venv-lowest
+LOWEST_BIN := $(LOWEST_VENV)/bin
+LOWEST_READY := $(LOWEST_VENV)/.installed
 # A wheel is tried where nothing else of skvae is.
 DIST_VENV ?= .venv-dist
 DIST_BIN := $(DIST_VENV)/bin
@@ -32,6 +36,9 @@ demo: $(READY) ## Train on digits and draw what was learnt (DATA=mnist, digits, 
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-lowest: $(LOWEST_READY) ## Run all tests with the lowest versions of other packages (PYTHON=python3.11)
+	$(LOWEST_BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 coverage: $(READY) ## Run all tests and report the lines that they miss
 	$(BIN)/python -m pytest --cov
@@ -90,12 +97,17 @@ format: $(READY) ## Mend style and format
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and what was made
-	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) $(DIST_VENV) docs/_build docs/generated docs/auto_examples $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(LOWEST_VENV) $(BENCH_VENV) $(DOCS_VENV) $(DIST_VENV) docs/_build docs/generated docs/auto_examples $(OUT) benchmarks build dist *.egg-info .pytest_cache .ruff_cache .coverage
 
 # Made anew when the dependencies change; a second call installs nothing.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(LOWEST_READY): pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_BIN)/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[dev]"
 	touch $@
 
 $(BENCH_READY): pyproject.toml constraints.txt
@@ -108,4 +120,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	$(DOCS_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-.PHONY: help demo test coverage bench bench-full docs docs-check dist soak lint format clean
+.PHONY: help demo test test-lowest coverage bench bench-full docs docs-check dist soak lint format clean

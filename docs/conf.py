@@ -1,9 +1,14 @@
 """Configuration of the site: `make docs` builds it, and needs no network."""
 
 import importlib.util
+import re
 import sys
 import warnings
 from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.transforms import SphinxTransform
 
 import skvae
 
@@ -29,6 +34,7 @@ nitpicky = True
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+myst_fence_as_directive = ["math"]  # as GitHub writes formulas
 
 autosummary_generate = True
 autodoc_typehints = "none"
@@ -66,6 +72,10 @@ sphinx_gallery_conf = {
     "copyfile_regex": r"_datasets\.py",
     "within_subsection_order": "_gallery.ReadingOrder",
     "matplotlib_animations": False,
+    # Some examples read data of their folder.
+    "first_notebook_cell": (
+        "# Run this notebook in the folder `examples` of the repository.\n%matplotlib inline"
+    ),
 }
 # An example that warns is not finished.
 warnings.filterwarnings("error", module=r"skvae|__main__")
@@ -89,7 +99,6 @@ html_show_sourcelink = False
 html_sidebars = {
     page: []
     for page in (
-        "aims",
         "benchmarks",
         "changelog",
         "contributing",
@@ -110,6 +119,41 @@ def mend_roles(app, page, template, context, doctree):
         context["body"] = context["body"].replace("doc-biblioentry", "listitem")
 
 
+class ApiLinks(SphinxTransform):
+    """Link the first mention of each public name on a page to the API reference."""
+
+    default_priority = 400
+
+    def apply(self):
+        """Called by Sphinx."""
+        if self.env.doc2path(self.env.docname).suffix != ".md":
+            return
+        seen = set()
+        for literal in list(self.document.findall(nodes.literal)):
+            name = literal.astext().removeprefix("skvae.")
+            public = re.fullmatch(r"\w+(\.[a-z_]+)?", name) and name.split(".")[0] in skvae.__all__
+            linked = isinstance(literal.parent, (nodes.reference, pending_xref))
+            if not public or linked or name in seen:
+                continue
+            seen.add(name)
+            target = {"reftarget": f"skvae.{name}", "refdoc": self.env.docname}
+            link = pending_xref("", refdomain="py", reftype="obj", refexplicit=True, **target)
+            literal.replace_self(link)
+            link += literal
+
+
+def mend_markdown(app, name, source):
+    """Point links to examples at the gallery, and make a table of contents of a list of pages."""
+    text = source[0]
+    text = re.sub(r"\]\((?:\.\./)+examples/(plot_\w+)\.py\)", r"](/auto_examples/\1.rst)", text)
+    if name == "guide/index":
+        pages = "\n".join(re.findall(r"^- \[[^]]*\]\((\w+)\.md\)", text, re.M))
+        text += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
+    source[0] = text
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("source-read", mend_markdown)
+    app.add_transform(ApiLinks)
     app.connect("html-page-context", mend_roles)

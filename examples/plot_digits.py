@@ -3,16 +3,17 @@
 What a variational auto-encoder learns about digits
 ===================================================
 
-Train :class:`~skvae.ConvVAETransformer` on handwritten digits and look at what it learnt:
-t-SNE of the pixels beside t-SNE of the latent variables, test images above their
-reconstructions, digits that nobody wrote, and the loss curve. A table compares the latents
-with the pixels and with as many principal components.
+Train :class:`~skvae.ConvVAETransformer` on handwritten digits and look at the result: t-SNE of the
+pixels beside t-SNE of the components, test images above their reconstructions, new images, and
+the loss curve. A table compares the components with the pixels and with as many principal
+components.
 
 ``python examples/plot_digits.py`` trains on 10,000 images of MNIST; ``--data openml`` or ``--data
 FOLDER`` (its IDX files) takes all 60,000, ``--data digits`` the small digits of scikit-learn.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -33,10 +34,10 @@ parser = argparse.ArgumentParser(description="Train a VAE on digits and draw wha
 parser.add_argument(
     "--data", default="mnist", help="mnist (a part of it), digits, openml, or a folder of IDX files"
 )
-parser.add_argument("--out", default="pictures", type=Path, help="folder for the pictures")
+parser.add_argument("--out", default="pictures", type=Path, help="folder for the figures")
 parser.add_argument("--n-components", default=10, type=int)
 parser.add_argument("--max-iter", type=int, help="epochs; none: 16 for the part of MNIST")
-args = parser.parse_args()
+args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 
 digits = load(args.data)
 K = args.n_components
@@ -49,9 +50,8 @@ print(
 # %%
 # Training
 # --------
-# No label is used. All that the model needs to know of the images is in the array, but for
-# the range of the pixels where uint8 images do not go up to 255. To be quick, the part of MNIST
-# trains for a quarter of the epochs that are the default.
+# No label is used. `pixel_range` is needed only for the small digits: their uint8 pixels end at 16,
+# and not at 255. To be quick, the part of MNIST trains for a quarter of the default epochs.
 pixel_range = (0, 16) if digits.name == "digits" else None
 max_iter = args.max_iter or (16 if args.data == "mnist" else None)
 vae = ConvVAETransformer(
@@ -91,9 +91,9 @@ for name, (train, test) in features.items():
     }
 
 # %%
-# The experiment in one picture
-# -----------------------------
-# From digits to ten numbers, which know more of the classes than of single pixels, and back.
+# The experiment in one figure
+# ----------------------------
+# From images to ten components each, and back to images.
 args.out.mkdir(parents=True, exist_ok=True)
 
 
@@ -111,39 +111,40 @@ low, high = vae.pixel_range_
 for ax, images in ((left, digits.test_images), (right, vae.reconstruct(digits.test_images[:81]))):
     ax.imshow(mosaic(images), cmap="gray", vmin=low, vmax=high)
     ax.set_axis_off()
-LatentSpaceDisplay(points=planes[f"VAE, {K} components"], y=classes).plot(middle)
+AXES = ("t-SNE 1", "t-SNE 2")
+LatentSpaceDisplay(points=planes[f"VAE, {K} components"], y=classes, names=AXES).plot(middle)
 left.set_title("Test images")
-middle.set_title(f"{K} numbers for each of {len(classes):,}, drawn by t-SNE")
-right.set_title("The images again, from these numbers")
+middle.set_title(f"{K} components of {len(classes):,} test images, in a plane by t-SNE")
+right.set_title(f"Reconstructions from {K} components")
 fig.savefig(args.out / "overview.png", dpi=120)
 
 # %%
-# Pixels and latents in a plane
-# -----------------------------
+# Pixels and components in a plane
+# --------------------------------
 fig, axes = plt.subplots(1, 2, figsize=(13, 6.8), layout="constrained")
 for ax, name in zip(axes, ("pixels", f"VAE, {K} components"), strict=True):
-    LatentSpaceDisplay(points=planes[name], y=classes).plot(ax)
+    LatentSpaceDisplay(points=planes[name], y=classes, names=AXES).plot(ax)
     accuracy = table[name]["5-NN in the t-SNE plane"]
     ax.set_title(f"t-SNE of {name}\n5-NN accuracy in this plane: {accuracy:.1%}")
 fig.suptitle(f"{len(classes):,} test images of {digits.name}, coloured by digit")
 fig.savefig(args.out / "tsne.png", dpi=120)
 
 # %%
-# What the latents keep
-# ---------------------
-fig, ax = plt.subplots(figsize=(10, 4.8), layout="constrained")
-ReconstructionDisplay.from_estimator(vae, digits.test_images, n_images=20, ax=ax)
-ax.set_title(f"Test images, and what {K} numbers keep of them")
-fig.savefig(args.out / "reconstructions.png", dpi=120)
+# What the components keep
+# ------------------------
+display = ReconstructionDisplay.from_estimator(vae, digits.test_images, n_images=20)
+display.ax_.set_title(f"Test images, and their reconstructions from {K} components")
+display.figure_.savefig(args.out / "reconstructions.png", dpi=120)
 
 # %%
-# Digits that nobody wrote
-# ------------------------
+# New images
+# ----------
+# `sample` draws components from the prior, and decodes them.
 fig, axes = plt.subplots(6, 12, figsize=(9, 4.9), layout="constrained")
 for ax, image in zip(axes.flat, vae.sample(axes.size, random_state=0), strict=True):
     ax.imshow(image, cmap="gray", vmin=vae.pixel_range_[0], vmax=vae.pixel_range_[1])
     ax.set_axis_off()
-fig.suptitle("Digits that nobody wrote: decoded from draws of N(0, I)")
+fig.suptitle("New images, made by sample")
 fig.savefig(args.out / "samples.png", dpi=120)
 
 # %%
@@ -151,7 +152,7 @@ fig.savefig(args.out / "samples.png", dpi=120)
 # ---------------------
 fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 ax.plot(vae.history_["epoch"], vae.loss_curve_, marker=".", color="#3f90da")
-ax.set(xlabel="epoch", ylabel="-ELBO of the training images (nats per image)")
+ax.set(xlabel="epoch", ylabel="\N{MINUS SIGN}ELBO of the training images, nats per image")
 ax.set_title("Loss curve of the training")
 ax.grid(alpha=0.3)
 fig.savefig(args.out / "loss_curve.png", dpi=120)
@@ -166,7 +167,7 @@ explained = {
     "VAE": r2_score(pixels_test * 255, vae_images, multioutput="variance_weighted"),
 }
 
-print(f"\nPictures: {', '.join(str(path) for path in sorted(args.out.glob('*.png')))}")
+print(f"\nFigures: {', '.join(str(path) for path in sorted(args.out.glob('*.png')))}")
 print(f"Training took {vae.history_['duration'].sum():.0f} s, {vae.n_iter_} epochs")
 print(f"Active components: {vae.n_active_components_} of {K}\n")
 print(f"-ELBO of the test images: {-vae.score(digits.test_images):.2f} nats ({vae.likelihood_})")
@@ -177,6 +178,6 @@ print(pd.DataFrame(table).T.map("{:.1%}".format).to_string())
 planes_accuracy = {name: row["5-NN in the t-SNE plane"] for name, row in table.items()}
 better = planes_accuracy[f"VAE, {K} components"] > planes_accuracy["pixels"]
 print(
-    f"\nIn the t-SNE plane, the latents separate the digits {'better' if better else 'no better'} "
-    "than the pixels do."
+    f"\nIn the t-SNE plane, the components separate the digits "
+    f"{'better' if better else 'no better'} than the pixels do."
 )

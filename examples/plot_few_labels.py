@@ -1,26 +1,27 @@
 """
-===========================================
-A hundred labels, and ten thousand pictures
-===========================================
+=========================================
+A hundred labels, and ten thousand images
+=========================================
 
-:class:`~skvae.ConvVAEClassifier` learns from pictures without a label, too. Here all but a hundred
+:class:`~skvae.ConvVAEClassifier` learns from images without a label, too. Here all but a hundred
 of the digits have none, and the test error is compared with that of methods of scikit-learn that
 see the same labels: logistic regression on the pixels and on principal components, and
-:class:`~sklearn.semi_supervised.LabelSpreading`, which also uses the pictures without a label.
+:class:`~sklearn.semi_supervised.LabelSpreading`, which also uses the images without a label.
 
-The classifier is a transformer as well, so that its latent variables can be drawn; and it can draw
-digits of each class.
+The classifier is a transformer as well, so that its components can be drawn, and it generates
+images of each class.
 """
 
 # %%
 # Draw the labels
 # ---------------
-# -1 marks a picture without a label. Each class keeps ten labels.
+# -1 marks an image without a label. Each class keeps ten labels.
 import matplotlib.pyplot as plt
 import numpy as np
 from _datasets import load
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading
@@ -34,7 +35,7 @@ for label in range(10):
     members = np.flatnonzero(digits.train_labels == label)[:10]
     y[members] = label
 known = y >= 0
-print(f"{len(images):,} pictures, {known.sum()} labels")
+print(f"{len(images):,} images, {known.sum()} labels")
 
 # %%
 # The test error
@@ -66,24 +67,24 @@ bars = ax.barh(
 ax.bar_label(bars, fmt="%.1f %%", padding=4)
 ax.invert_yaxis()
 ax.set(xlabel="test error, %")
-ax.set_title("10,000 pictures of digits, of which 100 have a label")
+ax.set_title("Test error after training on 10,000 digits, of which 100 have a label")
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# What the classifier knows
+# Components and new images
 # -------------------------
-# Left: test images in the plane in which the means of the classes differ most. Right: what it draws
-# for each digit.
+# Left: the components of the test images, in a plane by t-SNE, coloured by their true class. They
+# are divided by the standard deviation within a class. Right: generated images of each class.
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
-std = np.sqrt(clf.variances_)  # within a class
-plane = PCA(2).fit(clf.means_ / std)
-points = plane.transform(clf.transform(images_test) / std)
-LatentSpaceDisplay(points=points, y=digits.test_labels).plot(left)
-left.set_title("Test images, where the classes differ most")
+components = clf.transform(images_test) / np.sqrt(clf.variances_)
+points = TSNE(random_state=0).fit_transform(components)
+names = ("t-SNE 1", "t-SNE 2")
+LatentSpaceDisplay(points=points, y=digits.test_labels, names=names).plot(left)
+left.set_title(f"Components of {len(points):,} test images")
 drawn = [np.hstack(list(clf.sample(10, y=label, random_state=0))) for label in range(10)]
 right.imshow(np.vstack(drawn), cmap="gray", vmin=0, vmax=255)
 right.set_axis_off()
-right.set_title("Digits that nobody wrote: ten of each class")
+right.set_title("Generated images: ten of each class")
 # sphinx_gallery_thumbnail_number = 2
 plt.show()

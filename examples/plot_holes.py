@@ -1,16 +1,16 @@
 """
-============================
-Pictures with missing pixels
-============================
+==========================
+Images with missing pixels
+==========================
 
-Half of the pixels are missing: at random, or the whole lower half of the picture.
+Half of the pixels are missing: at random, or the whole lower half of the image.
 :class:`~skvae.ConvVAETransformer` takes them as they are, if it is told what marks a missing pixel:
 ``missing_values=np.nan``. `impute` fills the holes, and is compared with
 :class:`~sklearn.impute.SimpleImputer` and :class:`~sklearn.impute.KNNImputer`. `IterativeImputer`
 is among the :doc:`benchmarks </benchmarks>`.
 
-Where the lower half is missing, a mean of all that may have been there is blurred. With
-``sample=True``, `impute` draws one possibility, and another one with another seed.
+Where the lower half is missing, the mean of all possible fillings is blurred. With
+``sample=True``, `impute` draws one possible filling, and another one with another seed.
 """
 
 # %%
@@ -37,7 +37,7 @@ train[::2, 14:] = np.nan
 # %%
 # Train on what is left
 # ---------------------
-# No complete picture is needed. To be quick, the training is short.
+# No complete image is needed. The training is shorter than by default.
 vae = ConvVAETransformer(
     missing_values=np.nan, pixel_range=(0, 255), max_iter=12, random_state=0
 ).fit(train)
@@ -45,8 +45,8 @@ vae = ConvVAETransformer(
 # %%
 # Fill the holes
 # --------------
-# The two others see 1,000 of the pictures, as neighbours take long to find. The error is the root
-# mean square of the filled pixels, which go from 0 to 255.
+# The two others see 1,000 of the images, because the search for neighbours is slow. The error is
+# the root mean square over the filled pixels, which go from 0 to 255.
 rows, rows_test = train[:1_000].reshape(-1, 784), test.reshape(-1, 784)
 holes = np.isnan(rows_test)
 filled = {}
@@ -67,26 +67,26 @@ n = 10
 names = [f"{name}, error {errors[name]:.0f}" for name in filled]
 lines = [rows_test, *filled.values(), true]
 gray = plt.get_cmap("gray").with_extremes(bad="#7a3b69")
-fig, axes = plt.subplots(len(lines), 1, figsize=(9, 4.9), layout="compressed")
+fig, axes = plt.subplots(len(lines), 1, figsize=(9, 4.3), layout="compressed")
 for ax, name, X in zip(axes, ["with holes", *names, "true"], lines, strict=True):
     ax.imshow(np.hstack(list(X[:n].reshape(n, 28, 28))), cmap=gray, vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle("Half of the pixels are missing, and filled by three imputers")
+fig.suptitle("Half of the pixels are missing at random, and filled by three imputers")
 plt.show()
 
 # %%
-# What may have been in the lower half?
-# -------------------------------------
+# Several fillings of the lower half
+# ----------------------------------
 halves = X_test[:n].copy()
 halves[:, 14:] = np.nan
 draws = [vae.impute(halves, sample=True, random_state=seed) for seed in range(5)]
 lines = [halves, vae.impute(halves), *draws, X_test[:n]]
 names = ["hole", "mean", *[f"draw {i}" for i in range(1, 6)], "true"]
-fig, axes = plt.subplots(len(lines), 1, figsize=(8.4, 6.6), layout="compressed")
+fig, axes = plt.subplots(len(lines), 1, figsize=(8.4, 6.85), layout="compressed")
 for ax, name, X in zip(axes, names, lines, strict=True):
     ax.imshow(np.hstack(list(X)), cmap=gray, vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle("The lower half is missing: its mean, and five pictures that it may have been")
+fig.suptitle("The lower half is missing: the mean of possible fillings, and five draws")
 plt.show()

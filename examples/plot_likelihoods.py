@@ -1,17 +1,16 @@
 """
-====================================
-Which likelihood for which pictures?
-====================================
+==================================
+Which likelihood for which images?
+==================================
 
-The parameter `likelihood` is the distribution of the pixels of a picture, given its latent
-variables. Each has its own noise:
+The parameter `likelihood` is the distribution of the pixels of an image, given its components:
 
 - ``"bernoulli"`` is for pixels that are 0 or 1, or nearly so, such as ink on paper;
 - ``"continuous_bernoulli"`` is a density of grey values between two limits;
-- ``"gaussian"`` is a density of any values, with a noise that is estimated, and the one that
-  training starts at PCA with.
+- ``"gaussian"`` is a density of any values, with a noise that is estimated. Its training starts
+  at PCA.
 
-``"auto"``, the default, takes "bernoulli" for nearly black-and-white pictures, and "gaussian" for
+``"auto"``, the default, takes "bernoulli" for nearly black-and-white images, and "gaussian" for
 all others. Here all three are trained on the same handwritten digits.
 """
 
@@ -45,21 +44,20 @@ models = {
 # The scores of "gaussian" and "continuous_bernoulli" are log densities in the units of the pixels.
 # They can be compared with each other, and with `PCA.score`. That of "bernoulli" is a log
 # probability of 0/1 pixels; for grey pixels it is no density, and can be compared only with that of
-# another "bernoulli" model. What can be compared with all others is what does not depend on the
-# family: the share of the variance that the reconstructions explain (R²), and how well neighbours
-# tell the class.
+# another "bernoulli" model. Two measures can be compared between all models: the share of the
+# variance that the reconstructions explain (R²), and the accuracy of 5 nearest neighbours (5-NN).
 rows_train, rows_test = (X.reshape(len(X), -1).astype(float) for X in (X_train, X_test))
 pca = PCA(10, random_state=0).fit(rows_train)
 features = {"PCA": (pca.transform(rows_train), pca.transform(rows_test))}
-pictures = {"PCA": pca.inverse_transform(features["PCA"][1])}
+reconstructions = {"PCA": pca.inverse_transform(features["PCA"][1])}
 scores = {"PCA": pca.score(rows_test)}
 for family, vae in models.items():
     features[family] = vae.transform(X_train), vae.transform(X_test)
-    pictures[family] = vae.reconstruct(X_test).reshape(len(X_test), -1)
+    reconstructions[family] = vae.reconstruct(X_test).reshape(len(X_test), -1)
     scores[family] = vae.score(X_test)
 table = {}
 for name, (train, test) in features.items():
-    r2 = r2_score(rows_test, pictures[name], multioutput="variance_weighted")
+    r2 = r2_score(rows_test, reconstructions[name], multioutput="variance_weighted")
     accuracy = KNeighborsClassifier(5).fit(train, y_train).score(test, y_test)
     unit = "log probability" if name == "bernoulli" else "log density"
     table[name] = {
@@ -71,30 +69,30 @@ for name, (train, test) in features.items():
 print(pd.DataFrame(table).T.to_string())
 
 # %%
-# What they look like
-# -------------------
-# The continuous Bernoulli has the highest density, and explains least of the variance: most of
-# these pixels are exactly 0, or nearly 255, which is where its density is high, so that the grey
-# edges count for little. A higher density is not always a better picture.
+# Reconstructions
+# ---------------
+# The continuous Bernoulli has the highest density, and explains least of the variance. Most of
+# these pixels are exactly 0 or nearly 255, where its density is high, so the grey edges count for
+# little. A higher density does not always mean better reconstructions.
 columns = slice(0, 12)
-fig, axes = plt.subplots(5, 1, figsize=(8.6, 4), layout="compressed")
-lines = {"test images": rows_test, **pictures}
+fig, axes = plt.subplots(5, 1, figsize=(8.6, 3.85), layout="compressed")
+lines = {"test images": rows_test, **reconstructions}
 for ax, (name, rows) in zip(axes, lines.items(), strict=True):
     ax.imshow(np.hstack(list(rows[columns].reshape(-1, 28, 28))), cmap="gray", vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle("What 10 numbers keep of a digit, by the likelihood of the pixels")
+fig.suptitle("Reconstructions from 10 components, by likelihood")
 plt.show()
 
 # %%
-# Digits that nobody wrote
-# ------------------------
+# New images
+# ----------
 fig, axes = plt.subplots(1, 3, figsize=(9, 3.5), layout="compressed")
 for ax, (family, vae) in zip(axes, models.items(), strict=True):
     drawn = vae.sample(64, random_state=0).reshape(8, 8, 28, 28)
     ax.imshow(np.vstack([np.hstack(list(row)) for row in drawn]), cmap="gray", vmin=0, vmax=255)
     ax.set_axis_off()
     ax.set_title(family)
-fig.suptitle("Pictures sampled from three models of the same digits")
+fig.suptitle("New images of three models of the same digits")
 # sphinx_gallery_thumbnail_number = 2
 plt.show()

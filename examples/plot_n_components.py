@@ -31,11 +31,11 @@ for K, ours, theirs in zip(numbers, elbo, pca, strict=True):
 print(f"Best: {search.best_params_['n_components']}")
 
 # %%
-# What the next component is worth
-# --------------------------------
+# How much a further component gains
+# ----------------------------------
 # Left: with eight components, the VAE explains held-out digits better than PCA does with sixteen.
-# Even the largest number still gains a little. Right: how much each component of that model tells
-# about a digit. Who wants few numbers for each picture stops where the curve becomes flat.
+# Even the largest number still gains a little. Right: the information of each component of that
+# model. For few components, stop where the curve becomes flat.
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 left.plot(numbers, elbo, label="ConvVAETransformer (ELBO)", color="#3f90da", marker="o")
 left.plot(numbers, pca, label="PCA", color="#94a4a2", marker="s")
@@ -46,7 +46,5 @@ left.grid(alpha=0.3)
 left.legend(frameon=False)
 left.set_title("Held-out digits: higher is better")
 ComponentInformationDisplay.from_estimator(search.best_estimator_, ax=right)
-right.set_title(
-    f"What each of {search.best_params_['n_components']} components tells about a digit"
-)
+right.set_title(f"Information of each of {search.best_params_['n_components']} components")
 plt.show()

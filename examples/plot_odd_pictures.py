@@ -1,21 +1,21 @@
 """
-====================
-Finding odd pictures
-====================
+================
+Finding outliers
+================
 
-`score_samples` tells how probable a picture is, in nats, and so finds pictures that are unlike
-those of the training. Here six kinds of odd pictures are made of handwritten digits. The scores are
-compared with those of :class:`~sklearn.ensemble.IsolationForest`,
+`score_samples` measures how probable an image is, in nats. So it finds outliers: images that are
+unlike those of the training. Here six kinds of outliers are made from handwritten digits. The
+scores are compared with those of :class:`~sklearn.ensemble.IsolationForest`,
 :class:`~sklearn.neighbors.LocalOutlierFactor` and the reconstruction error of
 :class:`~sklearn.decomposition.PCA`.
 """
 
 # %%
-# Train on usual pictures
-# -----------------------
-# All methods see the same 6,000 digits, and no odd picture. The Gaussian likelihood is asked for:
-# "auto" would choose "bernoulli" for pictures as black-and-white as these, whose score depends more
-# on how much ink there is, and which was a little worse at this task.
+# Train on usual images
+# ---------------------
+# All methods see the same 6,000 digits, and no outlier. "auto" would choose "bernoulli" for such
+# nearly black-and-white images. Its score depends more on the amount of ink, and it was a little
+# worse at this task.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -44,11 +44,11 @@ factor = LocalOutlierFactor(novelty=True).fit(rows(X_train))
 
 
 def pca_error(X):
-    """Squared error of the reconstructions, one number for each picture."""
+    """Squared error of the reconstructions, one number for each image."""
     return ((rows(X) - pca.inverse_transform(pca.transform(rows(X)))) ** 2).sum(1)
 
 
-# Each gives a number for each picture; the higher, the more odd.
+# One number for each image; higher for outliers.
 oddness = {
     "ConvVAETransformer": lambda X: -vae.score_samples(X),
     "LocalOutlierFactor": lambda X: -factor.score_samples(rows(X)),
@@ -57,16 +57,16 @@ oddness = {
 }
 
 # %%
-# Make odd pictures
-# -----------------
-# Of the test images, one half stays as it is. The other half is made odd, in six ways.
+# Make outliers
+# -------------
+# One half of the test images stays as it is. The other half is changed in six ways.
 usual, others = np.split(digits.test_images, 2)
 rng = np.random.default_rng(0)
 partners = others[rng.permutation(len(others))]
 halves, patched = others.copy(), others.copy()
 halves[:, 14:] = partners[:, 14:]
-for picture, row, column in zip(patched, *rng.integers(4, 18, (2, len(others))), strict=True):
-    picture[row : row + 6, column : column + 6] = 0
+for image, row, column in zip(patched, *rng.integers(4, 18, (2, len(others))), strict=True):
+    image[row : row + 6, column : column + 6] = 0
 noise = rng.normal(0, 40, others.shape)
 odd = {
     "turned": np.rot90(others, axes=(1, 2)),
@@ -78,11 +78,11 @@ odd = {
 }
 
 # %%
-# Who finds what?
-# ---------------
-# The area under the ROC curve is 1 if all odd pictures have a higher score than all usual ones, and
-# 0.5 by chance. `LocalOutlierFactor`, which keeps all training pictures and compares with them, is
-# the nearest rival, and better at mirrored digits. A missing patch is hardly found by any method.
+# Which method finds which kind?
+# ------------------------------
+# The area under the ROC curve is 1 if all outliers have a higher score than all usual images, and
+# 0.5 by chance. `LocalOutlierFactor` keeps all training images and compares with them. It is second
+# overall, and better at mirrored digits. Hardly any method finds a missing patch.
 #
 # A class that was not in the training is another task. There, `LocalOutlierFactor` was better for
 # three of the four digits that were tried (4, 7 and 8, but not 0).
@@ -103,7 +103,7 @@ print(areas.round(2).to_string())
 fig = plt.figure(figsize=(11, 5.2), layout="constrained")
 left, right = fig.subfigures(1, 2, width_ratios=[1, 1.15])
 axes = left.subplots(len(odd) + 1, 1)
-axes[0].set_title("Usual pictures, and six kinds of odd ones")
+axes[0].set_title("Usual images, and six kinds of outliers")
 for ax, (kind, X) in zip(axes, {"usual": others, **odd}.items(), strict=True):
     ax.imshow(np.hstack(list(X[:8])), cmap="gray", vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
@@ -120,18 +120,18 @@ for name, (color, style) in zip(oddness, styles, strict=True):
         ax=ax,
         curve_kwargs={"color": color, "linestyle": style, "linewidth": 2},
     )
-ax.set(xlabel="share of the usual pictures", ylabel="share of the odd pictures")
-ax.set_title("How many odd pictures are found, all kinds together")
+ax.set(xlabel="false positive rate", ylabel="true positive rate")
+ax.set_title("ROC curves, all kinds of outliers together")
 plt.show()
 
 # %%
-# The oddest digits that somebody wrote
+# The least probable handwritten digits
 # -------------------------------------
-# The least probable of the usual pictures.
-fig, axes = plt.subplots(2, 8, figsize=(8.4, 2.6), layout="compressed")
+# None of these images was changed.
+fig, axes = plt.subplots(2, 8, figsize=(8.4, 2.45), layout="compressed")
 for ax, i in zip(axes.flat, of_usual["ConvVAETransformer"].argsort()[::-1], strict=False):
     ax.imshow(usual[i], cmap="gray")
     ax.set_axis_off()
-fig.suptitle("The oddest of 1,000 handwritten digits, by score_samples")
+fig.suptitle("The 16 of 1,000 unchanged test images with the lowest score_samples")
 # sphinx_gallery_thumbnail_number = 1
 plt.show()

@@ -1,16 +1,16 @@
 """
-====================================
-Colour pictures, and PCA beside them
-====================================
+==================================
+Colour images, and PCA beside them
+==================================
 
 Where is a variational auto-encoder better than PCA, and where is it not? Here are two sets of
-colour pictures: patches of photographs, and drawings of ellipses. Both are reconstructed from as
-many components.
+colour images: patches of photographs, and drawings of ellipses. PCA and
+:class:`~skvae.ConvVAETransformer` reconstruct both from the same number of components.
 """
 
 # %%
-# Two sets of pictures
-# --------------------
+# Two sets of images
+# ------------------
 # The patches for the test come from the right part of the photographs, those for the training from
 # the left part. The ellipses have random colours, places and sizes.
 import matplotlib.pyplot as plt
@@ -32,7 +32,7 @@ def patches(photograph, n, side=16):
 
 
 def ellipses(n, side=16):
-    """One ellipse in each picture, (n, side, side, 3)."""
+    """One ellipse in each image, (n, side, side, 3)."""
     y, x = np.mgrid[:side, :side] / side
     row, column = rng.uniform(0.3, 0.7, (2, n, 1, 1))
     height, width = rng.uniform(0.15, 0.35, (2, n, 1, 1))
@@ -53,9 +53,9 @@ sets = {
 }
 
 # %%
-# As many components for both
-# ---------------------------
-# R² is the share of the variance of the test pictures that the reconstructions explain.
+# Fit both methods
+# ----------------
+# R² is the share of the variance of the test images that the reconstructions explain.
 K = 10
 reconstructions, r2 = {}, {}
 for name, (train, test) in sets.items():
@@ -72,11 +72,11 @@ for name, (train, test) in sets.items():
 # %%
 # Side by side
 # ------------
-# On patches of photographs, PCA is as good, and it is better where the pictures to come are of
-# another photograph than those of the training: see :doc:`the benchmarks </benchmarks>`. A linear
-# model is nearly all that can be known of textures. The ellipses vary along curved surfaces: what
-# is moved or enlarged is no sum of a few fixed pictures. There, the VAE keeps what PCA blurs. Shown
-# are pictures of much contrast.
+# On patches of photographs, PCA is as good. It is better if the test patches come from another
+# photograph than the training patches (see :doc:`the benchmarks </benchmarks>`): there is little to
+# learn about such textures that is not linear. The ellipses differ in place and size. A moved
+# ellipse is no sum of a few fixed images, so PCA blurs its edge, and the VAE does not. The figure
+# shows images of high contrast.
 n = 12
 lines = []
 for name, (_, test) in sets.items():
@@ -87,10 +87,10 @@ for name, (_, test) in sets.items():
         X = reconstructions[name, method][chosen].reshape(n, *test.shape[1:])
         lines.append((f"{method}, R² {r2[name, method]:.2f}", X))
 
-fig, axes = plt.subplots(6, 1, figsize=(9, 5.4), layout="compressed")
+fig, axes = plt.subplots(6, 1, figsize=(9, 5), layout="compressed")
 for ax, (label, X) in zip(axes, lines, strict=True):
     ax.imshow(np.hstack(list(X)).clip(0, 255) / 255)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(label, rotation=0, ha="right", va="center")
-fig.suptitle(f"What {K} components keep of colour pictures: PCA, and a VAE")
+fig.suptitle(f"Reconstructions from {K} components: PCA, and a VAE")
 plt.show()

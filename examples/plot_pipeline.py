@@ -3,15 +3,16 @@
 A VAE in a pipeline, and in a grid search
 =========================================
 
-:class:`~skvae.ConvVAETransformer` goes wherever a transformer of scikit-learn goes. Here it is a
-step of a pipeline, before a classifier. A grid search tries several numbers of components, and
+:class:`~skvae.ConvVAETransformer` works wherever a transformer of scikit-learn works. Here it is
+a step of a pipeline, before a classifier. A grid search tries several numbers of components, and
 :class:`~sklearn.decomposition.PCA` in its place.
 """
 
 # %%
-# One step, two transformers
-# --------------------------
-# The digits of 8 x 8 pixels have 17 grey levels, from 0 to 16. They are rows here, as in any table.
+# The pipeline
+# ------------
+# The digits of 8 x 8 pixels have 17 grey levels, from 0 to 16. Here each image is a row of 64
+# numbers.
 import matplotlib.pyplot as plt
 import pandas as pd
 from _datasets import load
@@ -42,10 +43,10 @@ print(f"Best: {best['reduce']}")
 print(f"Accuracy on the test images: {best.score(X_test, digits.test_labels):.1%}")
 
 # %%
-# What it found
-# -------------
-# With two and with five components, the classes are better told apart after the VAE. With ten, PCA
-# keeps nearly all that logistic regression can use of pictures as small as these.
+# The result
+# ----------
+# With two and with five components, the accuracy is higher after the VAE. With ten, PCA is about as
+# good for images as small as these.
 results = pd.DataFrame(search.cv_results_)
 fig, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for cls, color, marker in ((ConvVAETransformer, "#3f90da", "o"), (PCA, "#94a4a2", "s")):
@@ -72,9 +73,9 @@ plt.show()
 # ---------------------------
 plane = vae.set_params(n_components=2).fit(X_train)
 fig, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
-LatentSpaceDisplay(
-    points=PCA(2, random_state=0).fit(X_train).transform(X_test), y=digits.test_labels
-).plot(axes[0], size=14)
+points = PCA(2, random_state=0).fit(X_train).transform(X_test)
+names = ("component 0", "component 1")
+LatentSpaceDisplay(points=points, y=digits.test_labels, names=names).plot(axes[0], size=14)
 axes[0].set_title("PCA, two components")
 LatentSpaceDisplay.from_estimator(plane, X_test, digits.test_labels, ax=axes[1], size=14)
 axes[1].set_title("ConvVAETransformer, two components")

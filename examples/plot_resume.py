@@ -3,16 +3,16 @@
 Resume a killed training
 ========================
 
-A long training can be killed: the power fails, or the time of a batch job is over. With
+A long training may be killed, by a power failure or at the time limit of a batch job. With
 ``checkpoint="training.skvae"``, `fit` writes its progress to a file after each epoch. The next
-`fit` with the same parameters and the same pictures continues from there. On a CPU, the result is
+`fit` with the same parameters and the same images continues from there. On a CPU, the result is
 the same as that of a training that never stopped, to the last bit.
 """
 
 # %%
 # A training that never stops
 # ---------------------------
-# It shows what the other one must come to.
+# Its result is what the resumed training must reach.
 import tempfile
 from pathlib import Path
 
@@ -30,7 +30,7 @@ whole = ConvVAETransformer(**params).fit(digits.train_images)
 # %%
 # A training that is killed in its thirteenth epoch
 # -------------------------------------------------
-# A callback of skorch stands in for the power failure. The estimator is lost, the file is not.
+# A callback of skorch simulates a power failure. The estimator is lost, but the file is kept.
 
 
 class PowerFailure(Callback):
@@ -55,11 +55,11 @@ resumed = ConvVAETransformer(checkpoint=path, **params).fit(digits.train_images)
 folder.cleanup()
 
 same_curve = resumed.loss_curve_ == whole.loss_curve_
-same_latents = np.array_equal(
+same_components = np.array_equal(
     resumed.transform(digits.test_images), whole.transform(digits.test_images)
 )
 print(f"The same loss in every epoch, to the last bit: {same_curve}")
-print(f"The same latent variables of the test images, to the last bit: {same_latents}")
+print(f"The same components of the test images, to the last bit: {same_components}")
 
 # %%
 # The two loss curves
@@ -72,7 +72,7 @@ ax.plot(epochs[12:], resumed.loss_curve_[12:], "s-", color="#3f90da", label="res
 ax.axvline(12.5, color="0.3", linestyle="--")
 ax.text(12.9, max(whole.loss_curve_), "killed here", va="top")
 ax.set(xlabel="epoch", ylabel="\N{MINUS SIGN}ELBO of the training images, nats per image")
-ax.set_title("A training that was killed ends where it would have ended")
+ax.set_title("A killed and resumed training, and one that never stopped")
 ax.legend(frameon=False, loc="center right")
 ax.spines[["top", "right"]].set_visible(False)
 plt.show()

@@ -4,8 +4,8 @@ Finding wrong labels
 ====================
 
 One label in twenty is made wrong. :class:`~skvae.ConvVAEClassifier` is fitted on four fifths of the
-pictures at a time. `predict_proba` then tells how probable the labels of the others are. The least
-probable ones are worth a look. `score_samples` tells something else: how probable the picture
+images at a time. `predict_proba` then gives the probability of the labels of the others. Labels
+of low probability are suspicious. `score_samples` measures something else: how probable the image
 itself is, whatever its label.
 """
 
@@ -38,15 +38,15 @@ print(f"Of the {len(suspects)} least probable labels, {wrong[suspects].mean():.1
 print(f"ROC AUC of the probability of the label: {roc_auc_score(wrong, -probability):.3f}")
 
 # %%
-# How probable is each picture?
-# -----------------------------
+# How probable is each image?
+# ---------------------------
 scores = clf.fit(images, given).score_samples(images)
 
 # %%
 # Two kinds of suspicion
 # ----------------------
-# Above are the least probable labels: most of them are wrong. Below are the least probable
-# pictures: most of their labels are right, but somebody wrote an unusual digit.
+# The upper two rows have the least probable labels: most of them are wrong. The lower two rows have
+# the least probable images: most of their labels are right, but the digits look unusual.
 fig, axes = plt.subplots(4, 8, figsize=(8.6, 6), layout="constrained")
 for ax, i in zip(axes.flat, [*suspects[:16], *np.argsort(scores)[:16]], strict=True):
     ax.imshow(images[i], cmap="gray_r")
@@ -56,5 +56,5 @@ for ax, i in zip(axes.flat, [*suspects[:16], *np.argsort(scores)[:16]], strict=T
         ax.set_xlabel(f"{given[i]}", fontsize=10)
     else:
         ax.set_xlabel(f"not {given[i]}, but {true[i]}", fontsize=10, color="#bd1f01")
-fig.suptitle("Above, the least probable labels (red: wrong). Below, the least probable pictures.")
+fig.suptitle("Above: least probable labels (red: wrong). Below: least probable images.")
 plt.show()

@@ -8,12 +8,8 @@ import os
 def replacing(path):
     """A new file, open for writing bytes, that takes the place of `path` if nothing was raised.
 
-    It is written beside `path`, forced to the disk, and then moved. A link stays a link.
-
-    Raises
-    ------
-    OSError
-        Of the kind of the failure; it names `path`, or the folder that does not exist.
+    It is written beside `path`, forced to the disk, and then moved. A link stays a link. An OSError
+    names `path`, or the folder that does not exist.
     """
     path = os.fsdecode(path)
     target = os.path.realpath(path)

@@ -21,14 +21,19 @@ FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 
 @storable
 class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
-    """A non-linear discriminant analysis for images: a convolutional VAE with a label decoder.
+    """Non-linear discriminant analysis for images, by a convolutional VAE with a label decoder.
 
-    It is a classifier, and a transformer like :class:`ConvVAETransformer`. It can draw images of a
-    class. Images without a label help, if `unlabeled` says how y marks them.
+    It is a classifier, and a transformer like :class:`ConvVAETransformer`. It also generates images
+    of a class. Four parameters matter most. The defaults of all others suit most images.
+
+    - `unlabeled`: the value of y that marks images without a label. Training uses them, too.
+    - `n_components`: the number of components that each image is compressed to.
+    - `max_iter`: the length of the training. The default takes a few minutes.
+    - `random_state`: a whole number, so that a second fit gives the same result.
 
     The decoder of images p(x|z) and the encoder q(z|x) = N(mu, diag(sigma^2)) are those of
     `ConvVAETransformer`. But each class y has a normal prior of its own,
-    p(z|y) = N(m_y, diag(s^2)), with an s that all classes share. With the probabilities pi_y of
+    p(z|y) = N(m_y, diag(tau^2)), with a tau that all classes share. With the probabilities pi_y of
     the classes, the label decoder p(y|z) is therefore the softmax of
 
         log pi_y + log p(z|y),
@@ -48,7 +53,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     Parameters
     ----------
     n_components : int, default=10
-        K, the number of latent variables.
+        K, the number of components: the numbers that each image is compressed to.
 
     image_shape : tuple of int, default=None
         ``(H, W)``, or three numbers with the channels where `channel_axis` says. One of them
@@ -60,29 +65,28 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
         -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
 
-    pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
-            default=None
+    pixel_range : tuple, array-like of shape (n_channels, 2), "robust" or None, default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 of nothing but 0 and 1,
+        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 that is only 0 and 1,
         else the smallest and the largest value of the training data, for each channel separately.
-        "robust": the 0.1 and the 99.9
-        percentiles of the training data, so that a few hot pixels do not flatten all others;
-        for each channel separately, except for uint8 and bool. Values outside the range are
-        clipped to it; with the Gaussian likelihood, to half a span beyond it.
+        "robust": the 0.1 and the 99.9 percentiles of the training data, so that a few hot pixels
+        do not reduce the contrast of all others; for each channel separately, except for uint8
+        and bool. Values outside the range are clipped to it; with the Gaussian likelihood, to half
+        a span beyond it.
 
     missing_values : float or int, default=None
-        The value of X that marks missing pixels, such as NaN or -1. None: none is missing, and NaN
-        is refused. Training uses the observed pixels only. All methods treat an image as what was
-        observed of it. This is valid if what is missing does not depend on the values that are
-        missing, as with dust or a moving mask, but not with pixels that are missing because they
-        were too bright. A marker that also occurs as a value makes these values missing.
+        The value of X that marks missing pixels, such as NaN or -1: all pixels with this value
+        count as missing. None: no pixel is missing, and NaN is an error. Training and all methods
+        use the observed pixels only. This is valid if the positions of the missing pixels do not
+        depend on the missing values, as with dust or a moving mask, but not with pixels that are
+        missing because they were too bright.
 
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
         None: chosen by the size of the image.
 
     hidden_units : int, default=256
-        Width of the dense layer between the convolutions and the latent variables.
+        Width of the dense layer between the convolutions and the components.
 
     likelihood : {"auto", "bernoulli", "continuous_bernoulli", "gaussian"}, default="auto"
         The distribution p(x|z) of the pixels, which are independent given z.
@@ -110,16 +114,17 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     augment : float, default=0.0
         Strength of small random affine maps of the training images, drawn anew in every epoch: at
         1, up to 10 degrees of rotation, 10 % of scale and of shear, and shifts of 5 % of each side.
-        Few images of things that may be a little turned or moved gain most; tiny images lose.
-        Images that are set aside for `early_stopping` are not changed.
+        It helps if there are few images of things that may be a little turned or moved, and makes
+        results worse for tiny images. Images set aside for `early_stopping` are not changed.
+        `GridSearchCV` can choose it by `score`.
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always use 1.
 
     beta_warmup : float, default=0.0
         Share of the training steps in which the weight of the KL term rises from 0 to `beta`.
-        Components can so become useful before they cost anything. A warm start begins at 0
-        again. Recorded losses always use `beta`. Has no effect on `partial_fit`.
+        So components become useful before they cost anything. A warm start begins at 0 again.
+        Recorded losses always use `beta`. Has no effect on `partial_fit`.
 
     max_iter : int, default=None
         Number of epochs. None: as many as take the time of 12 epochs of MNIST, a few minutes,
@@ -127,7 +132,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
     batch_size : int or "auto", default="auto"
         Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
-        number of epochs has at least 4,500 steps. Few images want small batches.
+        number of epochs has at least 4,500 steps. Small batches are better for few images.
 
     learning_rate : float, default=0.005
         Peak of the one-cycle schedule of Adam. The default suits the default number of epochs.
@@ -135,7 +140,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         throughout, or a tenth of it after a `fit`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to set `validation_fraction` of the images aside and to watch their loss. When
+        Whether to set `validation_fraction` of the images aside and to monitor their loss. When
         it has not improved for `n_iter_no_change` epochs, the learning rate falls to 0 within
         a fifth of the epochs so far, and training ends. The weights of the best epoch are
         restored. The noise of the Gaussian likelihood is the error of these images or of the
@@ -160,8 +165,8 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         has more, `fit` starts anew.
 
     device : str or torch.device, default="auto"
-        Where to compute. "auto" is the accelerator that torch finds, such as CUDA or MPS, or
-        else the CPU.
+        The device of the computations. "auto" is the accelerator that torch finds, such as CUDA
+        or MPS, else the CPU.
 
     callbacks : list, default=None
         Additional skorch callbacks. Those of scikit-learn are set by `set_callbacks`.
@@ -177,8 +182,8 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         Whether `fit` trains together with the other processes of torch.distributed's default
         group. All of them call `fit` with the same data and parameters. Each trains on its share
         of every batch, and all end with the same weights. Up to rounding, these are the weights
-        of one process. Only the first process shows a bar, warns, writes the checkpoint and
-        calls the callbacks of scikit-learn.
+        of one process. Only process 0 prints, warns, writes the checkpoint and calls the callbacks
+        of scikit-learn.
 
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the images, the noise and the binarisation in training,
@@ -195,9 +200,9 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     label_weight : float, default=None
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
         None: 30 if fewer than half of the images are labelled, else 100. In the first case, each
-        step also sees 64 labelled images in addition, as many of each class. This is decided once a
+        step also uses 64 labelled images in addition, as many of each class. This is decided once a
         fit, for the images that are not set aside, and in `partial_fit` for those of the first
-        calls, until there are 256.
+        calls, up to 256 or more.
 
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN stands for
@@ -210,7 +215,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     Attributes
     ----------
     image_shape_ : tuple of int
-        Shape of one image, in the layout that `fit` saw.
+        Shape of one image, in the layout of the X of `fit`.
 
     channel_axis_ : int
         Place of the channels in a three-number `image_shape_`.
@@ -219,7 +224,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         ``(low, high)`` in the units of X, for all channels or for each.
 
     n_components_ : int
-        Number of latent variables.
+        Number of components.
 
     n_features_in_ : int
         Numbers in one image.
@@ -237,7 +242,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
 
     n_active_components_ : int
-        Number of components that tell images apart: their posterior mean has a variance above
+        Number of components that differ between images: their posterior mean has a variance above
         0.01 over the images [3]_. The images are those of `kl_per_component_`.
 
     noise_variance_ : float, or ndarray of shape (n_channels,)
@@ -248,11 +253,11 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
         (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
         ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
-        of p(x|z) explains, of one draw of z and of at most about 1,024 images as the steps saw
-        them; the same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
+        of p(x|z) explains, for one draw of z and at most about 1,024 images during the steps; the
+        same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
-        Mean KL divergence of each component over images, in nats: how much the component tells
+        Mean KL divergence of each component over images, in nats: the information of the component
         about an image. `fit` takes the mean over at most 2,048 of the training images, and sorts
         the components by it in descending order, as PCA sorts by variance. `partial_fit` keeps
         the order, and updates a running mean over about 2,048 images.
@@ -277,10 +282,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         pi_y.
 
     means_ : ndarray of shape (n_classes, n_components)
-        m_y, the mean of the latent variables of each class.
+        m_y, the mean of the components of each class.
 
     variances_ : ndarray of shape (n_components,)
-        s^2, the variance of the latent variables within each class.
+        tau^2, the variance of the components within each class.
 
     See Also
     --------
@@ -291,7 +296,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     Notes
     -----
     `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
-    ``train_accuracy``, of the labelled images that the steps have seen. ``train_loss`` and
+    ``train_accuracy``, of the labelled images of the steps. ``train_loss`` and
     `loss_curve_` include `label_weight` times the former, but nothing of the labels of images
     without one. If fewer than half of the images have a label, early stopping sets only others
     aside.
@@ -418,10 +423,9 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
-            Images, in any real dtype. They are never changed. If their memory is contiguous,
-            they are never copied as a whole.
+        X : array-like of shape (n_samples, n_features) or of n_samples images
+            Images of shape (H, W), (H, W, C) or (C, H, W), or rows, in any real dtype. They are
+            never changed. If their memory is contiguous, they are never copied as a whole.
 
         y : array-like of shape (n_samples,)
             Labels: numbers, strings or bools. The value `unlabeled` marks images without one.
@@ -462,15 +466,14 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images.
 
         y : array-like of shape (n_samples,)
             Labels. All of them may be missing.
 
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come. Required in the first call. `unlabeled` may be among
+            All labels that will ever occur. Required in the first call. `unlabeled` may be among
             them, as in ``np.unique(y)``, and is no class.
 
         Returns
@@ -520,8 +523,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -537,8 +539,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -554,8 +555,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -570,8 +570,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -587,8 +586,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         y : array-like of shape (n_samples,)
@@ -600,7 +598,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         Returns
         -------
         score : float
-            Share of the labels that `predict` finds.
+            Share of the labels that `predict` gives.
 
         Raises
         ------
@@ -616,7 +614,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         return float(accuracy_score(labels, y_pred[known], sample_weight=weight))
 
     def sample(self, n_samples=1, y=None, random_state=None):
-        """Mean images of p(x|z) for new draws of z: of one class, or of all.
+        """Generate new images, of one class or of all: the mean of p(x|z) for draws of z.
 
         With the Gaussian likelihood, values may lie outside `pixel_range_`.
 
@@ -626,7 +624,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             Number of images.
 
         y : scalar, default=None
-            A class: z is drawn from p(z|y) = N(m_y, diag(s^2)). None: the class of each image is
+            A class: z is drawn from p(z|y) = N(m_y, diag(tau^2)). None: the class of each image is
             drawn from `priors_` first.
 
         random_state : int, RandomState instance or None, default=None
@@ -634,9 +632,8 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W), float32
-            Images in the units and in the layout that `fit` saw.
+        X : ndarray of shape (n_samples, n_features) or of n_samples images, float32
+            Images in the units and the layout of the X of `fit`.
 
         Raises
         ------
@@ -660,10 +657,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
 
     @property
     def means_(self):
-        """Mean of the latent variables of each class."""
+        """Mean of the components of each class."""
         return self.module_.prior.means.detach().cpu().double().numpy()
 
     @property
     def variances_(self):
-        """Variance of the latent variables within each class."""
+        """Variance of the components within each class."""
         return np.exp(self.module_.prior.logvar.detach().cpu().double().numpy())

@@ -10,7 +10,6 @@ from ._transformer import ConvVAETransformer
 # Version of ONNX's operators: the lowest that torch exports, which most runtimes have.
 OPSET = 18
 
-
 MISSING_PACKAGES = (
     "ONNX needs packages that are not installed: pip install onnx onnxscript skl2onnx"
 )
@@ -19,8 +18,8 @@ MISSING_PACKAGES = (
 def to_onnx(estimator, part="transform"):
     """What a fitted estimator computes, as an ONNX model that needs neither Python nor PyTorch.
 
-    It takes any number of rows. It has no checks and gives no warnings: what `transform` would
-    refuse, such as NaN without `missing_values`, gives numbers without a meaning.
+    It takes any number of rows. It has no checks and no warnings: if `transform` would raise an
+    error, as for NaN without `missing_values`, its results are meaningless.
 
     Parameters
     ----------
@@ -35,15 +34,15 @@ def to_onnx(estimator, part="transform"):
     model : onnx.ModelProto
         With operators of opset 18. Its input is called "X":
 
-        - of "transform" and "predict", images in the units and the layout that `fit` saw: of shape
-          (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W); uint8 if `fit` saw uint8, else
-          float32;
-        - of "inverse_transform", latent variables of shape (n, n_components), float32.
+        - of "transform" and "predict", images in the units and the layout of the X of `fit`, of
+          shape (n, n_features), (n, H, W), (n, H, W, C) or (n, C, H, W); uint8 if that was uint8,
+          else float32;
+        - of "inverse_transform", components of shape (n, n_components), float32.
 
         Its outputs are
 
         - of "transform", "latents" of shape (n, n_components), float32;
-        - of "inverse_transform", "images" in the units and the layout that `fit` saw, float32;
+        - of "inverse_transform", "images" in the units and the layout of the X of `fit`, float32;
         - of "predict", "label" of shape (n,), int64 or strings, and "probabilities" of shape
           (n, n_classes), float32. Bools become 0 and 1.
 
@@ -93,28 +92,7 @@ def to_onnx(estimator, part="transform"):
 
 
 def model_of(estimator, part, shape, dtype, opset):
-    """A part of a fitted estimator as an ONNX model.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    part : str
-        As for `to_onnx`.
-
-    shape : tuple of int
-        Of one row of the input.
-
-    dtype : numpy dtype
-        Of the input.
-
-    opset : int
-        Version of ONNX's operators.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-    """
+    """A part of a fitted estimator as an ONNX model; a row of its input has `shape` and `dtype`."""
     image_format = estimator._format
     graph = GRAPHS[part](estimator.module_, image_format, dtype)
     model = as_onnx(graph, shape, dtype, opset)
@@ -122,15 +100,6 @@ def model_of(estimator, part, shape, dtype, opset):
 
 
 def labels_of(classifier):
-    """The classes of a classifier as ONNX can hold them: int64 or strings.
-
-    Parameters
-    ----------
-    classifier : ConvVAEClassifier
-
-    Returns
-    -------
-    classes : ndarray of int64 or of object, whose values are str
-    """
+    """The classes of a classifier as ONNX can hold them: int64, or str in an array of objects."""
     classes = np.array(classifier.classes_.tolist())
     return classes.astype(np.int64 if classes.dtype.kind in "biuf" else object)

@@ -16,12 +16,7 @@ REGISTRY_LOGGER = "torch.onnx._internal.exporter._registration"
 
 
 class UnitImages(nn.Module):
-    """`ImageFormat.to_unit` for tensors.
-
-    Parameters
-    ----------
-    image_format : ImageFormat
-    """
+    """`ImageFormat.to_unit` for tensors."""
 
     def __init__(self, image_format):
         super().__init__()
@@ -45,12 +40,7 @@ class UnitImages(nn.Module):
 
 
 class ImagesOfX(nn.Module):
-    """`ImageFormat.from_unit` for tensors.
-
-    Parameters
-    ----------
-    image_format : ImageFormat
-    """
+    """`ImageFormat.from_unit` for tensors."""
 
     def __init__(self, image_format):
         super().__init__()
@@ -73,15 +63,8 @@ class ImagesOfX(nn.Module):
 class Graph(nn.Module):
     """What a method of an estimator computes, as one module; a subclass says what.
 
-    Parameters
-    ----------
-    module : ConvVAE
-        It is copied, to the CPU.
-
-    image_format : ImageFormat
-
-    dtype : numpy dtype
-        Of the input. If it is float64, so are the results.
+    The network is copied, to the CPU. `dtype` is that of the input: if it is float64, so are the
+    results.
     """
 
     outputs = ()
@@ -135,25 +118,9 @@ GRAPHS = {
 
 
 def as_onnx(graph, shape, dtype, opset):
-    """A graph as an ONNX model, for any number of rows.
+    """A graph as an ONNX model, for any number of rows, each of which has `shape` and `dtype`.
 
-    Parameters
-    ----------
-    graph : Graph
-
-    shape : tuple of int
-        Of one row of the input.
-
-    dtype : numpy dtype
-        Of the input.
-
-    opset : int
-        Version of ONNX's operators.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-        Its input is "X". It does not say where on this machine its code stands.
+    Its input is "X". It does not say where on this machine its code stands.
     """
     example = torch.from_numpy(np.zeros((2, *shape), dtype))
     with _quiet():
@@ -174,18 +141,9 @@ def as_onnx(graph, shape, dtype, opset):
 
 
 def with_classes(model, classes):
-    """The model of a `PredictGraph` whose labels are values of the classes, not their places.
+    """The model of a `PredictGraph`, changed in place: its labels are classes, not their places.
 
-    Parameters
-    ----------
-    model : onnx.ModelProto
-        It is changed.
-
-    classes : ndarray of int64 or of str
-
-    Returns
-    -------
-    model : onnx.ModelProto
+    `classes` are as `labels_of` gives them.
     """
     from onnx import TensorProto, helper, numpy_helper
 

@@ -26,7 +26,6 @@ SYNONYMS = {
     "priors": ("class_weight", "class_weights", "class_prior"),
 }
 
-
 Init = TypeVar("Init", bound=Callable)
 
 

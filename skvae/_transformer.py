@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import metadata
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -17,12 +18,12 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from . import _state
+from ._compat import CallbackSupportMixin
 from ._counts import check_count
 from ._data import (
     ImageDataset,
@@ -49,17 +50,13 @@ from ._model import (
     with_gradients,
 )
 from ._training import (
-    WINDOW,
     Budget,
     TrainSettings,
     advice_on_memory,
     build_net,
     check_callbacks,
     check_parameters,
-    check_same_model,
-    finished_epochs,
     fit_run,
-    has_linear_path,
     n_set_aside,
     resolve_architecture,
     resolve_budget,
@@ -73,11 +70,9 @@ from ._warnings import warn
 # Share of the peak rate at which `partial_fit` trains after a `fit`, which ended at a low rate.
 ANNEALED_RATE = 0.1
 
-
 # The start of a network that was made from fewer images is made anew when there are more. About so
 # many numbers of them are kept for that.
 FEW_IMAGES, MAX_KEPT_NUMBERS = 256, 2**24
-
 
 # A component is active if the variance of its posterior mean over images is above this;
 # Burda et al. (2016).
@@ -90,7 +85,7 @@ class Posterior(NamedTuple):
     Parameters
     ----------
     mean, std : ndarray of shape (n_samples, n_components)
-        mu and sigma, in units of the latent variables.
+        mu and sigma, in units of the components.
     """
 
     mean: np.ndarray
@@ -101,14 +96,20 @@ class Posterior(NamedTuple):
 class ConvVAETransformer(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """A non-linear PCA for images: the posterior mean of a convolutional VAE.
+    """Non-linear PCA for images, by a convolutional variational auto-encoder (VAE).
 
-    `transform` turns each image into `n_components` numbers. `inverse_transform` turns such
-    numbers back into an image. `sample` draws new images.
+    Three parameters matter most. The defaults of all others suit most images.
 
-    The encoder maps an image x to the posterior q(z|x) = N(mu, diag(sigma^2)) of K latent
-    variables. The decoder maps z to the distribution p(x|z) of an image. Both are trained
-    together, as in [1]_, to minimise the mean over the images of
+    - `n_components`: the number of components that each image is compressed to.
+    - `max_iter`: the length of the training. The default takes a few minutes.
+    - `random_state`: a whole number, so that a second fit gives the same result.
+
+    `transform` computes the components of images. `inverse_transform` computes images from
+    components. `sample` generates new images.
+
+    The encoder maps an image x to the posterior q(z|x) = N(mu, diag(sigma^2)) of its K components
+    z. The decoder maps z to the distribution p(x|z) of an image. Both are trained together, as in
+    [1]_, to minimise the mean over the images of
 
         -ELBO = -log p(x|z) + beta * KL(q(z|x) || N(0, I)),  z = mu + sigma * noise,
 
@@ -118,7 +119,7 @@ class ConvVAETransformer(
     Parameters
     ----------
     n_components : int, default=10
-        K, the number of latent variables.
+        K, the number of components: the numbers that each image is compressed to.
 
     image_shape : tuple of int, default=None
         ``(H, W)``, or three numbers with the channels where `channel_axis` says. One of them
@@ -130,29 +131,28 @@ class ConvVAETransformer(
         Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
         -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
 
-    pixel_range : tuple of float, array-like of shape (n_channels, 2), "robust" or None, \
-            default=None
+    pixel_range : tuple, array-like of shape (n_channels, 2), "robust" or None, default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 of nothing but 0 and 1,
+        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 that is only 0 and 1,
         else the smallest and the largest value of the training data, for each channel separately.
-        "robust": the 0.1 and the 99.9
-        percentiles of the training data, so that a few hot pixels do not flatten all others;
-        for each channel separately, except for uint8 and bool. Values outside the range are
-        clipped to it; with the Gaussian likelihood, to half a span beyond it.
+        "robust": the 0.1 and the 99.9 percentiles of the training data, so that a few hot pixels
+        do not reduce the contrast of all others; for each channel separately, except for uint8
+        and bool. Values outside the range are clipped to it; with the Gaussian likelihood, to half
+        a span beyond it.
 
     missing_values : float or int, default=None
-        The value of X that marks missing pixels, such as NaN or -1. None: none is missing, and NaN
-        is refused. Training uses the observed pixels only. All methods treat an image as what was
-        observed of it. This is valid if what is missing does not depend on the values that are
-        missing, as with dust or a moving mask, but not with pixels that are missing because they
-        were too bright. A marker that also occurs as a value makes these values missing.
+        The value of X that marks missing pixels, such as NaN or -1: all pixels with this value
+        count as missing. None: no pixel is missing, and NaN is an error. Training and all methods
+        use the observed pixels only. This is valid if the positions of the missing pixels do not
+        depend on the missing values, as with dust or a moving mask, but not with pixels that are
+        missing because they were too bright.
 
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
         None: chosen by the size of the image.
 
     hidden_units : int, default=256
-        Width of the dense layer between the convolutions and the latent variables.
+        Width of the dense layer between the convolutions and the components.
 
     likelihood : {"auto", "bernoulli", "continuous_bernoulli", "gaussian"}, default="auto"
         The distribution p(x|z) of the pixels, which are independent given z.
@@ -180,16 +180,17 @@ class ConvVAETransformer(
     augment : float, default=0.0
         Strength of small random affine maps of the training images, drawn anew in every epoch: at
         1, up to 10 degrees of rotation, 10 % of scale and of shear, and shifts of 5 % of each side.
-        Few images of things that may be a little turned or moved gain most; tiny images lose.
-        Images that are set aside for `early_stopping` are not changed.
+        It helps if there are few images of things that may be a little turned or moved, and makes
+        results worse for tiny images. Images set aside for `early_stopping` are not changed.
+        `GridSearchCV` can choose it by `score`.
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always use 1.
 
     beta_warmup : float, default=0.0
         Share of the training steps in which the weight of the KL term rises from 0 to `beta`.
-        Components can so become useful before they cost anything. A warm start begins at 0
-        again. Recorded losses always use `beta`. Has no effect on `partial_fit`.
+        So components become useful before they cost anything. A warm start begins at 0 again.
+        Recorded losses always use `beta`. Has no effect on `partial_fit`.
 
     max_iter : int, default=None
         Number of epochs. None: as many as take the time of 12 epochs of MNIST, a few minutes,
@@ -197,7 +198,7 @@ class ConvVAETransformer(
 
     batch_size : int or "auto", default="auto"
         Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
-        number of epochs has at least 4,500 steps. Few images want small batches.
+        number of epochs has at least 4,500 steps. Small batches are better for few images.
 
     learning_rate : float, default=0.005
         Peak of the one-cycle schedule of Adam. The default suits the default number of epochs.
@@ -205,7 +206,7 @@ class ConvVAETransformer(
         throughout, or a tenth of it after a `fit`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to set `validation_fraction` of the images aside and to watch their loss. When
+        Whether to set `validation_fraction` of the images aside and to monitor their loss. When
         it has not improved for `n_iter_no_change` epochs, the learning rate falls to 0 within
         a fifth of the epochs so far, and training ends. The weights of the best epoch are
         restored. The noise of the Gaussian likelihood is the error of these images or of the
@@ -230,8 +231,8 @@ class ConvVAETransformer(
         has more, `fit` starts anew.
 
     device : str or torch.device, default="auto"
-        Where to compute. "auto" is the accelerator that torch finds, such as CUDA or MPS, or
-        else the CPU.
+        The device of the computations. "auto" is the accelerator that torch finds, such as CUDA
+        or MPS, else the CPU.
 
     callbacks : list, default=None
         Additional skorch callbacks. Those of scikit-learn are set by `set_callbacks`.
@@ -247,8 +248,8 @@ class ConvVAETransformer(
         Whether `fit` trains together with the other processes of torch.distributed's default
         group. All of them call `fit` with the same data and parameters. Each trains on its share
         of every batch, and all end with the same weights. Up to rounding, these are the weights
-        of one process. Only the first process shows a bar, warns, writes the checkpoint and
-        calls the callbacks of scikit-learn.
+        of one process. Only process 0 prints, warns, writes the checkpoint and calls the callbacks
+        of scikit-learn.
 
     random_state : int, RandomState instance or None, default=None
         Seeds the weights, the order of the images, the noise and the binarisation in training,
@@ -265,7 +266,7 @@ class ConvVAETransformer(
     Attributes
     ----------
     image_shape_ : tuple of int
-        Shape of one image, in the layout that `fit` saw.
+        Shape of one image, in the layout of the X of `fit`.
 
     channel_axis_ : int
         Place of the channels in a three-number `image_shape_`.
@@ -274,7 +275,7 @@ class ConvVAETransformer(
         ``(low, high)`` in the units of X, for all channels or for each.
 
     n_components_ : int
-        Number of latent variables.
+        Number of components.
 
     n_features_in_ : int
         Numbers in one image.
@@ -292,7 +293,7 @@ class ConvVAETransformer(
         Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
 
     n_active_components_ : int
-        Number of components that tell images apart: their posterior mean has a variance above
+        Number of components that differ between images: their posterior mean has a variance above
         0.01 over the images [3]_. The images are those of `kl_per_component_`.
 
     noise_variance_ : float, or ndarray of shape (n_channels,)
@@ -303,11 +304,11 @@ class ConvVAETransformer(
         One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
         (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
         ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
-        of p(x|z) explains, of one draw of z and of at most about 1,024 images as the steps saw
-        them; the same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
+        of p(x|z) explains, for one draw of z and at most about 1,024 images during the steps; the
+        same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
-        Mean KL divergence of each component over images, in nats: how much the component tells
+        Mean KL divergence of each component over images, in nats: the information of the component
         about an image. `fit` takes the mean over at most 2,048 of the training images, and sorts
         the components by it in descending order, as PCA sorts by variance. `partial_fit` keeps
         the order, and updates a running mean over about 2,048 images.
@@ -452,10 +453,9 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
-            Images, in any real dtype. They are never changed. If their memory is contiguous,
-            they are never copied as a whole.
+        X : array-like of shape (n_samples, n_features) or of n_samples images
+            Images of shape (H, W), (H, W, C) or (C, H, W), or rows, in any real dtype. They are
+            never changed. If their memory is contiguous, they are never copied as a whole.
 
         y : Ignored
             Not used in the training. Callbacks of scikit-learn get it, or X if it is None.
@@ -468,7 +468,7 @@ class ConvVAETransformer(
         Raises
         ------
         ValueError
-            If X does not hold images, if a parameter does not suit them, if the checkpoint is
+            If X does not hold images, if a parameter does not fit to them, if the checkpoint is
             damaged or belongs to another unfinished fit, or if the loss becomes NaN or infinite.
             After any error, the estimator is as it was before.
 
@@ -489,9 +489,9 @@ class ConvVAETransformer(
         -----
         UserWarning
             If X was perhaps misread, such as channels first as channels last, or rows that may
-            hold pictures other than squares. If values lie outside the pixel range, or span only
-            a small part of it. If Ctrl-C ends the training; what is trained so far is kept. If
-            the training ends within `beta_warmup`. If fewer than half of the components are
+            hold images other than squares. If values lie outside the pixel range, or span only
+            a small part of it. If Ctrl-C ends the training; the weights so far are kept. If the
+            training ends within `beta_warmup`. If fewer than half of the components are
             active; see `n_active_components_`. The last three warnings are not given if a callback
             of scikit-learn ends the training. With `data_parallel`, and within a search or a
             cross-validation, Ctrl-C is a KeyboardInterrupt instead.
@@ -503,16 +503,14 @@ class ConvVAETransformer(
         """Train for one epoch on X, at a constant learning rate.
 
         The first call determines the shape and the pixel range. Give `pixel_range` if the first
-        images may not show the whole range. Until 256 images have been seen, each call starts anew
-        from all images so far, which the estimator keeps for that; a copy or a reloaded estimator
-        does not have them. After that, the start is settled. Adam keeps its state from call to
-        call, but a copy or a reloaded estimator starts it anew. Callbacks of scikit-learn are not
-        called.
+        images may not show the whole range. Up to 256 images in all, each call starts anew from all
+        images so far, which the estimator keeps for this purpose; a copy or a reloaded estimator
+        does not have them. Later calls continue. Adam keeps its state from call to call, but a copy
+        or a reloaded estimator starts it anew. Callbacks of scikit-learn are not called.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images.
 
         y : Ignored
@@ -554,7 +552,7 @@ class ConvVAETransformer(
             self._few_labels = scarce(training.y)
 
             vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
-            self._set_weights(vae, training, valid, continuing, is_first=run.is_first)
+            self._set_weights(vae, training, valid, continuing, is_first=run.processes.is_first)
             run.start(vae, training.subsample() if valid is None else valid)
 
             n_images = len(training)
@@ -570,7 +568,7 @@ class ConvVAETransformer(
                 fitted=lambda net: self._sorted(net, training, continuing),
             )
             attributes = self._sorted(net, training, continuing, run.processes)
-            run.wait()
+            run.processes.wait()  # no fit ends before all have succeeded
             vars(self).update(attributes)
             run.end(self, n_images)
         return self
@@ -609,7 +607,7 @@ class ConvVAETransformer(
             if net.module_.prior.n_classes:
                 net.module_.prior.set_priors(self.priors_)
             # In place, so that the cost of a call does not grow. Last, so that nothing fails after.
-            extend(self._history, finished_epochs(net))
+            extend(self._history, net.finished_epochs)
         if interrupted:
             warn("Training interrupted by user; what is trained so far is kept.")
         return self
@@ -624,15 +622,10 @@ class ConvVAETransformer(
             values, self._format, self.likelihood_ = learn_images(self, X)
         rows = values.rows
         labels = self._learn_labels(rows, y, continuing, all_images, classes)
-        if continuing:
-            linear_path = self._architecture["linear_path"]
-        else:
-            linear_path = has_linear_path(self.likelihood_, len(rows) if all_images else np.inf)
-        architecture = resolve_architecture(self, linear_path)
+        n_images = len(rows) if all_images else np.inf
+        architecture = resolve_architecture(self, n_images, continuing=continuing)
         device = resolve_device(self.device)
-        if continuing:
-            check_same_model(self, architecture)
-        else:
+        if not continuing:
             self._seed = int(check_random_state(self.random_state).randint(2**31))
             self._history = {}
             # A copy that a callback makes is one of this fit.
@@ -702,10 +695,10 @@ class ConvVAETransformer(
 
     def _sorted(self, net, training, continuing, processes=None):
         """The attributes that a fit ends with; sorts the components of its net by their KL."""
-        moments = sort_components(net, self._as_trained(training), processes)
+        moments, n_averaged = sort_components(net, self._as_trained(training), processes)
         history = {name: list(column) for name, column in self._history.items()}
-        extend(history, finished_epochs(net))
-        attributes = self._trained(net, moments, WINDOW, annealed=True)
+        extend(history, net.finished_epochs)
+        attributes = self._trained(net, moments, n_averaged, annealed=True)
         attributes |= {"_history": history, "_first_images": None}
         return attributes if continuing else {**attributes, "_n_start": len(training)}
 
@@ -731,20 +724,19 @@ class ConvVAETransformer(
             raise
 
     def transform(self, X):
-        """Mean mu of the posterior q(z|x) of each image.
+        """Components of each image: the mean mu of the posterior q(z|x).
 
         A row of the result depends on that image alone, to the last bit.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data, as rows or in the layout of `fit`.
 
         Returns
         -------
         X_new : ndarray of shape (n_samples, n_components), float32
-            The latent means.
+            The components.
 
         Warns
         -----
@@ -760,33 +752,31 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
         -------
         mean, std : ndarray of shape (n_samples, n_components), float32
-            A named tuple, in units of the latent variables.
+            A named tuple, in units of the components.
         """
         check_is_fitted(self)
         mu, logvar = passes.encode(self.module_, self._dataset(X))
         return Posterior(mean=mu, std=np.exp(logvar / 2))
 
     def inverse_transform(self, X):
-        """Mean image of p(x|z) for latent variables.
+        """Images from components: the mean of p(x|z).
 
         With the Gaussian likelihood, values may lie outside `pixel_range_`.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components)
-            Latent variables z.
+            Components z.
 
         Returns
         -------
-        X_original : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W), float32
+        X_original : ndarray of shape (n_samples, n_features) or of n_samples images, float32
             Images in the units and in the layout that `fit` saw.
         """
         check_is_fitted(self)
@@ -807,8 +797,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data, as rows or in the layout of `fit`.
 
         Returns
@@ -847,8 +836,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         Returns
@@ -868,8 +856,7 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         y : Ignored
@@ -892,13 +879,12 @@ class ConvVAETransformer(
         ``explained_variance_ratio_``.
 
         Unlike `score`, it compares models with different `likelihood`, `binarize` and
-        `pixel_range`, and a VAE with PCA. But it says nothing about the noise and the posterior,
-        and as a rule rises with every further component.
+        `pixel_range`, and a VAE with PCA. But it ignores the noise and the posterior, and usually
+        rises with every further component.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data. They pass through the network a few at a time,
             so the reconstructions are never held as a whole.
 
@@ -914,7 +900,7 @@ class ConvVAETransformer(
         >>> from sklearn.datasets import load_digits
         >>> from skvae import ConvVAETransformer
         >>> images = load_digits().images
-        >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+        >>> vae = ConvVAETransformer(n_components=4, max_iter=2, random_state=0).fit(images)
         >>> 0.5 < vae.explained_variance_ratio(images) < 1
         True
         """
@@ -932,12 +918,11 @@ class ConvVAETransformer(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data.
 
         n_draws : int, default=100
-            Draws of the latent variables for each image. They are decoded 128 at a time, or
+            Draws of the components for each image. They are decoded 128 at a time, or
             fewer for large images, so memory does not grow with their number.
 
         Returns
@@ -961,7 +946,7 @@ class ConvVAETransformer(
         >>> from sklearn.datasets import load_digits
         >>> from skvae import ConvVAETransformer
         >>> images = load_digits().images
-        >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+        >>> vae = ConvVAETransformer(n_components=4, max_iter=2, random_state=0).fit(images)
         >>> bool(vae.log_likelihood(images[:100]).mean() > vae.score(images[:100]))
         True
         """
@@ -976,17 +961,16 @@ class ConvVAETransformer(
 
         By default with their mean given what was observed: the mean of E[x|z] over draws
         z ~ q(z|x), weighted by p(x|z) p(z) / q(z|x), as in [1]_. With `sample`, each image is
-        filled by E[x|z] for one draw from the posterior p(z|x): one of the pictures that may have
-        been there. The noise of single pixels is not added.
+        filled by E[x|z] for one draw from the posterior p(z|x): one possible filling. The noise of
+        single pixels is not added.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W)
+        X : array-like of shape (n_samples, n_features) or of n_samples images
             Images in the units of the training data. `missing_values` marks missing pixels.
 
         n_draws : int, default=100
-            Draws of the latent variables for each image.
+            Draws of the components for each image.
 
         sample : bool, default=False
             Whether to fill each image by a single draw, which is chosen among `n_draws` by its
@@ -1018,7 +1002,7 @@ class ConvVAETransformer(
         >>> from skvae import ConvVAETransformer
         >>> images = load_digits().images
         >>> images[:, 2:5, 2:5] = np.where(np.arange(1797) % 2, np.nan, images[:, 2:5, 2:5].T).T
-        >>> vae = ConvVAETransformer(missing_values=np.nan, max_iter=5, random_state=0).fit(images)
+        >>> vae = ConvVAETransformer(missing_values=np.nan, max_iter=2, random_state=0).fit(images)
         >>> filled = vae.impute(images[:100])
         >>> bool(np.isnan(filled).any())
         False
@@ -1050,7 +1034,7 @@ class ConvVAETransformer(
         return filled.reshape(shape_of(X))
 
     def sample(self, n_samples=1, random_state=None):
-        """Mean images of p(x|z) for new draws z ~ N(0, I).
+        """Generate new images: the mean of p(x|z) for draws z ~ N(0, I).
 
         With the Gaussian likelihood, values may lie outside `pixel_range_`.
 
@@ -1064,9 +1048,8 @@ class ConvVAETransformer(
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features), (n_samples, H, W), \
-                (n_samples, H, W, C) or (n_samples, C, H, W), float32
-            Images in the units and in the layout that `fit` saw.
+        X : ndarray of shape (n_samples, n_features) or of n_samples images, float32
+            Images in the units and the layout of the X of `fit`.
         """
         rng = self._rng_for_samples(n_samples, random_state)
         return self._decode(rng.standard_normal((n_samples, self.n_components_)))
@@ -1116,7 +1099,7 @@ class ConvVAETransformer(
 
     @property
     def image_shape_(self):
-        """Shape of one image, in the layout that `fit` saw."""
+        """Shape of one image, in the layout of the X of `fit`."""
         return self._format.shape
 
     @property
@@ -1136,7 +1119,7 @@ class ConvVAETransformer(
 
     @property
     def n_components_(self):
-        """Number of latent variables."""
+        """Number of components."""
         return self._architecture["n_components"]
 
     @property
@@ -1180,6 +1163,21 @@ class ConvVAETransformer(
     @property
     def _n_features_out(self):
         return self.n_components_
+
+    def _get_doc_link(self):
+        """Address of the page of this class, to which its HTML repr in notebooks links.
+
+        It follows from the project URL "Documentation" of the package. Without one: "".
+        """
+        cls = type(self)
+        try:
+            urls = metadata.metadata("skvae").get_all("Project-URL", [])
+        except metadata.PackageNotFoundError:  # imported without being installed
+            urls = []
+        site = dict(url.split(", ", 1) for url in urls).get("Documentation")
+        if site is None or cls.__module__.split(".")[0] != "skvae":
+            return ""
+        return f"{site.rstrip('/')}/generated/skvae.{cls.__name__}.html"
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

@@ -9,15 +9,7 @@ SKIPPED_PACKAGES = {"skvae", "sklearn", "skorch", "torch", "joblib", "contextlib
 
 
 def warn(message, category=UserWarning):
-    """Warn at the innermost line outside `SKIPPED_PACKAGES`.
-
-    Parameters
-    ----------
-    message : str or Warning
-
-    category : type, default=UserWarning
-        Of the warning, if `message` is a str.
-    """
+    """Warn by a text or a Warning, at the innermost line outside `SKIPPED_PACKAGES`."""
     frame, stacklevel = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in SKIPPED_PACKAGES:
         frame, stacklevel = frame.f_back, stacklevel + 1

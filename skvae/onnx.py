@@ -26,7 +26,6 @@ except ImportError as error:
 
 __all__ = []
 
-
 DTYPES = {
     data_types.FloatTensorType: np.float32,
     data_types.DoubleTensorType: np.float64,

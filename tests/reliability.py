@@ -5,7 +5,6 @@ Each function raises AssertionError where a promise is broken, and returns what 
 
 import gc
 import itertools
-import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from conftest import SMALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutate import mutants, resealed
+from parallel import CONTEXT
 from sklearn.datasets import load_digits
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -73,14 +73,12 @@ def train_and_save(checkpoint, path):
 def kill_and_resume(n_kills, folder, seed=0):
     """Kill -9 a training process at random moments until it is done, again and again."""
     expected = long_fit(None)
-    # The server has imported all that a child needs, so that kills fall into the training.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reliability"])
+    # A child has all imports from its start, so that kills fall into the training.
     rng = random.Random(seed)
     n_killed, n_finished, epochs = 0, 0, []
     checkpoint, path = str(folder / "checkpoint"), str(folder / "model")
     while n_killed < n_kills or not n_finished or os.path.exists(checkpoint):
-        child = context.Process(target=train_and_save, args=(checkpoint, path))
+        child = CONTEXT.Process(target=train_and_save, args=(checkpoint, path))
         child.start()
         if n_killed < n_kills:
             child.join(rng.uniform(0, 1.5))
@@ -469,13 +467,11 @@ def _shared_fit(seed, data_parallel):
 
 def groups_of_processes(n, folder, seed=0):
     """Fits of two or three processes; in each third group one is killed, and the others end."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reliability"])
     rng, n_killed = random.Random(seed), 0
     for i in range(n):
         size, store, path = rng.choice([2, 3]), folder / f"store-{i}", folder / f"group-{i}"
         group = [
-            context.Process(target=_group_fit, args=(rank, size, store, path, i))
+            CONTEXT.Process(target=_group_fit, args=(rank, size, store, path, i))
             for rank in range(size)
         ]
         for process in group:

@@ -19,28 +19,3 @@ from .labels import (
 from .misreadings import refuse_misreadings
 from .pixel_range import FLOAT32_MAX, fits_float32, is_hole, whole_numbers
 from .read import read_images
-
-__all__ = [
-    "FLOAT32_MAX",
-    "UNKNOWN",
-    "ImageDataset",
-    "ImageFormat",
-    "binary_draw",
-    "check_classes",
-    "check_images",
-    "check_in_memory",
-    "encode_labels",
-    "fits_float32",
-    "is_hole",
-    "is_missing",
-    "known_labels",
-    "learn_images",
-    "read_images",
-    "refuse_misreadings",
-    "resolve_priors",
-    "scarce",
-    "shape_of",
-    "whole_numbers",
-    "with_types",
-    "without_mask",
-]

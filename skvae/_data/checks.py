@@ -26,7 +26,6 @@ FLOAT32_STEP = 2.0**-24
 # About so many numbers show the contrast, but at least so many images.
 N_CONTRAST_NUMBERS, MIN_CONTRAST_IMAGES = 2**22, 64
 
-
 NAN_ADVICE = "If NaN stands for missing pixels, set missing_values=np.nan."
 
 
@@ -43,36 +42,13 @@ SEQUENCE_ADVICE = (
 
 
 def learn_images(estimator, X):
-    """The values of training images, how X holds them, and the family of their pixels.
+    """The `PixelValues` of training images, the `ImageFormat` of X, and the family of the pixels.
 
-    Of the estimator, only scikit-learn's `n_features_in_` and `feature_names_in_` are set.
-
-    Parameters
-    ----------
-    estimator : estimator of skvae
-
-    X : array-like
-        Images, as rows or with 3 or 4 dimensions.
-
-    Returns
-    -------
-    values : PixelValues
-        Their `rows` are X as real numbers in their own dtype, of shape (n_samples, n_features).
-
-    image_format : ImageFormat
-
-    likelihood : str
-
-    Raises
-    ------
-    ValueError, TypeError
-        If X does not hold images, or is stored in chunks; if a parameter contradicts it.
-
-    Warns
-    -----
-    UserWarning
-        If X was perhaps misread, if its values do not fit the pixel range, if pixels are missing
-        in all images, or if a number marks missing ones but does not occur.
+    X may be rows, or have 3 or 4 dimensions. Of the estimator, only scikit-learn's `n_features_in_`
+    and `feature_names_in_` are set. A ValueError or TypeError if X holds no images, is stored in
+    chunks, or contradicts a parameter. A UserWarning if X was perhaps misread, if its values do not
+    fit the pixel range, if pixels are missing in all images, or if a number marks missing ones but
+    does not occur.
     """
     check_in_memory(X, training=True)
     refuse_misreadings(X, None)
@@ -96,34 +72,11 @@ def learn_images(estimator, X):
 
 
 def check_images(estimator, X, *, training=False):
-    """The values of images for a fitted estimator, which is not changed.
+    """The `PixelValues` of images for a fitted estimator, which is not changed.
 
-    Parameters
-    ----------
-    estimator : estimator of skvae
-        Fitted.
-
-    X : array-like
-        Images, as rows or with 3 or 4 dimensions.
-
-    training : bool, default=False
-        Whether the training is to go on with X.
-
-    Returns
-    -------
-    values : PixelValues
-        As of `learn_images`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If X does not hold images of the fitted shape, or is stored in chunks.
-
-    Warns
-    -----
-    UserWarning
-        If its values do not fit the pixel range, or if pixels are missing that never were, or
-        always were, in the training.
+    `training` says whether its training is to go on with X. A ValueError or TypeError if X does not
+    hold images of the fitted shape, or is stored in chunks. A UserWarning if its values do not fit
+    the pixel range, or if pixels are missing that never were, or always were, in the training.
     """
     check_in_memory(X, training=training)
     image_format = estimator._format
@@ -143,19 +96,9 @@ def check_images(estimator, X, *, training=False):
 
 
 def check_in_memory(X, *, training=False):
-    """Refuse an array that is stored in chunks, which NumPy would load as a whole.
+    """Refuse an array of dask, zarr or others that is stored in chunks, by a TypeError.
 
-    Parameters
-    ----------
-    X : array-like
-
-    training : bool, default=False
-        Whether X is to be trained on.
-
-    Raises
-    ------
-    TypeError
-        If X is an array of dask or zarr, or another one that has ``chunks``.
+    NumPy would load it as a whole.
     """
     cls = type(X)
     # An attribute of the class: a DataFrame may have a column of that name.
@@ -248,7 +191,7 @@ def _resolve_likelihood(estimator, rows, image_format):
     if estimator.binarize:
         return "bernoulli"
     n_images = np.clip(N_CONTRAST_NUMBERS // rows.shape[1], MIN_CONTRAST_IMAGES, MAX_SUBSAMPLE)
-    sample = ImageDataset(rows, image_format).at(slice(None, None, -(-len(rows) // n_images)))
+    sample = ImageDataset(rows, image_format).thinned(n_images)
     moments = np.zeros(3)
     for part in sample.passes():
         x = sample[part].numpy()

@@ -16,22 +16,10 @@ MAX_SUBSAMPLE, MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS = 2_048, 64, 2**27
 class ImageDataset(torch.utils.data.Dataset):
     """A set of images, which are scaled only when a batch asks for them.
 
-    Parameters
-    ----------
-    rows : ndarray of shape (n, n_features)
-        Any real dtype; may be read-only or a memory map.
-
-    image_format : ImageFormat
-
-    indices : ndarray of int, default=None
-        Places of the rows that belong to the set. None: all.
-
-    binarize_seed : int, default=None
-        Replaces each image by 0/1 pixels, drawn with the scaled pixels as probabilities. The draw
-        depends on this seed and on the image alone. None: images stay grey.
-
-    labels : ndarray of int of shape (n,), default=None
-        Class of each row, from 0; -1: not known. None: there are no classes.
+    It is the places `indices` of `rows`, of shape (n, n_features) in any real dtype, or all of
+    them. The rows may be a memory map. `labels` are the classes of all rows, from 0; -1: not known.
+    With `binarize_seed`, each image is one draw of 0/1 pixels, which depends on this seed and on
+    the image alone; its scaled pixels are the probabilities.
     """
 
     def __init__(self, rows, image_format, indices=None, binarize_seed=None, labels=None):
@@ -68,7 +56,7 @@ class ImageDataset(torch.utils.data.Dataset):
         """The class of each image, as an ndarray; None if there are no classes."""
         if self.labels is None or self.indices is None:
             return self.labels
-        return self.labels[self.indices[:]]
+        return self.labels[self.indices]
 
     @property
     def pass_size(self):
@@ -89,12 +77,16 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def without(self, positions):
         """The subset of all images but those at an array of positions."""
-        return self._with(indices=AllBut(len(self), positions))
+        return self.at(np.delete(np.arange(len(self)), positions))
+
+    def thinned(self, n_images):
+        """At most so many of the images, spread evenly over the set."""
+        return self.at(slice(None, None, math.ceil(len(self) / n_images)))
 
     def subsample(self):
         """At most 2,048 of the images, or fewer if they are large, spread evenly over the set."""
         most = max(MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS // self.image_format.n_features)
-        return self.at(slice(None, None, math.ceil(len(self) / min(MAX_SUBSAMPLE, most))))
+        return self.thinned(min(MAX_SUBSAMPLE, most))
 
     def binarized(self, seed):
         """The same set with each image replaced by one draw of 0/1 pixels."""
@@ -102,30 +94,6 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def _with(self, **changes):
         return ImageDataset(**{**vars(self), **changes})
-
-
-class AllBut:
-    """The places from 0 to n - 1 but some, in order, computed when asked for.
-
-    Parameters
-    ----------
-    n : int
-
-    left_out : ndarray of int
-    """
-
-    def __init__(self, n, left_out):
-        # Number of kept places below each place that is left out.
-        self.n_below = np.sort(left_out) - np.arange(len(left_out))
-        self.n_places = n - len(left_out)
-
-    def __len__(self):
-        return self.n_places
-
-    def __getitem__(self, positions):
-        if isinstance(positions, slice):
-            positions = np.arange(*positions.indices(len(self)))
-        return positions + np.searchsorted(self.n_below, positions, side="right")
 
 
 def binary_draw(x, draws):

@@ -1,6 +1,7 @@
 """Rows of X <-> images in [0, 1]: shape, layout and scale (NumPy only)."""
 
 import math
+import operator
 from dataclasses import dataclass, replace
 from numbers import Integral
 
@@ -12,87 +13,35 @@ from .pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, dtype_holds, is_hole, 
 # Where the steps of float32 are larger than this share of the span, pixels are scaled in float64.
 COARSE_STEP = 2.0**-18
 
-
 # Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
 MIN_PICTURE_FEATURES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFormat:
-    """How the rows of X hold images, and what else was learned of the training images.
+    """How the rows of X hold images, and what else was learned of the training images."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        ``(H, W)``, or three numbers with the number of channels at `channel_axis`.
-
-    channel_axis : {-1, 0}
-        Place of the channels in a three-number shape.
-
-    pixel_range : tuple of float, or ndarray of shape (C, 2)
-        ``(low, high)`` in the units of X, for all channels or for each; mapped to [0, 1].
-
-    as_rows : bool
-        Whether images came as rows, so that they are also returned as rows.
-
-    bounded : bool, default=True
-        True: pixels are clipped to the range. False: to half its span beyond it.
-
-    missing_values : number, default=None
-        Marks missing pixels; it may be NaN. None: there are none.
-
-    robust : bool, default=False
-        Whether the range was learned from percentiles.
-
-    saw_uint8 : bool, default=False
-        Whether the training images were uint8.
-
-    saw_holes : bool, default=False
-        Whether pixels of training images were missing.
-
-    never_observed : ndarray of bool of shape (n_features,), default=None
-        Which numbers were missing in all training images. None: none, or it is not known.
-    """
-
-    shape: tuple
-    channel_axis: int
-    pixel_range: tuple | np.ndarray
-    as_rows: bool
-    bounded: bool = True
-    missing_values: float | None = None
-    robust: bool = False
-    saw_uint8: bool = False
-    saw_holes: bool = False
+    shape: tuple  # (H, W), or three numbers with the channels at `channel_axis`
+    channel_axis: int  # -1 or 0
+    pixel_range: (
+        tuple | np.ndarray
+    )  # (low, high) in the units of X, or such for each channel: (C, 2)
+    as_rows: bool  # whether images came as rows, so that they are also returned as rows
+    bounded: bool = True  # pixels are clipped to the range; False: to half its span beyond it
+    missing_values: float | None = None  # marks missing pixels; it may be NaN
+    robust: bool = False  # whether the range was learned from percentiles
+    saw_uint8: bool = False  # whether the training images were uint8
+    saw_holes: bool = False  # whether pixels of training images were missing
+    # Which numbers, (n_features,), were missing in all training images. None: none, or not known.
     never_observed: np.ndarray | None = None
 
     @classmethod
     def learn(cls, values, seen_shape, *, image_shape, channel_axis, pixel_range):
-        """The format of training images, as yet of a bounded family.
+        """The format of training images, given their `PixelValues`; as yet of a bounded family.
 
-        Parameters
-        ----------
-        values : PixelValues
-            Of the training images.
-
-        seen_shape : tuple of int or None
-            Shape of one image, if X has 3 or 4 dimensions.
-
-        image_shape, channel_axis, pixel_range
-            The constructor's parameters.
-
-        Returns
-        -------
-        image_format : ImageFormat
-
-        Raises
-        ------
-        ValueError
-            As `resolve_shape` and `resolve_pixel_range`.
-
-        Warns
-        -----
-        UserWarning
-            As `warn_if_ambiguous` and `resolve_pixel_range`.
+        `seen_shape` is the shape of one image, if X has 3 or 4 dimensions. The keywords are
+        parameters of the constructor. A ValueError if they do not suit the images; a warning if X
+        was perhaps misread.
         """
         learned = cls(
             shape=resolve_shape(image_shape, channel_axis, values.rows.shape[1], seen_shape),
@@ -144,14 +93,19 @@ class ImageFormat:
         return self.channels_first_shape[0]
 
     @property
+    def ranges(self):
+        """The pixel range as an ndarray, of shape (C, 2) or (1, 2)."""
+        return np.reshape(self.pixel_range, (-1, 2))
+
+    @property
     def low(self):
         """Lower end of the pixel range: an ndarray of shape (C,) or (1,)."""
-        return np.reshape(self.pixel_range, (-1, 2))[:, 0]
+        return self.ranges[:, 0]
 
     @property
     def extent(self):
         """high - low: an ndarray of shape (C,) or (1,)."""
-        return np.diff(np.reshape(self.pixel_range, (-1, 2)))[:, 0]
+        return np.diff(self.ranges)[:, 0]
 
     @property
     def span(self):
@@ -164,7 +118,7 @@ class ImageFormat:
 
         It does not depend on the dtype of X, so that equal values give equal pixels.
         """
-        farthest = np.abs(np.reshape(self.pixel_range, (-1, 2))).max(axis=1)
+        farthest = np.abs(self.ranges).max(axis=1)
         coarse = np.finfo(np.float32).eps * farthest > COARSE_STEP * self.span
         return np.float64 if coarse.any() else np.float32
 
@@ -191,16 +145,9 @@ class ImageFormat:
     def to_unit(self, rows):
         """(rows - low) / (high - low), clipped to [0, 1], or to [-0.5, 1.5] if not bounded.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n, n_features)
-            Rows of X in any real dtype.
-
-        Returns
-        -------
-        images : ndarray of shape (n, C, H, W), float32
-            A new, contiguous array. Missing pixels are NaN. Values that are equal in
-            `unit_dtype` give the same bits, whatever the dtype of the rows.
+        From (n, n_features) in any real dtype to a new, contiguous array of shape (n, C, H, W),
+        float32. Missing pixels are NaN. Values that are equal in `unit_dtype` give the same bits,
+        whatever the dtype of the rows.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clipped below
             unit = rows.astype(self.unit_dtype).reshape(-1, *self.shape)
@@ -222,17 +169,7 @@ class ImageFormat:
         return np.ascontiguousarray(unit).reshape(-1, *self.channels_first_shape)
 
     def from_unit(self, images):
-        """low + (high - low) * images, in the layout that `fit` saw.
-
-        Parameters
-        ----------
-        images : ndarray of shape (n, C, H, W)
-            Pixels in [0, 1].
-
-        Returns
-        -------
-        X : ndarray of shape (n, n_features) or (n, *shape), float32
-        """
+        """low + (high - low) * images: (n, C, H, W) -> X in the layout of `fit`, float32."""
         if self.channels_last:
             images = np.moveaxis(images, 1, -1)
         images = images.reshape(-1, *self.shape)
@@ -261,29 +198,10 @@ class ImageFormat:
 
 
 def flatten_images(X, missing_values=None):
-    """X as rows, and the shape of one image if X has one.
+    """X as rows, and the shape of one image, or None if X has neither 3 nor 4 dimensions.
 
-    Parameters
-    ----------
-    X : array-like
-        Rows, or images of shape (n, H, W), (n, H, W, C) or (n, C, H, W).
-
-    missing_values : number, default=None
-        Takes the place of masked pixels.
-
-    Returns
-    -------
-    rows : array-like
-        X itself, unless X has 3 or 4 dimensions.
-
-    shape : tuple of int or None
-        The shape of one image, if X has 3 or 4 dimensions.
-
-    Raises
-    ------
-    ValueError
-        If X is a sequence of images whose shapes differ, or of anything else. If pixels are
-        masked, but there is no `missing_values`, or X cannot hold it.
+    Masked pixels become `missing_values`. A ValueError if X is a sequence of images whose shapes
+    differ, or of anything else, or as `without_mask`.
     """
     X = without_mask(as_sequence(X), missing_values)
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
@@ -318,32 +236,12 @@ def shape_of(X):
 def without_mask(X, missing_values=None):
     """X with `missing_values` in the place of masked values; X itself if it has no mask.
 
-    Parameters
-    ----------
-    X : array-like
-        Also a list of masked arrays, or of lists of them.
-
-    missing_values : number, default=None
-
-    Returns
-    -------
-    X : array-like
-        Not a masked array.
-
-    Raises
-    ------
-    ValueError
-        If values are masked, but there is no `missing_values`, or X cannot hold it.
+    X may also be a list of masked arrays, or of lists of them. A ValueError if values are masked,
+    but there is no `missing_values`, or X cannot hold it.
     """
     if isinstance(X, (list, tuple)):
-        parts = [
-            without_mask(part, missing_values)
-            if isinstance(part, (list, tuple)) or has_mask(part)
-            else part
-            for part in X
-        ]
-        same = all(part is old for part, old in zip(parts, X, strict=True))
-        return X if same else parts
+        parts = [without_mask(part, missing_values) for part in X]
+        return X if all(map(operator.is_, parts, X)) else parts
     if not has_mask(X):
         return X
     if not np.any(X.mask):
@@ -391,29 +289,9 @@ def _stack(images):
 def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
     """The shape of one image, from the parameter, from X, or from the number of features.
 
-    Parameters
-    ----------
-    image_shape : sequence of int or None
-        The constructor's parameter.
-
-    channel_axis : {-1, 0}
-        The constructor's parameter; used in the message only.
-
-    n_features : int
-        Numbers in one row.
-
-    seen_shape : tuple of int or None
-        Shape of one image, if X has 3 or 4 dimensions.
-
-    Returns
-    -------
-    shape : tuple of int
-
-    Raises
-    ------
-    ValueError
-        If `image_shape` does not hold two or three whole numbers above zero (one of them may be
-        -1), does not multiply to `n_features`, or differs from the shape of the images in X.
+    `seen_shape` is that of X, or None. `channel_axis` is for the message only. A ValueError if
+    `image_shape` does not hold two or three whole numbers above zero, of which one may be -1, does
+    not multiply to `n_features`, or differs from the shape of the images in X.
     """
     if image_shape is None:
         if seen_shape is not None:
@@ -449,23 +327,11 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
 
 
 def warn_if_ambiguous(image_format, *, shape_given):
-    """Warn when X was perhaps misread.
+    """Warn when X was perhaps misread, and say which parameter or which line changes that.
 
     Three cases are doubtful: images whose shape suggests that the channels are at the other axis,
     narrow ones without channels, and rows that may hold pictures although their length is not a
-    square number.
-
-    Parameters
-    ----------
-    image_format : ImageFormat
-
-    shape_given : bool
-        Whether the user gave the parameter `image_shape`.
-
-    Warns
-    -----
-    UserWarning
-        Saying how X was read, and which parameter or which line changes that.
+    square number. `shape_given` says whether the user gave `image_shape`.
     """
     channels, height, width = image_format.channels_first_shape
     if len(image_format.shape) == 3:
@@ -487,7 +353,7 @@ def warn_if_ambiguous(image_format, *, shape_given):
     elif image_format.as_rows and height == 1:
         warn(
             f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
-            "square number. If they are pictures, give image_shape=(height, width) or "
+            "square number. If they are images, give image_shape=(height, width) or "
             "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
         )
 
@@ -503,10 +369,5 @@ def _other_channels_are_likely(image_format, other_axis):
         return True
     # The other reading has images that are nearer to a square, and far fewer channels. Squares are
     # no coincidence, whatever the number of channels.
-    nearer = _ratio(other_sides) < _ratio(sides)
-    return nearer and (2 * n_others <= channels or _ratio(other_sides) == 1)
-
-
-def _ratio(sides):
-    """Of the longer side of an image to the shorter one."""
-    return max(sides) / min(sides)
+    ratio, other_ratio = (max(pair) / min(pair) for pair in (sides, other_sides))
+    return other_ratio < ratio and (2 * n_others <= channels or other_ratio == 1)

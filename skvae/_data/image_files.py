@@ -8,42 +8,20 @@ import numpy as np
 # JPEG 2000 is not among them, because nothing tells its colours of 16 bits from those of 8.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
-
 # Modes of Pillow whose numbers an array holds as they are: grey, or colour, with or without alpha.
 GREY, COLOUR, DEEP = ("1", "L", "LA"), ("RGB", "RGBA"), ("I;16", "I;16L", "I;16B", "I", "F")
 
-
 # Tags of TIFF, and the names of their values.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
-
-
 EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
-
-
 SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 
 
 def read_pixels(file, name, mode, size):
-    """The pixels of one file, upright: an array of shape (H, W) or (H, W, C).
+    """The pixels of one file, a path or a binary file, upright: (H, W) or (H, W, C).
 
-    Parameters
-    ----------
-    file : str or binary file
-
-    name : str
-        What messages call the file.
-
-    mode : {"L", "RGB"} or None
-
-    size : tuple of int or None
-        ``(H, W)``.
-
-    Raises
-    ------
-    ValueError
-        If the file is no picture, is damaged, or holds what an array cannot keep.
-
-    FileNotFoundError
+    Messages call it `name`. A ValueError if it is no picture, is damaged, or holds what an array
+    cannot keep.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -69,7 +47,7 @@ def _why_unknown(file):
     kind = _kind_of_tiff(file)
     if kind is None:
         known = ", ".join(FORMATS)
-        return f"it is damaged, or no picture of a format that read_images knows ({known})."
+        return f"it is damaged, or no image of a format that read_images knows ({known})."
     return f"it is a TIFF of {kind}, which Pillow does not know; tifffile does. Or it is damaged."
 
 
@@ -102,7 +80,7 @@ def _pixels(image, mode, size):
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ValueError(
-            f"it holds {image.n_frames} pictures, and read_images takes one from each file. "
+            f"it holds {image.n_frames} images, and read_images takes one from each file. "
             "tifffile reads stacks; see the notes of help(read_images)."
         )
     tags = image.tag_v2 if image.format == "TIFF" else {}

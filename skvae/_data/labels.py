@@ -21,40 +21,12 @@ UNKNOWN = -1
 
 
 def encode_labels(y, unlabeled, classes=None):
-    """The classes in y, and the class of each image.
+    """The sorted classes in y, and the place of each label in them: (n_classes,) and (n,), int64.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Labels of any type that scikit-learn's classifiers take.
-
-    unlabeled : scalar or None
-        The value that marks images without a label. None: every value is a class.
-
-    classes : ndarray of shape (n_classes,), default=None
-        The classes that y may hold. None: those that it holds.
-
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-        Sorted.
-
-    codes : ndarray of shape (n,), int64
-        Position of each label in the classes; -1: not known.
-
-    Raises
-    ------
-    ValueError
-        As `known_labels`. If no image has a label, if the labels are numbers that are not whole,
-        or if one of them is not in `classes`.
-
-    TypeError
-        As `known_labels`.
-
-    Warns
-    -----
-    UserWarning
-        If -1 seems to mark images without a label, but `unlabeled` is None.
+    -1 stands for an image without a label, which `unlabeled` marks; see `known_labels`, also for
+    its errors. With `classes`, y may hold these only. A ValueError if no image has a label, or if
+    labels are not whole numbers, or are not in `classes`. A warning if -1 seems to mark images, but
+    `unlabeled` is None.
     """
     labels, known = known_labels(y, unlabeled, warn=True)
     codes = np.full(len(known), UNKNOWN)
@@ -75,38 +47,14 @@ def encode_labels(y, unlabeled, classes=None):
 
 
 def known_labels(y, unlabeled, *, warn=False):
-    """The labels in y, without the value that marks images without one.
+    """The labels in y without those that `unlabeled` marks, and a bool for each of y: is it known?
 
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        A list may hold labels of one type and a marker of another. Masked labels are missing.
-
-    unlabeled : scalar or None
-        None: every value is a label. NaN or NA of pandas: all that pandas calls missing is the
-        marker.
-
-    warn : bool, default=False
-        Whether to warn if y has the shape (n, 1).
-
-    Returns
-    -------
-    labels : ndarray of shape (n_labelled,)
-        An array of objects, which y is if its marker is of another type than its labels, becomes
-        one of numbers or bools if all labels are such.
-
-    known : ndarray of bool of shape (n,)
-        Where y has a label.
-
-    Raises
-    ------
-    ValueError
-        If y is not one-dimensional, if `unlabeled` is not one value, or if it does not occur, but
-        what another type makes of it does. If labels are missing or infinite, but this is not the
-        marker.
-
-    TypeError
-        If some labels are text and others are not.
+    `unlabeled`, if it is NaN or NA of pandas, stands for all that pandas calls missing, and for
+    masked labels; None marks nothing. A list may hold labels of one type and a marker of another.
+    An array of objects becomes one of numbers or bools if all labels are such. `warn` says whether
+    to warn of a y of shape (n, 1). A ValueError if the marker is not one value, if it does not
+    occur, but what another type makes of it does, or if labels are missing or infinite. A TypeError
+    if some labels are text and others are not.
     """
     if np.ndim(unlabeled) > 0:
         raise ValueError(f"unlabeled must be one value, such as -1 or np.nan. Got {unlabeled!r}.")
@@ -149,19 +97,14 @@ def with_types(y):
 
 def is_missing(value):
     """Whether pandas calls a value missing: None, NaN, NaT or NA."""
-    if value is None:
-        return True
-    if np.ndim(value) != 0:
-        return False
-    same = value == value  # NA of pandas makes NA of every comparison
-    return not same if isinstance(same, (bool, np.bool_)) else True
+    return np.ndim(value) == 0 and bool(_missing(value))
 
 
 def _missing(y):
-    """Which values of a one-dimensional array are missing: an ndarray of bool."""
-    if y.dtype == object:
-        return np.array([is_missing(value) for value in y], dtype=bool)
-    return np.asarray(y != y, dtype=bool)  # NaN is the only value that differs from itself
+    """Which values of an array, or whether a value, pandas calls missing."""
+    import pandas as pd  # here, because its import is slow
+
+    return pd.isna(y)
 
 
 def _refuse_cast_of(unlabeled, labels):
@@ -229,26 +172,10 @@ def _warn_about_minus_one(classes):
 
 
 def check_classes(classes, unlabeled, fitted=None):
-    """The classes that `partial_fit` was told of.
+    """The sorted classes that `partial_fit` was told of; `fitted` are those of earlier calls.
 
-    Parameters
-    ----------
-    classes : array-like or None
-
-    unlabeled : scalar or None
-        The marker of images without a label, which is no class.
-
-    fitted : ndarray of shape (n_classes,), default=None
-        Those of earlier calls.
-
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-
-    Raises
-    ------
-    ValueError
-        If the first call names no classes, or a later one names others.
+    `unlabeled` is no class. A ValueError if the first call names no classes, or a later one names
+    others.
     """
     if classes is None:
         if fitted is None:
@@ -263,24 +190,11 @@ def check_classes(classes, unlabeled, fitted=None):
 
 
 def resolve_priors(priors, class_counts, classes):
-    """Probability of each class.
+    """Probability of each class, float64: the parameter, in the order of the classes or by class.
 
-    Parameters
-    ----------
-    priors : array-like of shape (n_classes,), dict, Series or None
-        In the order of the classes, or by class. None: the frequencies of the labels. A class that
-        was not seen yet counts as seen once.
-
-    class_counts, classes : ndarray of shape (n_classes,)
-
-    Returns
-    -------
-    priors : ndarray of shape (n_classes,), float64
-
-    Raises
-    ------
-    ValueError
-        If there is not one number above 0 for each class, or if they do not sum to 1.
+    It may be a Series whose index are the classes. None: the frequencies of the labels. A class
+    that was not seen yet counts as seen once. A ValueError if there is not one number above 0 for
+    each class, or if they do not sum to 1.
     """
     if priors is None:
         counts = np.maximum(class_counts, 1)

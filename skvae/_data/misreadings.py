@@ -11,22 +11,10 @@ from torch.utils.data import DataLoader, Dataset
 def refuse_misreadings(X, image_shape=None):
     """Refuse what holds no images, or one image only, with the line that makes X of it.
 
-    Parameters
-    ----------
-    X : object
-        What the user gave.
-
-    image_shape : tuple of int, default=None
-        Shape of one image, if the estimator is fitted.
-
-    Raises
-    ------
-    TypeError
-        If X is a file or the name of a file or a folder, or several of these; a Dataset or a
-        DataLoader of torch; a dict, a generator, or anything else that has to be iterated over.
-
-    ValueError
-        If X is one picture of Pillow, or one image of a fitted estimator.
+    A TypeError if X is a file or the path of a file or a folder, or several of these; a Dataset or
+    a DataLoader of torch; a dict, a generator, or anything else that has to be iterated over. A
+    ValueError if X is one picture of Pillow, or one image of a fitted estimator, whose images have
+    `image_shape`.
     """
     shape = getattr(X, "shape", None)
     if _is_file(X) or _holds_files(X, shape):
@@ -51,8 +39,13 @@ def refuse_misreadings(X, image_shape=None):
         )
 
 
+def is_path(X):
+    """Whether something is the path of a file or a folder."""
+    return isinstance(X, (str, bytes, os.PathLike))
+
+
 def _is_file(X):
-    return isinstance(X, (str, bytes, os.PathLike, io.IOBase))
+    return is_path(X) or isinstance(X, io.IOBase)
 
 
 def _holds_files(X, shape):

@@ -10,52 +10,37 @@ from numbers import Integral
 
 import numpy as np
 
+from .._model import slices
 from .._warnings import warn
 
 # Values of held-out images may lie this far outside the pixel range without a warning, in units of
 # its span. Families without bounds clip values there.
 MARGIN = 0.5
 
-
 # Images that span a smaller share of the pixel range are probably in other units.
 MIN_SPAN = 0.02
-
 
 # Percentiles that bound the robust range, and about how many values they are computed from.
 ROBUST_PERCENTILES, N_PERCENTILE_VALUES = (0.1, 99.9), 2**24
 
-
 # A Python float: comparing a number too large for float32 with a NumPy float32 would warn.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-
 
 # Values that are looked at together: few enough to stay in the cache while they are.
 BLOCK_VALUES = 2**18
 
-
 # So many images show that integers of 8 bits are no masks of 0 and 1.
 N_MASK_IMAGES = 16
-
 
 # Where nothing can lie outside the range, so many images show whether there is contrast.
 N_CONTRAST_IMAGES = 2_048
 
 
 def is_hole(values, missing_values):
-    """Which values are missing, compared in the precision of the values.
+    """Which values of an array or a tensor are missing, compared in the precision of the values.
 
-    Parameters
-    ----------
-    values : ndarray or tensor
-        In the units of X.
-
-    missing_values : int, float or None
-        The value that marks a missing one; it may be NaN. None: nothing is missing. A NumPy
-        scalar would be compared in its own precision.
-
-    Returns
-    -------
-    holes : ndarray or tensor of bool of the same shape
+    `missing_values` is a plain number, which may be NaN; a NumPy scalar would be compared in its
+    own precision. None: nothing is missing.
     """
     if missing_values is None:
         return np.zeros(values.shape, dtype=bool)
@@ -85,21 +70,7 @@ def dtype_holds(dtype, missing_values):
 
 
 def whole_numbers(values, dtype, marker):
-    """Values as integers of a dtype, none of which is the marker of missing values.
-
-    Parameters
-    ----------
-    values : ndarray of float
-
-    dtype : numpy dtype
-        Of integers.
-
-    marker : number
-
-    Returns
-    -------
-    integers : ndarray of `dtype`
-    """
+    """Values as integers of a dtype, none of which is the marker of missing values."""
     limits = np.iinfo(dtype)
     integers = np.rint(values).clip(limits.min, limits.max).astype(dtype)
     same = integers == marker
@@ -111,14 +82,7 @@ def whole_numbers(values, dtype, marker):
 class PixelValues:
     """The values of X: one pass tells the extremes and the holes, a sample the percentiles.
 
-    Nothing is read before it is asked for.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, n_features)
-
-    missing_values : number, default=None
-        Marks missing values, which do not count. None: there are none.
+    Nothing is read before it is asked for. `missing_values` marks values that do not count.
     """
 
     def __init__(self, rows, missing_values=None):
@@ -148,17 +112,9 @@ class PixelValues:
         return self._scan[2] if self.has_holes and self._scan[2].any() else None
 
     def extremes(self, image_format=None):
-        """Least and greatest value, of each channel or of all together.
+        """Least and greatest value: (1, 2), or of each channel of a format (C, 2), float64.
 
-        Parameters
-        ----------
-        image_format : ImageFormat, default=None
-            Says where the channels are. None: all values count together.
-
-        Returns
-        -------
-        extremes : ndarray of shape (C, 2) or (1, 2), float64
-            NaN where all values are missing.
+        NaN where all values are missing.
         """
         parts = [_parts(each[None], image_format) for each in self._scan[:3]]
         extremes = np.full((len(parts[0]), 2), np.nan)
@@ -186,10 +142,12 @@ class PixelValues:
         nan_is_missing = missing is not None and math.isnan(missing)
         # fmin and fmax ignore NaN.
         lesser, greater = (np.fmin, np.fmax) if nan_is_missing else (np.minimum, np.maximum)
-        top, bottom = least, greatest = _ends(self.dtype)
+        ends = np.ma.minimum_fill_value(self.dtype), np.ma.maximum_fill_value(self.dtype)
+        top, bottom = least, greatest = np.array(ends, self.dtype)
         has_holes = False
-        for block in _blocks(self.rows):
-            low = high = block
+        n_rows = max(1, BLOCK_VALUES // max(1, self.rows.shape[1]))
+        for some in slices(len(self.rows), n_rows):
+            low = high = block = self.rows[some]
             if missing is not None and (holes := is_hole(block, missing)).any():
                 has_holes = True
                 if not nan_is_missing:
@@ -205,52 +163,15 @@ def _parts(rows, image_format):
     return [rows] if image_format is None else image_format.channels(rows).swapaxes(0, 1)
 
 
-def _blocks(rows):
-    """The rows of an array, in blocks of at most `BLOCK_VALUES` values or of one row."""
-    n_rows = max(1, BLOCK_VALUES // max(1, rows.shape[1]))
-    return (rows[start : start + n_rows] for start in range(0, len(rows), n_rows))
-
-
-def _ends(dtype):
-    """The greatest and the least value of a dtype."""
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return dtype.type(limits.max), dtype.type(limits.min)
-    return (dtype.type(np.inf), dtype.type(-np.inf)) if dtype.kind == "f" else (True, False)
-
-
 def resolve_pixel_range(pixel_range, values, image_format):
-    """The range of the pixels, in the units of X.
+    """The range of the pixels, in the units of X: the parameter, or what the values show.
 
-    Parameters
-    ----------
-    pixel_range : {"robust"}, sequence of two floats, array-like of shape (C, 2) or None
-        The constructor's parameter. None: (0, 255) for uint8, (0, 1) for bool, else from the
-        smallest to the largest value. "robust": from the 0.1 to the 99.9 percentile.
-
-    values : PixelValues
-        Of the training data.
-
-    image_format : ImageFormat
-        Says where the channels are.
-
-    Returns
-    -------
-    pixel_range : tuple of float, or ndarray of shape (C, 2)
-        An array if ranges were given for each channel, or if they were learned from several
-        channels of another dtype than uint8 or bool.
-
-    Raises
-    ------
-    ValueError
-        If a given range does not hold two finite numbers in rising order, if the number of
-        channels is wrong, if float32 cannot hold a range, or if all pixels of a channel are
-        missing.
-
-    Warns
-    -----
-    UserWarning
-        If the percentiles coincide. The full range is then used instead.
+    None: (0, 255) for uint8, (0, 1) for bool and for uint8 of 0 and 1 only, else the extremes.
+    "robust": the 0.1 and the 99.9 percentile; a warning if they coincide, and then the full range.
+    An array of shape (C, 2) if ranges were given for each channel, or learned from several channels
+    of another dtype than uint8 or bool. A ValueError if a range does not hold two finite numbers in
+    rising order, which float32 can hold, if the number of channels is wrong, or if all pixels of a
+    channel are missing.
     """
     if pixel_range is None or isinstance(pixel_range, str):
         ranges = _learned_range(pixel_range, values, image_format)
@@ -323,41 +244,21 @@ def _given_range(pixel_range, n_channels):
 
 
 def fits_float32(low, high):
-    """Whether float32 can hold a range of pixels, where low may equal high.
-
-    Parameters
-    ----------
-    low, high : float
-
-    Returns
-    -------
-    fits : bool
-    """
+    """Whether float32 can hold a range of pixels, where low may equal high."""
     tiny = float(np.finfo(np.float32).tiny)
     in_range = low > -FLOAT32_MAX and high < FLOAT32_MAX
     return in_range and (low == high or tiny < high - low < FLOAT32_MAX)
 
 
 def dtype_fits(dtype, pixel_range):
-    """Whether every value of a dtype lies within the range.
-
-    Parameters
-    ----------
-    dtype : numpy dtype
-
-    pixel_range : tuple of float, or array of shape (C, 2)
-
-    Returns
-    -------
-    fits : bool
-    """
+    """Whether every value of a dtype lies within the range."""
     low, high = np.reshape(pixel_range, (-1, 2)).T
     largest = {"u1": 255, "b1": 1}.get(dtype.str[1:])
     return largest is not None and bool((low <= 0).all() and (high >= largest).all())
 
 
 def warn_about_values(values, image_format, *, training):
-    """Warn when the values of X do not fit the pixel range.
+    """Warn when the values of X do not fit the pixel range; names both, and the channel.
 
     In training, values that are clipped by more than a rounding error give a warning. Later,
     only values more than half a span outside do: held-out images may leave the range of the
@@ -366,24 +267,10 @@ def warn_about_values(values, image_format, *, training):
 
     Of a robust range, the percentiles of X are compared with it, because single values outside are
     meant to be clipped.
-
-    Parameters
-    ----------
-    values : PixelValues
-
-    image_format : ImageFormat
-
-    training : bool
-        Whether X is to be trained on.
-
-    Warns
-    -----
-    UserWarning
-        Naming both ranges, and the channel if each channel has its own range.
     """
     if values.missing_values is None and dtype_fits(values.dtype, image_format.pixel_range):
         values = values.thinned(N_CONTRAST_IMAGES)
-    ranges = np.reshape(image_format.pixel_range, (-1, 2))
+    ranges = image_format.ranges
     span = np.broadcast_to(image_format.span, len(ranges))
     tolerance = max(image_format.margin, 1e-3) if training else MARGIN
     bounds = ranges + np.outer(span, (-tolerance, tolerance))

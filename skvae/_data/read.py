@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from .._atomic import replacing
 from .image_files import read_pixels
+from .misreadings import is_path
 
 # Of a folder, the files with these endings are read.
 EXTENSIONS = (
@@ -32,10 +33,10 @@ EXTENSIONS = (
 def read_images(
     paths, *, mode=None, size=None, labels=False, on_error="raise", out=None, verbose=0
 ):
-    """Read files of pictures into one array, which `fit` takes.
+    """Read image files into one array, for `fit`.
 
-    Files may be BMP, GIF, JPEG, PNG, PNM, TIFF or WebP. What is in a file counts, not its name.
-    Pictures are turned upright as their EXIF orientation says. They are not resized unless
+    Files may be BMP, GIF, JPEG, PNG, PNM, TIFF or WebP, whatever their names.
+    Images are turned upright as their EXIF orientation says. They are not resized unless
     `size` is given.
 
     Parameters
@@ -48,38 +49,38 @@ def read_images(
           these endings matches in upper and lower case. Brackets in the name of a folder that
           exists are part of its name.
         - One file: a path, or a file that is open for reading bytes, such as a
-          :class:`io.BytesIO`.
+          ``io.BytesIO``.
         - An iterable of files, which keep their order.
 
         A leading ``~`` is the home folder. Files of a folder or a pattern come in natural order:
         ``img2.png`` before ``img10.png``.
 
     mode : {"L", "RGB"} or None, default=None
-        - None: what the files hold. All files must agree. Palettes become RGB. One transparent
-          colour becomes an alpha channel. CMYK and other colours than RGB are refused.
+        - None: as the files are. All files must agree. Palettes become RGB. One transparent
+          colour becomes an alpha channel. CMYK and other colours than RGB are an error.
         - "L": grey. Files of 16 bits keep them, and files of 32 bits too. All others become 8
           bits, and 1 bit becomes 0 and 255. Colours become 0.299 R + 0.587 G + 0.114 B.
-        - "RGB": colours of 8 bits. Grey of more than 8 bits is refused.
+        - "RGB": colours of 8 bits. Grey of more than 8 bits is an error.
 
-        With "L" and "RGB", transparent pictures are laid on white.
+        With "L" and "RGB", transparent images are put on white.
 
     size : tuple of int, default=None
-        ``(H, W)``, to which each picture is resized, by interpolation that is linear and averages
-        when it shrinks, so that no value leaves the range of the picture. Pixels of 1 bit take
+        ``(H, W)``, to which each image is resized, by interpolation that is linear and averages
+        when it shrinks, so that no value leaves the range of the image. Pixels of 1 bit take
         the nearest. The proportions are not kept. None: no resizing.
 
     labels : bool, default=False
-        Whether to return the class of each picture as well: the name of the folder in which its
-        file lies. If `paths` is a folder, the pictures are then those of its sub-folders, as in
-        ``flowers/rose/1.jpg``. Hidden sub-folders are left out.
+        Whether to return the class of each image as well: the name of the folder in which its
+        file lies. If `paths` is a folder, the images are then those of its sub-folders, as in
+        ``drawings/arrow/1.png``. Hidden sub-folders are left out.
 
     on_error : {"raise", "skip"}, default="raise"
-        What a file that cannot be read does. "raise": it ends the reading. "skip": it is left
-        out, and the files that were left out are returned as well. Pictures of different shapes
+        What to do with a file that cannot be read. "raise": raise the error. "skip": leave the file
+        out, and return which files were left out as well. Images of different shapes
         or dtypes are an error in any case, because nothing says which of them are wrong.
 
     out : str or path-like, default=None
-        A ``.npy`` file to write, so that the pictures need not fit into memory. It is written
+        A ``.npy`` file to write, so that the images need not fit into memory. It is written
         beside `out` and then moved into place, so a failure leaves an old file intact. None: the
         result is in memory.
 
@@ -94,7 +95,7 @@ def read_images(
         numbers. With `out`, a read-only memory map of the file.
 
     y : ndarray of str of shape (n,)
-        The class of each picture. Only with `labels`.
+        The class of each image. Only with `labels`.
 
     skipped : dict
         Why each file that was left out cannot be read. Its keys are the paths, or the elements of
@@ -103,14 +104,14 @@ def read_images(
     Raises
     ------
     ValueError
-        If a file is no picture, is damaged or truncated, holds several pictures (an animation, a
+        If a file is no image, is damaged or truncated, holds several images (an animation, a
         TIFF of many pages), has more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels, or differs from
         the first one in shape or dtype. If Pillow cannot keep its values: 16 bits in each colour,
         64 bits, floats of 16 bits, more channels than RGB and alpha. The message names the file.
         Also if `paths` is an empty iterable, if no file can be read, or if a parameter is wrong.
 
     FileNotFoundError
-        If there is no such file, or if a folder has no pictures, or if nothing matches a pattern.
+        If there is no such file, or if a folder has no images, or if nothing matches a pattern.
 
     TypeError
         If `paths` holds anything but paths and binary files.
@@ -122,7 +123,7 @@ def read_images(
     -----
     Labels that stand elsewhere go with an iterable::
 
-        table = pandas.read_csv("flowers.csv")
+        table = pandas.read_csv("drawings.csv")
         images = read_images(table["file"], size=(64, 64))
         y = table["kind"]
 
@@ -131,7 +132,7 @@ def read_images(
         images, skipped = read_images(table["file"], size=(64, 64), on_error="skip")
         y = table["kind"][~table["file"].isin(list(skipped))]
 
-    Of pictures that a phone stores together in one JPEG, the first is read. The values of a PNM
+    Of images that a phone stores together in one JPEG, the first is read. The values of a PNM
     are scaled so that white is 255 or 65,535. Where a TIFF says that 0 is white, the values are
     turned round, so that 0 is black. Colour profiles are not applied.
 
@@ -193,10 +194,6 @@ def _is_size(size):
     return whole and len(size) == 2 and min(size) > 0
 
 
-def _is_path(file):
-    return isinstance(file, (str, bytes, os.PathLike))
-
-
 def _path(file):
     """A path as a str, whose ``~`` is the home folder."""
     return os.path.expanduser(os.fsdecode(file))
@@ -204,7 +201,7 @@ def _path(file):
 
 def _name(file, i):
     """A file as messages call it: its path, or its place among the files."""
-    return repr(os.fsdecode(file)) if _is_path(file) else f"file {i} ({type(file).__name__})"
+    return repr(os.fsdecode(file)) if is_path(file) else f"file {i} ({type(file).__name__})"
 
 
 def _class_of(file):
@@ -214,7 +211,7 @@ def _class_of(file):
 
 def _listed(paths, labels):
     """The files that `paths` stands for: a list of str, or of the elements of `paths`."""
-    if _is_path(paths):
+    if is_path(paths):
         path = _path(paths)
         if os.path.isdir(path):
             files = _of_classes(path) if labels else _of_folder(path)
@@ -225,7 +222,7 @@ def _listed(paths, labels):
     if not files:
         raise ValueError("paths is empty. It must name at least one file.")
     for i, file in enumerate(files):
-        if not (_is_path(file) or (hasattr(file, "read") and not labels)):
+        if not (is_path(file) or (hasattr(file, "read") and not labels)):
             needed = "paths, whose folders are the labels" if labels else "paths or binary files"
             raise TypeError(f"paths must hold {needed}. Got a {type(file).__name__} at place {i}.")
     return files
@@ -292,7 +289,7 @@ def _natural_key(path):
 def _readable(files, mode, size, skipped):
     """The name and the image of each file; what cannot be read goes to `skipped`, if not None."""
     for i, file in enumerate(files):
-        source = _path(file) if _is_path(file) else file
+        source = _path(file) if is_path(file) else file
         try:
             image = read_pixels(source, _name(file, i), mode, size)
         except (ValueError, FileNotFoundError) as error:

@@ -3,12 +3,3 @@
 from .charts import ComponentInformationDisplay, LatentSpaceDisplay, TrainingCurveDisplay
 from .reconstruction import ReconstructionDisplay
 from .traversal import LatentManifoldDisplay, LatentTraversalDisplay
-
-__all__ = [
-    "ComponentInformationDisplay",
-    "LatentManifoldDisplay",
-    "LatentSpaceDisplay",
-    "LatentTraversalDisplay",
-    "ReconstructionDisplay",
-    "TrainingCurveDisplay",
-]

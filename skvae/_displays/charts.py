@@ -25,15 +25,9 @@ PALETTE = (
     "#621a2b",
 )
 
-
 GREY = "#b8b8b8"
-
-
 MARKERS = "os^Dv<>P*X"
-
-
 MAX_ROWS = 20  # of a legend, in each of its columns
-
 
 # Panels of the training: a term of the history, the sign with which it is drawn, title and unit.
 PANELS = (
@@ -43,7 +37,6 @@ PANELS = (
     ("label_loss", 1, "\N{MINUS SIGN}log p(y|z)", "nats per label"),
     ("accuracy", 1, "accuracy", "share of the labels"),
 )
-
 
 PHASES = (("train", "training", PALETTE[0]), ("valid", "validation", PALETTE[2]))
 
@@ -167,7 +160,7 @@ class LatentSpaceDisplay:
 
         embedding : object with a method `fit_transform`, default=None
             Maps the latents to a plane, such as ``TSNE()``. None: show the two components that
-            tell most about an image, by `kl_per_component_`.
+            are most informative, by `kl_per_component_`.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
@@ -254,7 +247,7 @@ def _scatter_classes(ax, points, y, style):
 
 
 class ComponentInformationDisplay:
-    """Scree plot: how much each component tells about an image.
+    """Scree plot: the information of each component about an image.
 
     Create one with :meth:`from_estimator`, or from values already computed.
 
@@ -264,7 +257,7 @@ class ComponentInformationDisplay:
         Mean KL divergence of each component, in nats.
 
     active : array-like of bool of shape (n_components,)
-        Whether each component is active: whether it tells images apart.
+        Whether each component is active: whether it differs between images.
 
     Attributes
     ----------
@@ -324,7 +317,7 @@ class ComponentInformationDisplay:
         )
         every = math.ceil(len(kl) / 12)  # so that the numbers do not overlap
         ax.set_xticks(places[::every], order[::every])
-        title = f"What the components tell about an image: {kl.sum():.1f} nats"
+        title = f"Information of the components about an image: {kl.sum():.1f} nats"
         ax.set(xlabel="component", ylabel="KL, nats", title=title)
         ax.set_ylim(0, 1.1 * kl[0] or 1)
         ax.legend(frameon=False)

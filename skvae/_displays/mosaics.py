@@ -6,19 +6,7 @@ import numpy as np
 
 
 def pictures_of(estimator, X):
-    """Rows or images as pictures, with the channels last.
-
-    Parameters
-    ----------
-    estimator : ConvVAETransformer
-        Fitted; it knows the layout.
-
-    X : ndarray of shape (n, n_features) or (n, *image_shape_)
-
-    Returns
-    -------
-    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
-    """
+    """Rows or images X as pictures with the channels last: (n, H, W) or (n, H, W, C)."""
     pictures = X.reshape(len(X), *estimator.image_shape_)
     if pictures.ndim == 4 and estimator.channel_axis_ == 0:
         pictures = np.moveaxis(pictures, 1, -1)
@@ -31,21 +19,9 @@ def proportion(height, width):
 
 
 def row(pictures, n_columns, *, right=1, below=1):
-    """Pictures side by side, with NaN between them and for those that are missing.
+    """At most `n_columns` pictures side by side: (n, H, W) or (n, H, W, C) -> (height, width, C).
 
-    Parameters
-    ----------
-    pictures : ndarray of shape (n, H, W) or (n, H, W, C)
-        At most `n_columns` of them.
-
-    n_columns : int
-
-    right, below : int, default=1
-        Pixels of NaN to the right of each picture, and below it.
-
-    Returns
-    -------
-    mosaic : ndarray of shape (H + below, n_columns * (W + right), C)
+    NaN stands for those that are missing, and in `right` and `below` pixels beside each picture.
     """
     if pictures.ndim == 3:
         pictures = pictures[..., None]
@@ -57,34 +33,11 @@ def row(pictures, n_columns, *, right=1, below=1):
 
 
 def draw(ax, mosaic, pixel_range, *, channels, cmap, **options):
-    """Draw a mosaic on axes without ticks and frame.
+    """Draw a mosaic, (height, width, C), on axes without ticks and frame; returns the AxesImage.
 
-    Parameters
-    ----------
-    ax : matplotlib Axes
-
-    mosaic : ndarray of shape (height, width, C)
-
-    pixel_range : tuple of float, or array-like of shape (C, 2)
-        Values of the darkest and the lightest pixel, for all channels or for each.
-
-    channels : int, sequence of int, or None
-        One channel, drawn by `cmap`, or three, drawn as red, green and blue. None: all.
-
-    cmap : str or Colormap
-
-    **options
-        For `imshow`.
-
-    Returns
-    -------
-    image : matplotlib AxesImage
-
-    Raises
-    ------
-    ValueError
-        If `channels` are not one or three that exist, or if they are None and there is another
-        number of channels than 1, 3 or 4.
+    `pixel_range`, (low, high) or (C, 2), are the values of the darkest and the lightest pixel.
+    `channels` is one, drawn by `cmap`, or three, drawn as red, green and blue; None: all. A
+    ValueError if they do not exist, or are None and not 1, 3 or 4. `options` are for `imshow`.
     """
     chosen = _chosen(mosaic.shape[-1], channels)
     ranges = np.reshape(pixel_range, (-1, 2))

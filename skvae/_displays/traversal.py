@@ -12,12 +12,11 @@ from .components import most_informative, name_of, name_with_nats
 # Nearly all latents lie between these, in standard deviations of the prior N(0, I).
 REACH = 3.0
 
-
 N_STEPS = 7  # of a traversal; odd, so that one is at 0
 
 
 class LatentTraversalDisplay:
-    """Plot of what components mean: in each row, the images of one component's values.
+    """Plot of the meaning of components: each row has images for several values of one.
 
     Create one with :meth:`from_estimator`, or from images already computed.
 
@@ -33,7 +32,7 @@ class LatentTraversalDisplay:
         Number of the component of each row.
 
     kl : array-like of shape (n_rows,)
-        How much the component of each row tells about an image, in nats.
+        Information of the component of each row about an image, in nats.
 
     pixel_range : tuple of float, or array-like of shape (C, 2), default=(0, 1)
         Values of the darkest and the lightest pixel, for all channels or for each.
@@ -134,8 +133,8 @@ class LatentTraversalDisplay:
             ``X[:1]``. None: start from the mean of the prior, z = 0.
 
         n_components : int, default=10
-            Number of components to show, or all if there are fewer. Those that tell most about
-            an image come first, by `kl_per_component_`.
+            Number of components to show, or all if there are fewer. The most informative ones
+            come first, by `kl_per_component_`.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
@@ -202,7 +201,7 @@ class LatentManifoldDisplay:
         The mosaic.
 
     ax_ : matplotlib Axes
-        Axes with the mosaic, in units of the latent variables.
+        Axes with the mosaic, in units of the components.
 
     figure_ : matplotlib Figure
         Figure containing the axes.
@@ -288,8 +287,8 @@ class LatentManifoldDisplay:
             Fitted.
 
         components : tuple of two int, default=None
-            Numbers of the components to the right and upwards. None: the two that tell most about
-            an image, by `kl_per_component_`.
+            Numbers of the components to the right and upwards. None: the two most informative
+            ones, by `kl_per_component_`.
 
         n_images : int, default=15
             Number of images in each row and column.

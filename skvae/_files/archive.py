@@ -20,30 +20,19 @@ from .._atomic import replacing
 
 FORMAT, VERSION = "skvae", 1
 
-
 # Below 4 GiB all sizes and offsets have the 32 bits of a plain zip archive.
 MAX_FILE_BYTES = 2**32 - 1
-
 
 # Parsing a hostile text takes up to 100 times its length in memory: 0.4 GB.
 MAX_JSON_BYTES = 4 * 2**20
 
-
 MAX_ARRAYS = 10_000
-
-
 MAX_DIMENSIONS = 32
-
-
 DTYPES = ("|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
-
-
 JSON_MEMBER = "skvae.json"
-
 
 # In both headers of a member: version 2.0, no flags, stored, midnight of 1 January 1980.
 _ZIP_COMMON = struct.pack("<5H", 20, 0, 0, 0, 0x21)
-
 
 # Made on Unix by version 2.0; a member that somebody unpacks gets the mode 0o600.
 _ZIP_MADE_BY, _ZIP_ATTRIBUTES = 3 << 8 | 20, 0o600 << 16

@@ -21,70 +21,38 @@ from . import archive
 # taking much time or memory.
 MAX_STAGES, MAX_SIZE, MAX_FILE_EPOCHS = 64, 2**24, 2**24
 
+# Up to this, all programs that read JSON keep whole numbers as they are.
+MAX_EXACT = 2**53 - 1
 
 # Parameters that a file does not hold: callbacks are code, and a path or a group of processes mean
 # nothing on another machine.
 NOT_SAVED = {"callbacks", "checkpoint", "data_parallel"}
 
 
-def _same(value):
+def _unchanged(value):
     return value
 
 
 class Field(NamedTuple):
-    """An entry of a header, and the attributes that it holds.
+    """An entry of a header, and the attributes that it holds."""
 
-    Parameters
-    ----------
-    key : str
-        Its key in the header.
-
-    attributes : str
-        One name, or several with spaces between them.
-
-    valid : callable
-        ``valid(value, header)`` says whether a fit can give the value. It may also raise.
-
-    encode : callable
-        The attributes -> the value, which is then made plain.
-
-    decode : callable or None
-        The value -> the attribute, or a tuple of all. None: the arrays give the attribute back.
-
-    optional : bool
-        Whether an estimator may lack the attributes, which is null.
-    """
-
-    key: str
-    attributes: str
-    valid: Callable
-    encode: Callable = _same
-    decode: Callable | None = _same
-    optional: bool = False
+    key: str  # in the header
+    attributes: str  # one name, or several with spaces between them
+    valid: Callable  # valid(value, header): whether a fit can give the value. It may also raise.
+    encode: Callable = _unchanged  # the attributes -> the value, which is then made plain
+    # The value -> the attribute, or a tuple of all. None: the arrays give the attribute back.
+    decode: Callable | None = _unchanged
+    optional: bool = False  # whether an estimator may lack the attributes, which is null
 
 
 class Arrays(NamedTuple):
-    """An array of a file, or a group of arrays with a common prefix, and the attribute that it is.
+    """An array of a file, or a group with a common prefix, and the attribute that it is."""
 
-    Parameters
-    ----------
-    key : str
-        Its name, or the prefix.
-
-    attribute : str
-        Name of the attribute: an array, or a dict of arrays or lists by name.
-
-    specs : callable
-        Checked header -> (shape, dtype), or a dict of such by name; None: it is not there.
-
-    decode : callable
-        ``decode(arrays, header)`` gives the attribute.
-    """
-
-    key: str
-    attribute: str
+    key: str  # its name, or the prefix
+    attribute: str  # an array, or a dict of arrays or lists by name
+    # Checked header -> (shape, dtype), or a dict of such by name; None: it is not there.
     specs: Callable
-    decode: Callable = lambda arrays, header: arrays
+    decode: Callable = lambda arrays, header: arrays  # decode(arrays, header) -> the attribute
 
 
 class FileKind(NamedTuple):
@@ -180,9 +148,18 @@ def of_type(*types):
     return lambda value, header: type(value) in types
 
 
-def is_count(value, header=None):
-    """Whether a value is a plain int from 1 to `MAX_SIZE`."""
-    return type(value) is int and 0 < value <= MAX_SIZE
+def int_within(least, most):
+    """A check: the value is a plain int from `least` to `most`."""
+    return lambda value, header=None: type(value) is int and least <= value <= most
+
+
+is_count = int_within(1, MAX_SIZE)
+is_seed = int_within(0, 2**31 - 1)
+
+
+def is_number_of_epochs(value, header=None):
+    """Whether a value is a number of epochs, from 0 to `MAX_FILE_EPOCHS`."""
+    return int_within(0, MAX_FILE_EPOCHS)(value)
 
 
 def is_list_of_counts(value, header=None):
@@ -191,7 +168,7 @@ def is_list_of_counts(value, header=None):
 
 
 def is_architecture(value, header):
-    """Whether a value has the parameters of a network, but for `normal`."""
+    """Whether a value has the parameters of a network, but for its likelihood."""
     check(ARCHITECTURE, value)
     return True
 
@@ -201,19 +178,9 @@ def is_likelihood(value, header):
     return value in LIKELIHOODS
 
 
-def is_seed(value, header):
-    """Whether a value can be the seed of an estimator."""
-    return type(value) is int and 0 <= value < 2**31
-
-
 def are_params(value, header):
     """Whether a value has only parameters that a file may hold."""
     return type(value) is dict and not NOT_SAVED & value.keys()
-
-
-def is_number_of_epochs(value, header):
-    """Whether a value is a number of epochs."""
-    return type(value) is int and 0 <= value <= MAX_FILE_EPOCHS
 
 
 def are_columns(value, header):
@@ -238,7 +205,7 @@ ARCHITECTURE = (
     ),
     Field("hidden_units", "", is_count),
     Field("linear_path", "", of_type(bool)),
-    Field("n_classes", "", lambda value, _: is_count(value) or (type(value) is int and value == 0)),
+    Field("n_classes", "", int_within(0, MAX_SIZE)),
     Field("holes", "", of_type(bool)),
 )
 

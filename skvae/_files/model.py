@@ -9,32 +9,13 @@ from sklearn.base import is_classifier
 from .._data import ImageFormat, fits_float32
 from .._history import n_epochs_of
 from .._model import resolve_device
-from .fields import (
-    Arrays,
-    Field,
-    FileKind,
-    are_columns,
-    are_params,
-    history_of,
-    history_specs,
-    is_architecture,
-    is_count,
-    is_likelihood,
-    is_list_of_counts,
-    is_number_of_epochs,
-    is_seed,
-    lists_to_tuples,
-    of_type,
-    require,
-    saved_params,
-    weight_specs,
-)
+from . import fields
+from .fields import Arrays, Field, FileKind, require
 
 # Types of classes: those of the array, and those of its values. Strings have any length.
 INTEGERS = [
     f"{order}{kind}{size}" for kind in "iu" for order, size in zip("|<<<", "1248", strict=True)
 ]
-
 
 CLASS_TYPES = {
     "|b1": (bool,),
@@ -43,7 +24,6 @@ CLASS_TYPES = {
     **dict.fromkeys(INTEGERS, (int,)),
     **dict.fromkeys(("<f2", "<f4", "<f8"), (float,)),
 }
-
 
 # The estimators that a file may hold, by the names of their classes.
 CLASSES = {}
@@ -57,13 +37,13 @@ def storable(cls):
 
 def _estimator_of(header):
     """The estimator of a header, not fitted, after scikit-learn's check of its parameters."""
-    estimator = CLASSES[header["estimator"]](**lists_to_tuples(header["params"]))
+    estimator = CLASSES[header["estimator"]](**fields.lists_to_tuples(header["params"]))
     estimator._validate_params()
     return estimator
 
 
 def _are_params_of_class(value, header):
-    return are_params(value, header) and _estimator_of(header) is not None
+    return fields.are_params(value, header) and _estimator_of(header) is not None
 
 
 def _channels_first(header):
@@ -72,7 +52,7 @@ def _channels_first(header):
 
 
 def _is_image_shape(value, header):
-    return is_list_of_counts(value) and len(value) in (2, 3)
+    return fields.is_list_of_counts(value) and len(value) in (2, 3)
 
 
 def _is_pixel_range(value, header):
@@ -95,7 +75,7 @@ def _pixel_range(value):
 
 
 def _is_architecture_of_model(value, header):
-    is_architecture(value, header)
+    fields.is_architecture(value, header)
     require(value["holes"] == (header["missing_values"] is not None), "holes")
     require(tuple(value["image_shape"]) == _channels_first(header), "image_shape")
     return True
@@ -136,7 +116,7 @@ def _are_classes(value, header):
         limits = np.finfo(dtype) if kind is float else np.iinfo(dtype)
         require(limits.min <= values[0] and values[-1] <= limits.max, "classes")
     require(np.array(values, dtype).tolist() == values, "classes")
-    require(all(type(n) is int and 0 <= n < 2**53 for n in value["counts"]), "class counts")
+    require(all(map(fields.int_within(0, fields.MAX_EXACT), value["counts"])), "class counts")
     return all(type(p) is float and 0 < p <= 1 for p in value["priors"])
 
 
@@ -151,9 +131,11 @@ def _are_feature_names(value, header):
 MODEL = FileKind(
     "model",
     (
-        Field("skvae_version", "_skvae_version", of_type(str)),
+        Field("skvae_version", "_skvae_version", fields.of_type(str)),
         Field("estimator", "estimator", lambda name, _: type(name) is str and name in CLASSES),
-        Field("params", "params", _are_params_of_class, saved_params, lists_to_tuples),
+        Field(
+            "params", "params", _are_params_of_class, fields.saved_params, fields.lists_to_tuples
+        ),
         Field(
             "image_shape",
             "image_shape_ n_features_in_",
@@ -167,9 +149,9 @@ MODEL = FileKind(
             lambda value, header: type(value) is int and value in (0, -1),
         ),
         Field("pixel_range", "pixel_range_", _is_pixel_range, decode=_pixel_range),
-        Field("as_rows", "_as_rows", of_type(bool)),
-        Field("saw_uint8", "_saw_uint8", of_type(bool)),
-        Field("likelihood", "likelihood_", is_likelihood),
+        Field("as_rows", "_as_rows", fields.of_type(bool)),
+        Field("saw_uint8", "_saw_uint8", fields.of_type(bool)),
+        Field("likelihood", "likelihood_", fields.is_likelihood),
         Field(
             "binarize",
             "_binarize",
@@ -177,15 +159,20 @@ MODEL = FileKind(
                 type(value) is bool and (not value or header["likelihood"] == "bernoulli")
             ),
         ),
-        Field("annealed", "_annealed", of_type(bool)),
-        Field("n_averaged", "_n_averaged", is_count),
-        Field("n_start", "_n_start", is_count),
-        Field("few_labels", "_few_labels", of_type(bool)),
-        Field("robust", "_robust", of_type(bool)),
-        Field("missing_values", "_missing_values", of_type(int, float, type(None))),
-        Field("saw_holes", "_saw_holes", of_type(bool)),
-        Field("seed", "_seed", is_seed),
-        Field("architecture", "_architecture", _is_architecture_of_model, decode=lists_to_tuples),
+        Field("annealed", "_annealed", fields.of_type(bool)),
+        Field("n_averaged", "_n_averaged", fields.is_count),
+        Field("n_start", "_n_start", fields.is_count),
+        Field("few_labels", "_few_labels", fields.of_type(bool)),
+        Field("robust", "_robust", fields.of_type(bool)),
+        Field("missing_values", "_missing_values", fields.of_type(int, float, type(None))),
+        Field("saw_holes", "_saw_holes", fields.of_type(bool)),
+        Field("seed", "_seed", fields.is_seed),
+        Field(
+            "architecture",
+            "_architecture",
+            _is_architecture_of_model,
+            decode=fields.lists_to_tuples,
+        ),
         Field(
             "classes",
             "classes_ class_counts_ priors_",
@@ -201,12 +188,12 @@ MODEL = FileKind(
             decode=lambda names: np.array(names, dtype=object),
             optional=True,
         ),
-        Field("n_epochs", "_history", is_number_of_epochs, n_epochs_of, None),
-        Field("history", "_history", are_columns, list, None),
+        Field("n_epochs", "_history", fields.is_number_of_epochs, n_epochs_of, None),
+        Field("history", "_history", fields.are_columns, list, None),
     ),
     (
-        Arrays("weights", "_weights", weight_specs),
-        Arrays("history", "_history", history_specs, history_of),
+        Arrays("weights", "_weights", fields.weight_specs),
+        Arrays("history", "_history", fields.history_specs, fields.history_of),
         Arrays(
             "component_moments",
             "_component_moments",
@@ -220,12 +207,6 @@ def _attributes_of(estimator):
     """What the table stores of a fitted estimator, by name."""
     params = estimator.get_params(deep=False)
     return {**estimator.__getstate__(), "estimator": type(estimator).__name__, "params": params}
-
-
-def _with_attributes(estimator, attributes):
-    """A new estimator that was fitted; if this machine lacks the device, it takes the CPU."""
-    estimator.__setstate__({**vars(estimator), **attributes, "device_": estimator.device})
-    return estimator
 
 
 def save(estimator, path):
@@ -295,4 +276,6 @@ def load(path, device=None):
     if device is not None:
         resolve_device(device)
         estimator.device = device
-    return _with_attributes(estimator, attributes)
+    # If this machine lacks the device, the CPU takes its place.
+    estimator.__setstate__({**vars(estimator), **attributes, "device_": estimator.device})
+    return estimator

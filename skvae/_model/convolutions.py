@@ -6,28 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._compat import is_exporting
+
 
 def stage_folds(height, width, n_stages):
-    """How much each stage of the encoder shrinks the picture, as (rows, columns).
+    """How much each stage of the encoder shrinks an image of these sides: (rows, columns) each.
 
     A side is halved until at most 7 cells are left. Each of the last stages halves it once. The
     first stage, which has many pixels but few channels, makes all other halvings.
 
-    Parameters
-    ----------
-    height, width : int
-        Sides of the picture, in pixels.
-
-    n_stages : int
-        Number of stages.
-
-    Returns
-    -------
-    folds : list of (int, int)
-        One pair for each stage.
-
-    Examples
-    --------
     >>> stage_folds(28, 28, 1)
     [(4, 4)]
     >>> stage_folds(105, 40, 3)
@@ -37,22 +24,11 @@ def stage_folds(height, width, n_stages):
 
 
 def default_hidden_channels(height, width):
-    """Channels of each stage of the encoder, starting at the image.
+    """Channels of each stage of the encoder, starting at the image, for sides in pixels.
 
     There is one stage for sides of up to 28 pixels, which two halvings reduce to at most 7 cells,
     and there are two for longer sides: what a few numbers tell of a large image is coarse.
 
-    Parameters
-    ----------
-    height, width : int
-        Sides of the image, in pixels.
-
-    Returns
-    -------
-    hidden_channels : tuple of int
-
-    Examples
-    --------
     >>> default_hidden_channels(28, 28), default_hidden_channels(105, 105)
     ((64,), (64, 64))
     """
@@ -71,15 +47,18 @@ def _side_folds(side, n_stages):
     return [2**first, *later]
 
 
+def cells_of(height, width, folds):
+    """Cells that the folds of all stages leave of the sides, and the padding that they need."""
+    rows, columns = (math.prod(fold[axis] for fold in folds) for axis in (0, 1))
+    cells = [math.ceil(height / rows), math.ceil(width / columns)]
+    return cells, (0, cells[1] * columns - width, 0, cells[0] * rows - height)
+
+
 class Fold(nn.Module):
     """Move blocks of pixels into channels: (n, C, H, W) -> (n, C * rows * columns, H', W').
 
-    Like `torch.nn.PixelUnshuffle`, but with a factor for each axis.
-
-    Parameters
-    ----------
-    rows, columns : int
-        Size of a block; H' = H / rows and W' = W / columns.
+    H' = H / rows and W' = W / columns. Like `torch.nn.PixelUnshuffle`, but with a factor for each
+    axis.
     """
 
     def __init__(self, rows, columns):
@@ -94,13 +73,7 @@ class Fold(nn.Module):
 
 
 class Unfold(nn.Module):
-    """The inverse of `Fold`: (n, C * rows * columns, H', W') -> (n, C, H, W).
-
-    Parameters
-    ----------
-    rows, columns : int
-        Size of a block.
-    """
+    """The inverse of `Fold`: (n, C * rows * columns, H', W') -> (n, C, H, W)."""
 
     def __init__(self, rows, columns):
         super().__init__()
@@ -129,7 +102,6 @@ class SmoothReLU(nn.Module):
 # Slope of the activation for large negative numbers.
 TAIL_SLOPE = 0.05
 
-
 # Dense products have at least so many rows or one, and sums over a multiple of so many numbers.
 DENSE_BLOCK = 16
 
@@ -140,7 +112,7 @@ def dense(x, weight, bias=None):
     BLAS may sum a row in another order if there are few rows, or if its first number does not lie
     at a multiple of 64 bytes. So few rows go one by one, and zeros fill up the sums.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return F.linear(x, weight, bias)
     if missing := -x.shape[1] % DENSE_BLOCK:
         x, weight = F.pad(x, (0, missing)), F.pad(weight, (0, missing))
@@ -178,17 +150,17 @@ def _conv(in_channels, out_channels, cells, width=3):
 MAX_OVERLAPPING = 16
 
 
-def _stages(channels, folds, cells, n_masks):
+def stages(channels, folds, cells, n_masks):
     """Layers of all stages: those of the encoder, and those of the decoder.
 
-    `channels` are those of the picture and of each stage; `cells` is the size that the last stage
+    `channels` are those of the image and of each stage; `cells` is the size that the last stage
     leaves. The encoder sees `n_masks` channels more.
     """
     # From the last stage to the first, because each needs to know the cells that it leaves.
-    encoder, decoder = [], []
+    encoder, decoder = [nn.Flatten()], [nn.Unflatten(1, (channels[-1], *cells))]
     more = [n_masks] + [0] * (len(folds) - 1)
-    stages = list(zip(folds, channels[:-1], channels[1:], more, strict=True))
-    for fold, n_in, n_out, n_more in reversed(stages):
+    sizes = list(zip(folds, channels[:-1], channels[1:], more, strict=True))
+    for fold, n_in, n_out, n_more in reversed(sizes):
         n_folded, n_seen = (n * fold[0] * fold[1] for n in (n_in, n_in + n_more))
         # A large block knows enough of its surroundings by itself.
         width = 3 if math.prod(fold) <= MAX_OVERLAPPING else 1

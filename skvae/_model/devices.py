@@ -5,28 +5,15 @@ import torch
 # The type of device objects, for modules that do not import torch.
 Device = torch.device
 
-
 # Decorates what makes or trains weights: gradients are recorded in whatever mode the caller is,
 # such as `torch.inference_mode`.
 with_gradients = torch.inference_mode(False)
 
 
 def resolve_device(device):
-    """The torch device string to compute on.
+    """The torch device string to compute on; "auto": torch's current accelerator, or else the CPU.
 
-    Parameters
-    ----------
-    device : str or torch.device
-        A device, or ``"auto"``: torch's current accelerator, such as CUDA or MPS, else the CPU.
-
-    Returns
-    -------
-    device : str
-
-    Raises
-    ------
-    ValueError
-        If torch does not know the device, or this machine does not have it.
+    A ValueError if torch does not know the device, or this machine does not have it.
     """
     available = ["cpu"]
     if torch.accelerator.is_available():
@@ -48,32 +35,12 @@ def resolve_device(device):
 
 
 def to_device(tensor, device):
-    """Copy a tensor from the CPU to a device; the CPU does not wait for a copy to CUDA.
-
-    Parameters
-    ----------
-    tensor : tensor
-
-    device : str or torch.device
-
-    Returns
-    -------
-    tensor : tensor
-    """
+    """Copy a tensor from the CPU to a device; the CPU does not wait for a copy to CUDA."""
     if torch.device(device).type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def sum_dtype(device):
-    """Precision of long sums: float64, or None on Apple's GPUs, which do not have it.
-
-    Parameters
-    ----------
-    device : torch.device
-
-    Returns
-    -------
-    dtype : torch.dtype or None
-    """
+    """Precision of long sums: float64, or None on Apple's GPUs, which do not have it."""
     return None if device.type == "mps" else torch.float64

@@ -8,15 +8,9 @@ from .devices import sum_dtype
 class ExplainedVariance:
     """1 - sum (x - reconstruction)^2 / sum (x - mean image)^2, over all observed numbers.
 
-    The mean image is that of the images x. So this is R^2 of all numbers together.
-
-    Parameters
-    ----------
-    holes : bool
-        Whether numbers of x may be missing, which is NaN. They do not count.
-
-    scale : tensor that broadcasts to an image, default=None
-        Factor of all differences, if channels have different units. None: 1.
+    The mean image is that of the images x. So this is R^2 of all numbers together. With `holes`,
+    numbers of x may be missing, which is NaN; they do not count. `scale`, a tensor that broadcasts
+    to an image, is a factor of all differences, if channels have different units.
     """
 
     def __init__(self, holes, scale=None):
@@ -58,12 +52,7 @@ class ExplainedVariance:
             self.origin = torch.where(self.origin.isnan(), found, self.origin)
 
     def sum_over(self, processes):
-        """Add what other processes have summed over their images.
-
-        Parameters
-        ----------
-        processes : Processes
-        """
+        """Add what other `Processes` have summed over their images."""
         own = self.origin.to(self.sums).nan_to_num()
         (origin,) = processes.sum([own])
         shift = own - origin / processes.size

@@ -10,7 +10,6 @@ logvar       (n, K)              log sigma^2 of the posterior
 noise        (n, K)              draws from N(0, I)
 z            (n, K)              latent variables, mu + sigma * noise
 logits       (n, C, H, W)        natural parameters of p(x|z), one per pixel
-noise_logvar ()                  log of the Gaussian noise variance of a pixel
 y            (n,)                class of each image, from 0; -1: not known
 class_logits (n, n_classes)      log pi_y - KL(q(z|x) || p(z|y)) of each class
 ============ =================== ====================================================
@@ -27,19 +26,11 @@ def reparametrize(mu, logvar, noise):
 
 
 def kl_divergence(mu, logvar):
-    """1/2 (mu^2 + sigma^2 - 1 - log sigma^2): KL(q(z_k|x) || N(0, 1)) of each component.
+    """1/2 (mu^2 + sigma^2 - 1 - log sigma^2): KL(q(z_k|x) || N(0, 1)) of each component, (n, K).
 
     Kingma & Welling (2014), appendix B. The components are independent under both
-    distributions, so the divergence of the whole posterior is the sum over them.
-
-    Parameters
-    ----------
-    mu, logvar : tensor of shape (n, K)
-
-    Returns
-    -------
-    kl : tensor of shape (n, K)
-        In nats; not below zero, except for rounding.
+    distributions, so the divergence of the whole posterior is the sum over them. In nats; not below
+    zero, except for rounding.
     """
     # expm1(v) - v keeps its digits near v = 0, where exp(v) - 1 - v loses them all.
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)

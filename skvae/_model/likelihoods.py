@@ -11,7 +11,6 @@ from torch import nn
 # (1 / 255)^2 / 12.
 MIN_NOISE_VARIANCE = 1e-6
 
-
 # Weight of a batch in the running mean of the squared error, which is the noise variance.
 NOISE_UPDATE_SHARE = 0.02
 
@@ -27,12 +26,8 @@ class Likelihood(nn.Module):
     """p(x|z) of an image, whose pixels are independent given z; missing ones, NaN, sum out.
 
     A subclass has ``log_density(logits, x)``, log p of each pixel in nats, and ``mean(logits)``,
-    which rises with the natural parameter. Both keep the shape.
-
-    Parameters
-    ----------
-    holes : bool, default=False
-        Whether pixels of x may be missing.
+    which rises with the natural parameter. Both keep the shape. `holes` says whether pixels of x
+    may be missing.
     """
 
     # Whether p is a density, which depends on the units of x. Otherwise it is a probability.

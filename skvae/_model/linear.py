@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .._compat import is_exporting
 from .convolutions import dense
 from .devices import sum_dtype
 
-# Pictures with longer sides are averaged over blocks for the linear path.
+# Images with longer sides are averaged over blocks for the linear path.
 MAX_LINEAR_SIDE = 128
-
 
 # Largest number of numbers in the products that `LinearPath` makes for images with holes.
 MAX_GRAM_NUMBERS = 2**24
@@ -43,18 +43,8 @@ class LinearPath(nn.Module):
     decoder (gate * z) + bias to the logits. There is a gate for each component on either side,
     which learns how much of the component to keep.
 
-    Pictures with a side of more than 128 pixels are averaged over blocks.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        ``(C, H, W)``.
-
-    n_components : int
-        K, the number of latent variables.
-
-    holes : bool
-        Whether pixels may be missing.
+    Images, of an `image_shape` of (C, H, W), with a side of more than 128 pixels are averaged
+    over blocks. `holes` says whether pixels may be missing.
     """
 
     latent_axes = {
@@ -121,7 +111,7 @@ class LinearPath(nn.Module):
         holes, it is (I - A_h A_h^T V)^-1 A (x - m): the posterior mean of probabilistic PCA,
         (W_o^T W_o + s^2 I)^-1 W_o^T (x_o - m_o), because W = A^T V and W^T W + s^2 I = V.
         """
-        if torch.compiler.is_exporting():  # a graph cannot split a number of rows that varies
+        if is_exporting():  # a graph cannot split a number of rows that varies
             return self._given_observed(mu, holes)
         # A power of two, as the size of a pass is: all parts of a pass have the same size.
         n_rows = 2 ** (max(1, MAX_GRAM_NUMBERS // self.encoder.numel()).bit_length() - 1)
@@ -134,7 +124,7 @@ class LinearPath(nn.Module):
         gram = dense(in_holes.flatten(0, 1), self.encoder).view(-1, mu.shape[1], mu.shape[1])
         gram = gram.to(dtype) * self.variances.to(dtype)  # (n, K, K)
         eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
-        solve = solve_by_elimination if torch.compiler.is_exporting() else torch.linalg.solve
+        solve = solve_by_elimination if is_exporting() else torch.linalg.solve
         return solve(eye - gram, mu.to(dtype)).to(mu.dtype)
 
     def decode(self, z):
@@ -148,20 +138,10 @@ class LinearPath(nn.Module):
 
 
 def solve_by_elimination(A, b):
-    """x with A x = b, by Gauss-Jordan elimination, in steps that every runtime has.
+    """x with A x = b, (n, K, K) and (n, K) -> (n, K), by Gauss-Jordan elimination.
 
-    There is no pivoting. It is not needed if A is the product of a symmetric, positive definite
-    matrix and a diagonal one.
-
-    Parameters
-    ----------
-    A : tensor of shape (n, K, K)
-
-    b : tensor of shape (n, K)
-
-    Returns
-    -------
-    x : tensor of shape (n, K)
+    In steps that every runtime has. There is no pivoting. It is not needed if A is the product of a
+    symmetric, positive definite matrix and a diagonal one.
     """
     eye = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
     both = torch.cat([A, b[:, :, None]], 2)  # (n, K, K + 1)

@@ -9,10 +9,8 @@ import torch
 # Rows in the table of noise from which `PixelNoise` chooses.
 NOISE_TABLE_SIZE = 2**14
 
-
 # Largest number of numbers in it: with more than 4,096 components there are fewer rows.
 MAX_NOISE_NUMBERS = 2**26
-
 
 # Uses of a seed. Each has its own generator.
 WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
@@ -45,12 +43,6 @@ class PixelNoise:
     So the estimate for an image does not depend on the other images, their number or their order.
     Errors average out over images that get different rows. With one draw shared by all images,
     errors would add up.
-
-    Parameters
-    ----------
-    n_components : int
-
-    seed : int
     """
 
     def __init__(self, n_components, seed):

@@ -71,15 +71,20 @@ def label_log_joint(module, dataset):
     return _map_passes(module, log_joint, dataset)[0]
 
 
-def component_moments(module, dataset):
-    """Means over at most 2,048 images of KL(q(z_k|x) || N(0, 1)) in nats, of mu and of mu^2.
+def component_terms(module, mu, logvar):
+    """KL(q(z_k|x) || N(0, 1)) in nats, mu and mu^2 of each component: (n, K) each.
 
-    In units in which z_k has mean 0 and variance 1 under p(z): (3, K), float64.
+    In units in which z_k has mean 0 and variance 1 under p(z).
     """
+    mu, logvar = module.prior.standardize(mu, logvar)
+    return kl_divergence(mu, logvar), mu, mu.square()
+
+
+def component_moments(module, dataset):
+    """Means of the `component_terms` over at most 2,048 of the images: (3, K), float64."""
 
     def terms(x):
-        mu, logvar = module.prior.standardize(*module.encode(x))
-        return [term.cpu().numpy() for term in (kl_divergence(mu, logvar), mu, mu.square())]
+        return [term.cpu().numpy() for term in component_terms(module, *module.encode(x))]
 
     return np.stack(
         [term.mean(0, dtype=np.float64) for term in _map_passes(module, terms, dataset.subsample())]

@@ -32,13 +32,6 @@ class ClassNormals(nn.Module):
 
     So p(y|z), which is proportional to pi_y p(z|y), is the softmax of a linear function of z, as
     in linear discriminant analysis.
-
-    Parameters
-    ----------
-    n_components : int
-        K, the number of latent variables.
-
-    n_classes : int
     """
 
     latent_axes = {"means": 1, "logvar": 0}

@@ -16,11 +16,9 @@ from .weights import draw_weights, set_pixel_units
 # Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
-
 # Probabilistic PCA of images with holes: steps of EM, about how many products a step takes at most,
 # and the share of the observed numbers that tell which step is the best.
 N_EM_STEPS, MAX_EM_NUMBERS, EM_HELD_OUT = 20, 2**31, 0.1
-
 
 # Steps and first rate of Adam for a linear decoder of pixels that are not normal.
 N_START_STEPS, START_RATE = 400, 0.05
@@ -68,7 +66,7 @@ def coarse_rows(module, dataset):
     """
     linear = module.linear
     most = max(2, min(MAX_IMAGES, MAX_NUMBERS // math.prod(linear.coarse_shape)))
-    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / most)))
+    sample = dataset.thinned(most)
     parts = (sample[part] for part in sample.passes())
     if not module.holes:
         return np.concatenate([coarse(module, x) for x in parts]), None
@@ -115,7 +113,7 @@ def class_means(module, dataset):
 
 def principal_components(module, dataset, seed):
     """`probabilistic_pca` of at most 10,000 of the images, as the linear path sees them."""
-    sample = dataset.at(slice(None, None, math.ceil(len(dataset) / MAX_IMAGES)))
+    sample = dataset.thinned(MAX_IMAGES)
     n_numbers = math.prod(module.linear.coarse_shape)
     if module.holes or len(sample) <= max(2, MAX_NUMBERS // n_numbers):
         rows, holes = coarse_rows(module, dataset)

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .convolutions import Dense, FromLatents, SmoothReLU, ToLatents, _stages, stage_folds
+from .convolutions import (
+    Dense,
+    FromLatents,
+    SmoothReLU,
+    ToLatents,
+    cells_of,
+    stage_folds,
+    stages,
+)
 from .latents import reparametrize
 from .likelihoods import LIKELIHOODS
 from .linear import LinearPath
@@ -37,39 +45,15 @@ class Terms(NamedTuple):
 
 
 class ConvVAE(nn.Module):
-    """Variational auto-encoder of pictures, with a decoder that mirrors the encoder.
+    """Variational auto-encoder of images, with a decoder that mirrors the encoder.
 
-    Each stage of the encoder folds pixels into channels and convolves twice. A dense layer and two
-    heads give mu and log sigma^2. The picture is padded at the bottom and at the right to a
-    multiple of the folds, and the logits are cropped. There may be a linear path beside the
-    convolutions. The likelihood p(x|z) and the prior p(z) are parts of the network.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        ``(C, H, W)``.
-
-    n_components : int
-        K, the number of latent variables.
-
-    hidden_channels : sequence of int
-        Channels of each stage.
-
-    hidden_units : int
-        Width of the dense layer on either side of the latents.
-
-    linear_path : bool, default=False
-        Whether there is a `LinearPath`.
-
-    n_classes : int, default=0
-        Classes of the prior, `ClassNormals`; 0: it is `StandardNormal`.
-
-    holes : bool, default=False
-        Whether pixels may be missing, which is NaN. The convolutions of the encoder then see 0 in
-        their place, and a mask of them.
-
-    likelihood : str, default="bernoulli"
-        A key of `LIKELIHOODS`.
+    Each stage of the encoder folds pixels into channels and convolves twice. A dense layer of
+    `hidden_units` and two heads give mu and log sigma^2. The image, of an `image_shape` of (C, H,
+    W), is padded at the bottom and at the right to a multiple of the folds, and the logits are
+    cropped. There may be a `LinearPath` beside the convolutions. The likelihood p(x|z), a key of
+    `LIKELIHOODS`, and the prior p(z), of `n_classes` or without classes, are parts of the network.
+    With `holes`, pixels may be missing, which is NaN: the convolutions of the encoder then see 0 in
+    their place, and a mask of them.
     """
 
     latent_axes = {"mu_unit": 0}
@@ -91,24 +75,17 @@ class ConvVAE(nn.Module):
         self.n_components = n_components
         self.hidden_channels = tuple(hidden_channels)
         folds = stage_folds(height, width, len(hidden_channels))
-        total = [math.prod(fold[axis] for fold in folds) for axis in (0, 1)]
-        cells = [math.ceil(height / total[0]), math.ceil(width / total[1])]
-        self.padding = (0, cells[1] * total[1] - width, 0, cells[0] * total[0] - height)
+        cells, self.padding = cells_of(height, width, folds)
         n_masks = channels if holes else 0
-        encoder, decoder = _stages([channels, *hidden_channels], folds, cells, n_masks)
-
-        bottom = (hidden_channels[-1], *cells)
-        n_bottom = math.prod(bottom)
-        self.encoder = nn.Sequential(
-            *encoder, nn.Flatten(), Dense(n_bottom, hidden_units), SmoothReLU()
-        )
+        encoder, decoder = stages([channels, *hidden_channels], folds, cells, n_masks)
+        n_bottom = hidden_channels[-1] * math.prod(cells)
+        self.encoder = nn.Sequential(*encoder, Dense(n_bottom, hidden_units), SmoothReLU())
         self.mu_head = ToLatents(hidden_units, n_components)
         self.logvar_head = ToLatents(hidden_units, n_components)
         self.decoder = nn.Sequential(
             FromLatents(n_components, hidden_units),
             SmoothReLU(),
             Dense(hidden_units, n_bottom),
-            nn.Unflatten(1, bottom),
             *decoder,
         )
         # The convolutions of the encoder see x - mean_image, and masks, times pixel_scale.

@@ -1,6 +1,7 @@
 """Weights of a network: first values, shapes, as arrays (torch)."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,10 +12,8 @@ from .vae import ConvVAE
 # Numbers that a usual sum in the first convolution runs over: 3 x 3 blocks of 4 x 4 pixels.
 USUAL_FAN_IN = 144
 
-
 # Smallest standard deviation of pixels in [0, 1] by which they are divided.
 MIN_STD = 1e-3
-
 
 # Size of the first weights of hidden layers in networks of several stages, in units of PyTorch's
 # default, with which a signal fades from layer to layer.
@@ -67,6 +66,7 @@ def blank_module(**architecture):
         return ConvVAE(**architecture).float()
 
 
+@lru_cache  # searches fit many networks of the same sizes
 def n_products(**architecture):
     """Multiplications that one image takes on its way through the encoder and the decoder.
 
@@ -100,17 +100,12 @@ def as_arrays(tensors):
     return {k: np.array(tensor.detach().cpu().numpy(), order="C") for k, tensor in tensors.items()}
 
 
-def as_tensors(arrays):
-    """A dict of NumPy arrays, which may be read-only, as tensors of their own."""
-    return {k: torch.tensor(array, device="cpu") for k, array in arrays.items()}
-
-
 @torch.no_grad()
 def set_weights(module, weights):
     """Copy arrays by name into the weights of a network."""
     for name, weight in module.state_dict().items():
         # By NumPy: torch would start threads, without which a forked process waits for ever. And
-        # not by `as_tensors`: one copy at a time takes less memory.
+        # one by one, which takes less memory.
         if weight.device.type == "cpu":
             np.copyto(weight.numpy(), weights[name])
         else:

@@ -30,13 +30,15 @@ def check_parameters(estimator):
         )
 
 
-def has_linear_path(likelihood, n_images):
-    """Whether a network has a linear path; `n_images` is infinite if more may come."""
-    return n_images < LINEAR_PATH_MANY or LIKELIHOODS[likelihood].normal
+def resolve_architecture(estimator, n_images, *, continuing):
+    """The parameters of `ConvVAE` but for its likelihood; `n_images` is infinite if more may come.
 
-
-def resolve_architecture(estimator, linear_path):
-    """The parameters of `ConvVAE` but for `normal`; a ValueError if they are no sizes."""
+    A ValueError if they are no sizes, or if the training of another network is to go on.
+    """
+    if continuing:
+        linear_path = estimator._architecture["linear_path"]
+    else:
+        linear_path = n_images < LINEAR_PATH_MANY or LIKELIHOODS[estimator.likelihood_].normal
     image_shape = estimator._format.channels_first_shape
     hidden_channels = estimator.hidden_channels
     if hidden_channels is None:
@@ -46,7 +48,7 @@ def resolve_architecture(estimator, linear_path):
             "hidden_channels must hold one whole number above 0 for each stage. "
             f"Got {estimator.hidden_channels!r}."
         )
-    return {
+    architecture = {
         "image_shape": image_shape,
         "n_components": int(estimator.n_components),
         "hidden_channels": tuple(int(n) for n in hidden_channels),
@@ -55,9 +57,12 @@ def resolve_architecture(estimator, linear_path):
         "holes": estimator._format.missing_values is not None,
         "n_classes": len(estimator.classes_) if is_classifier(estimator) else 0,
     }
+    if continuing:
+        _check_same_model(estimator, architecture)
+    return architecture
 
 
-def check_same_model(estimator, architecture):
+def _check_same_model(estimator, architecture):
     """Refuse to continue with a network of other sizes, family or marker; names both."""
     fitted = {**estimator._architecture, "likelihood": estimator.likelihood_}
     likelihood = str(estimator.likelihood)

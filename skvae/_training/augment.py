@@ -8,31 +8,18 @@ import torch.nn.functional as F
 # Random numbers that make a map.
 N_DRAWS = 5
 
-
 # Largest rotation in radians, change of scale and shear, and shift in shares of a side, at
 # strength 1.
 MAX_ROTATION, MAX_STRETCH, MAX_SHIFT = math.radians(10), 0.1, 0.05
 
 
 def affine_maps(draws, strength, image_shape):
-    """Rotation, scale, shear and shift of each image, as matrices for `mapped`.
+    """Rotation, scale, shear and shift of each image, as matrices (n, 2, 3) for `mapped`.
 
-    Parameters
-    ----------
-    draws : tensor of shape (n, `N_DRAWS`)
-        From the uniform distribution on [0, 1).
-
-    strength : float
-        0 is no change. 1 is a rotation of up to 10 degrees either way, up to 10 % of scale and of
-        shear, and shifts of up to 5 % of each side.
-
-    image_shape : tuple of int
-        ``(C, H, W)``.
-
-    Returns
-    -------
-    maps : tensor of shape (n, 2, 3)
-        From places in a new image to places in the old one, in units of half a side.
+    From uniform draws on [0, 1), (n, `N_DRAWS`), for images of (C, H, W). Strength 0 is no change;
+    1 is a rotation of up to 10 degrees either way, up to 10 % of scale and of shear, and shifts of
+    up to 5 % of each side. They lead from places in a new image to places in the old one, in units
+    of half a side.
     """
     _, height, width = image_shape
     limits = [MAX_ROTATION, MAX_STRETCH, MAX_STRETCH, 2 * MAX_SHIFT, 2 * MAX_SHIFT]

@@ -14,7 +14,6 @@ from .augment import N_DRAWS, affine_maps, mapped
 # read one after another in random order, and images are mixed within a number of blocks.
 MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
 
-
 # Labelled images that a step sees in addition, if less than half of the images are labelled.
 N_LABELLED = 64
 
@@ -56,12 +55,7 @@ class Batch:
 class Parts(Sequence):
     """The parts of a batch, each of which is made whenever it is read: memory need hold only one.
 
-    Parameters
-    ----------
-    make : callable
-        ``make(i)`` returns the part at place i, the same one in each call.
-
-    n_parts : int
+    ``make(i)`` returns the part at place i, the same one in each call.
     """
 
     def __init__(self, make, n_parts):
@@ -205,16 +199,6 @@ def random_order(n, generator):
     Beyond 2^20 positions, those near each other come near each other: the order is that of blocks
     of 1,024 neighbours, and positions are mixed within windows of 64 blocks. So the order takes
     little memory, and images that are read at about the same time lie together on the disk.
-
-    Parameters
-    ----------
-    n : int
-
-    generator : torch.Generator
-
-    Yields
-    ------
-    positions : ndarray of int
     """
 
     def permutation(n):
@@ -231,18 +215,7 @@ def random_order(n, generator):
 
 
 def batches_of(arrays, size):
-    """The numbers of all arrays, in arrays of one size; the last one may be shorter.
-
-    Parameters
-    ----------
-    arrays : iterable of ndarray
-
-    size : int
-
-    Yields
-    ------
-    batch : ndarray
-    """
+    """The numbers of all arrays, in arrays of one size; the last one may be shorter."""
     rest = np.empty(0, np.int64)
     for array in arrays:
         rest = np.concatenate([rest, array])
@@ -261,18 +234,9 @@ def part_on(device, tensors, y):
 
 
 class ScoringBatches:
-    """Batches for scores and validation: the images in order, with the noise of `PixelNoise`.
+    """Batches for scores and validation: the images in order, with the noise of a `PixelNoise`.
 
-    Parameters
-    ----------
-    dataset : ImageDataset
-
-    noise : PixelNoise
-
-    device : str
-
-    processes : Processes
-        Each gets its share of every batch.
+    Each of the `Processes` gets its share of every batch.
     """
 
     def __init__(self, dataset, noise, device, processes):

@@ -7,18 +7,14 @@ from .._model import n_products
 # Multiplications of the network that take the time of what else is done for a number of an image.
 PRODUCTS_PER_NUMBER = 400
 
-
 # The default work: that of 12 epochs of 60,000 images of 28 x 28 pixels.
 WORK = 12 * 60_000 * (6_129_152 + PRODUCTS_PER_NUMBER * 784)
-
 
 # The most epochs by default, and the fewest steps of the optimiser to aim at.
 MAX_EPOCHS, N_STEPS = 200, 4_500
 
-
 # Smallest and largest automatic size of a batch.
 MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
-
 
 # Weight decay of networks with a linear path, times the number of images.
 WEIGHT_DECAY = 1_000.0

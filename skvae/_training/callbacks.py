@@ -9,32 +9,25 @@ from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 from tqdm.std import tqdm as plain_tqdm
 
-from .._history import EXPLAINED, LABEL_COLUMNS, PHASES, TRAIN_COLUMNS, VALID_COLUMNS
-from .._model import as_arrays, as_tensors, kl_divergence, set_weights, sum_dtype
+from .._history import EXPLAINED, PHASES, row_of
+from .._model import as_arrays, passes, set_weights, sum_dtype
 
 # The one-cycle schedule, with the defaults of torch's OneCycleLR: share of the steps in which the
 # rate rises; first and last rate, as shares of the peak.
 RISE, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1 / 250_000
 
-
 # Length of the cool-down of early stopping, as a share of the epochs before it.
 COOLDOWN = 0.2
 
-
 # Images over which `partial_fit` averages its running statistics.
 WINDOW = 2_048
-
 
 # Columns of a terminal that hold all figures beside the bar; what differs from tqdm's defaults in a
 # terminal, and in a log, which gets a line every 30 seconds.
 WIDE = 120
 
-
 TERMINAL_STYLE = {}
-
-
 LOG_STYLE = {"mininterval": 30, "maxinterval": 30, "ascii": True}
-
 
 # What early stopping has to remember in a checkpoint, beside the best weights: names and types.
 EARLY_STOPPING_STATE = {
@@ -44,13 +37,11 @@ EARLY_STOPPING_STATE = {
     "cooldown": (int, type(None)),
 }
 
-
 # skorch's callbacks that would do nothing, or something else than they say, and why.
 SCORING = (
     "a batch gives mu and log sigma^2, which are no predictions. Score each epoch by "
     "scikit-learn's ScoringMonitor, which set_callbacks takes."
 )
-
 
 REFUSED = {
     "LRScheduler": "the fit sets the rate of each step. Set learning_rate, which is its peak.",
@@ -64,23 +55,10 @@ REFUSED = {
 
 
 def check_callbacks(callbacks, validates):
-    """Refuse callbacks of skorch that cannot work, and what is none.
+    """Refuse callbacks of skorch that cannot work, by a ValueError that says what to do instead.
 
-    Parameters
-    ----------
-    callbacks : sequence
-        As skorch takes them: objects or classes, or pairs of a name and one of these.
-
-    validates : bool
-        Whether there is a validation loss.
-
-    Raises
-    ------
-    ValueError
-        With the reason, and what to do instead.
-
-    TypeError
-        If an element is no callback of skorch.
+    They are objects or classes, or pairs of a name and one of these. A TypeError for anything else.
+    `validates` says whether there is a validation loss.
     """
     for item in callbacks:
         callback = item[1] if isinstance(item, (tuple, list)) else item
@@ -113,17 +91,6 @@ def check_callbacks(callbacks, validates):
 def one_cycle(share):
     """Learning rate after a share of the steps, as a share of its peak; arXiv:1708.07120.
 
-    Parameters
-    ----------
-    share : float
-        Within [0, 1].
-
-    Returns
-    -------
-    rate : float
-
-    Examples
-    --------
     >>> [round(one_cycle(share), 3) for share in (0, 0.3, 0.65, 1)]
     [0.04, 1.0, 0.5, 0.0]
     """
@@ -135,22 +102,7 @@ def one_cycle(share):
 
 
 class OneCycle(Callback):
-    """Set the learning rate of each step by `one_cycle`, or by the cool-down of early stopping.
-
-    Parameters
-    ----------
-    peak : float
-        The highest rate.
-
-    n_epochs : int
-        Epochs of the whole training.
-
-    n_batches : int
-        Batches in an epoch.
-
-    early_stopping : EarlyStopping or None
-        In its cool-down, the rate falls to 0 early.
-    """
+    """Set the learning rate of each step by `one_cycle`, or by the cool-down of early stopping."""
 
     def __init__(self, peak, n_epochs, n_batches, early_stopping):
         self.peak = peak
@@ -177,16 +129,7 @@ class OneCycle(Callback):
 
 
 class Warmup(Callback):
-    """Let the weight of the KL term rise from 0 to beta, linearly; Bowman et al. (2016).
-
-    Parameters
-    ----------
-    n_steps : float
-        Steps of the optimiser until beta is reached.
-
-    n_batches : int
-        Batches in an epoch.
-    """
+    """Let the weight of the KL term rise from 0 to beta, in `n_steps`; Bowman et al. (2016)."""
 
     def __init__(self, n_steps, n_batches):
         self.n_steps = n_steps
@@ -205,19 +148,8 @@ class EarlyStopping(Callback):
     """Watch the validation loss, end the training when it stalls, and restore the best weights.
 
     In the middle of a schedule the learning rate is high, and the loss is far above its value at
-    the end. So a stalled loss does not end the training at once. It starts a cool-down, in which
-    the rate falls to 0.
-
-    Parameters
-    ----------
-    patience : int
-        Epochs without an improvement after which the cool-down begins.
-
-    tol : float
-        Smallest improvement that counts, in nats per image.
-
-    n_epochs : int
-        Epochs of a training that does not end early.
+    the end. So a stalled loss does not end the training at once. After `patience` epochs in which
+    it has not fallen by `tol`, in nats per image, a cool-down starts, in which the rate falls to 0.
     """
 
     def __init__(self, patience, tol, n_epochs):
@@ -259,33 +191,18 @@ class EarlyStopping(Callback):
         return state, self.best_weights_
 
     def restore(self, state, best_weights):
-        """Continue from where `state` was called.
-
-        Parameters
-        ----------
-        state : dict
-
-        best_weights : dict of str to ndarray
-        """
+        """Continue from where `state` was called."""
         for name in EARLY_STOPPING_STATE:
             setattr(self, f"{name}_", state[name])
         self.best_weights_ = best_weights
 
 
 class RunningStatistics(Callback):
-    """Running averages of what each component tells about the training images.
+    """Running averages of the `component_terms` of training images: (3, K), of `n_images` so far.
 
     They use the posteriors of the training steps, so they need no pass of their own. A batch of n
     images has the weight n / 2,048, and the average so far has the rest. At the very start, the
     first 2,048 images have equal weights, in one call of `partial_fit` or in many.
-
-    Parameters
-    ----------
-    moments : ndarray of shape (3, K) or None
-        Averages so far of each component's KL, mu and mu^2. None: there are none yet.
-
-    n_images : int
-        Number of images in these averages, at most 2,048.
     """
 
     def __init__(self, moments=None, n_images=0):
@@ -295,13 +212,12 @@ class RunningStatistics(Callback):
     def on_batch_end(self, net, training=False, y_pred=None, **kwargs):
         if training:
             with torch.no_grad():
-                mu, logvar = net.module_.prior.standardize(*y_pred)
-            dtype = sum_dtype(mu.device)
-            terms = kl_divergence(mu, logvar), mu, mu.square()
+                terms = passes.component_terms(net.module_, *y_pred)
             # Kept on the device, so that the CPU need not wait for it.
-            new = torch.stack([term.mean(0, dtype=dtype) for term in terms])
-            self.n_images = min(WINDOW, self.n_images + len(mu))
-            share = min(1.0, len(mu) / self.n_images)
+            new = torch.stack([term.mean(0, dtype=sum_dtype(term.device)) for term in terms])
+            n_images = len(terms[0])
+            self.n_images = min(WINDOW, self.n_images + n_images)
+            share = min(1.0, n_images / self.n_images)
             before = new if self._moments is None else self._moments.to(new)
             self._moments = before + share * (new - before)
 
@@ -311,49 +227,11 @@ class RunningStatistics(Callback):
         return None if self._moments is None else self._moments.cpu().double().numpy()
 
 
-def finished_epochs(net):
-    """The finished epochs of a net as plain dicts.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-
-    Returns
-    -------
-    rows : list of dict of str to float
-        ``train_loss``, ``train_log_likelihood`` and ``train_kl`` in nats per image, and
-        ``train_explained_variance_ratio``; the same four with ``valid_`` if there was validation;
-        with labels, ``label_loss`` and ``accuracy`` of each phase that has them; ``duration`` in
-        seconds.
-    """
-    return [_numbers_of(record) for record in net.history if "dur" in record]
-
-
-def _numbers_of(record):
-    """The losses and the duration of an epoch, from its record in the history of a net."""
-    columns = (*TRAIN_COLUMNS, *VALID_COLUMNS, *LABEL_COLUMNS)
-    keys = {name: name for name in columns} | {"duration": "dur"}
-    return {name: float(record[key]) for name, key in keys.items() if key in record}
-
-
 class ProgressBar(Callback):
     """Show the steps of a training, the time left, and the figures of the last finished epoch.
 
     In a terminal and in a notebook the bar moves. A file, such as a log, gets a line now and then.
-
-    Parameters
-    ----------
-    summary : str
-        A line that is written before the first step.
-
-    n_epochs : int
-        Epochs of the whole training.
-
-    n_batches : int
-        Batches in an epoch.
-
-    early_stopping : EarlyStopping or None
-        It may end the training earlier.
+    The `summary` is written before the first step.
     """
 
     def __init__(self, summary, n_epochs, n_batches, early_stopping):
@@ -427,12 +305,7 @@ class ProgressBar(Callback):
 
 
 class LogLines:
-    """A stream on which each state of a bar is a line of its own.
-
-    Parameters
-    ----------
-    stream : text stream
-    """
+    """A text stream on which each state of a bar is a line of its own."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -456,14 +329,8 @@ def bar_moves():
 class Checkpoint(Callback):
     """Give the progress of a training to a function after each epoch.
 
-    Parameters
-    ----------
-    save : callable
-        Called with the dict that `restore_progress` takes, but with the last ``epoch`` for the
-        whole ``history``. It holds plain values and arrays.
-
-    early_stopping : EarlyStopping or None
-        Its state is part of the progress.
+    It is what `restore_progress` takes, plain values and arrays, but with the last ``epoch`` for
+    the whole ``history``.
     """
 
     def __init__(self, save, early_stopping):
@@ -479,7 +346,7 @@ class Checkpoint(Callback):
         early_stopping, best = (None, None) if stop is None else stop.state()
         self.save(
             {
-                "epoch": _numbers_of(net.history[-1]),
+                "epoch": row_of(net.history[-1]),
                 "weights": as_arrays(net.module_.state_dict()),
                 "first_moments": as_arrays({k: s["exp_avg"] for k, s in state.items()}),
                 "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),
@@ -492,26 +359,16 @@ class Checkpoint(Callback):
 
 
 def restore_progress(net, progress, early_stopping):
-    """Restore a net to the progress that `Checkpoint` saved.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised.
-
-    progress : dict
-
-    early_stopping : EarlyStopping or None
-    """
+    """Restore an initialised net to the progress that `Checkpoint` saved."""
     set_weights(net.module_, progress["weights"])
     optimizer, state = net.optimizer_, {}
-    first, second = (as_tensors(progress[f"{which}_moments"]) for which in ("first", "second"))
     for i, (name, parameter) in enumerate(net.module_.named_parameters()):
         parameter.requires_grad_(name not in progress["frozen"])
         if name in progress["n_steps"]:
             # In the memory format of the parameter, as the fused step of AdamW requires.
             exp_avg, exp_avg_sq = (
-                torch.empty_like(parameter).copy_(moment[name]) for moment in (first, second)
+                torch.empty_like(parameter).copy_(torch.tensor(progress[key][name], device="cpu"))
+                for key in ("first_moments", "second_moments")
             )
             n_steps = float(progress["n_steps"][name])
             step = torch.tensor(n_steps, dtype=torch.float32, device="cpu")

@@ -7,24 +7,7 @@ import os
 
 import numpy as np
 
-from .._files import (
-    Arrays,
-    Field,
-    FileKind,
-    archive,
-    are_columns,
-    are_params,
-    history_of,
-    history_specs,
-    is_architecture,
-    is_likelihood,
-    is_number_of_epochs,
-    is_seed,
-    of_type,
-    plain,
-    saved_params,
-    weight_specs,
-)
+from .._files import Arrays, Field, FileKind, fields
 from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, n_epochs_of, rows_of
 from .._version import __version__
 from .callbacks import EARLY_STOPPING_STATE
@@ -45,82 +28,67 @@ def _is_early_stopping(value, header):
 
 def _are_columns_of_training(value, header):
     columns = {*TRAIN_COLUMNS, *VALID_COLUMNS * (header["n_valid"] > 0), "duration"}
-    return are_columns(value, header) and set(value) - set(LABEL_COLUMNS) == columns
+    return fields.are_columns(value, header) and set(value) - set(LABEL_COLUMNS) == columns
+
+
+def _is_number_of_epochs_done(value, header):
+    return fields.is_number_of_epochs(value) and value > 0
 
 
 def _are_numbers_of_steps(value, header):
     return (
         type(value) is dict
-        and value.keys() <= weight_specs(header).keys()
-        and all(type(n) is int and 0 < n < 2**53 for n in value.values())
+        and value.keys() <= fields.weight_specs(header).keys()
+        and all(map(fields.int_within(1, fields.MAX_EXACT), value.values()))
     )
 
 
 def _are_frozen(value, header):
-    return type(value) is list and set(value) <= weight_specs(header).keys()
+    return type(value) is list and set(value) <= fields.weight_specs(header).keys()
 
 
 def _moment_specs(header):
-    return {name: spec for name, spec in weight_specs(header).items() if name in header["n_steps"]}
+    return {
+        name: spec
+        for name, spec in fields.weight_specs(header).items()
+        if name in header["n_steps"]
+    }
 
 
 def _best_specs(header):
-    return weight_specs(header) if header["n_valid"] else None
+    return fields.weight_specs(header) if header["n_valid"] else None
 
 
 # A training continues from a checkpoint with the same plan only.
 PLAN = (
-    Field("skvae_version", "skvae_version", of_type(str)),
-    Field("params", "params", are_params),
-    Field("data", "data", of_type(dict)),
-    Field("n_valid", "n_valid", lambda value, header: type(value) is int and value >= 0),
-    Field("architecture", "architecture", is_architecture),
-    Field("likelihood", "likelihood", is_likelihood),
-    Field("seed", "seed", is_seed),
-    Field("device", "device", of_type(str)),
+    Field("skvae_version", "skvae_version", fields.of_type(str)),
+    Field("params", "params", fields.are_params),
+    Field("data", "data", fields.of_type(dict)),
+    Field("n_valid", "n_valid", fields.int_within(0, fields.MAX_EXACT)),
+    Field("architecture", "architecture", fields.is_architecture),
+    Field("likelihood", "likelihood", fields.is_likelihood),
+    Field("seed", "seed", fields.is_seed),
+    Field("device", "device", fields.of_type(str)),
 )
-
-
-FINISHED = Field("finished", "finished", of_type(bool))
-
 
 CHECKPOINT = FileKind(
     "checkpoint",
     (
         *PLAN,
-        FINISHED,
-        Field(
-            "n_epochs",
-            "history",
-            lambda value, header: is_number_of_epochs(value, header) and value > 0,
-            n_epochs_of,
-            None,
-        ),
+        Field("finished", "finished", fields.of_type(bool)),
+        Field("n_epochs", "history", _is_number_of_epochs_done, n_epochs_of, None),
         Field("history", "history", _are_columns_of_training, list, None),
         Field("n_steps", "n_steps", _are_numbers_of_steps),
         Field("frozen", "frozen", _are_frozen),
         Field("early_stopping", "early_stopping", _is_early_stopping),
     ),
     (
-        Arrays("weights", "weights", weight_specs),
+        Arrays("weights", "weights", fields.weight_specs),
         Arrays("first_moments", "first_moments", _moment_specs),
         Arrays("second_moments", "second_moments", _moment_specs),
         Arrays("best", "best", _best_specs),
-        Arrays("history", "history", history_specs, history_of),
+        Arrays("history", "history", fields.history_specs, fields.history_of),
     ),
-)
-
-
-# What a finished training left before its progress was kept.
-BARE = FileKind(
-    "checkpoint",
-    (
-        *PLAN,
-        FINISHED,
-        Field("n_epochs", "", lambda value, header: header["finished"] and value == 0, decode=None),
-        Field("history", "", lambda value, header: value == [], decode=None),
-    ),
-    (),
 )
 
 
@@ -129,7 +97,7 @@ class CheckpointFile:
 
     def __init__(self, path, plan):
         self.path = os.fspath(path)
-        self.plan = plain(plan)
+        self.plan = fields.plain(plan)
         self._values = {"history": {}}
         if not os.path.isdir(os.path.dirname(os.path.abspath(self.path))):
             raise FileNotFoundError(
@@ -139,16 +107,15 @@ class CheckpointFile:
             )
 
     def read(self, *, any_seed):
-        """Progress of a training with the same plan, as `_training.train` takes it, or None.
+        """Progress of a training with the same plan, as `train` takes it, or None.
 
         With `any_seed`, the seed of the file is taken over, because the user gave none. If the
         training of another plan is not finished, a ValueError lists the differences.
         """
         try:
-            header, arrays = archive.read(self.path, lambda header: _kind_of(header).specs(header))
+            values = CHECKPOINT.read(self.path)
         except FileNotFoundError:
             return None
-        values = _kind_of(header).decode(header, arrays)
         plan = {**self.plan, "seed": values["seed"]} if any_seed else self.plan
         differences = _differences(plan, values)
         if differences and not values["finished"]:
@@ -157,13 +124,13 @@ class CheckpointFile:
                 f"({'; '.join(differences)}). To continue that fit, undo these differences. To "
                 "start anew, remove the file or give another path."
             )
-        if differences or "history" not in values:
+        if differences:
             return None
         self.plan, self._values = plan, values
         return {**values, "history": rows_of(values["history"])}
 
     def write(self, progress):
-        """Write what `_callbacks.Checkpoint` gives after an epoch; an OSError leaves the file."""
+        """Write what `Checkpoint` gives after an epoch; an OSError leaves the file."""
         history = self._values["history"]
         # In place: the cost of an epoch does not grow with their number.
         extend(history, [progress["epoch"]])
@@ -187,13 +154,9 @@ class CheckpointFile:
             ) from error
 
 
-def _kind_of(header):
-    return CHECKPOINT if "n_steps" in header else BARE
-
-
-def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed, device):
-    """What a training depends on: plain values, and the SHA-256 of the rows and labels of (n,)."""
-    digest = hashlib.sha256()
+def training_plan(estimator, images, n_valid, seed):
+    """What a training depends on: plain values, and the SHA-256 of the rows and of the labels."""
+    rows, labels, digest = images.rows, images.labels, hashlib.sha256()
     for start in range(0, len(rows), 1_024):
         digest.update(np.ascontiguousarray(rows[start : start + 1_024]))
     data = {"sha256": digest.hexdigest(), "shape": rows.shape, "dtype": rows.dtype.str}
@@ -201,15 +164,16 @@ def training_plan(params, rows, labels, n_valid, architecture, likelihood, seed,
         data["labels"] = hashlib.sha256(labels.astype("<i8")).hexdigest()
     # A resumed training may change these: they do not change the weights, or the plan has them.
     ignored = ("verbose", "device")
+    params = fields.saved_params(estimator.get_params(deep=False))
     return {
         "skvae_version": __version__,
-        "params": {k: v for k, v in saved_params(params).items() if k not in ignored},
+        "params": {k: v for k, v in params.items() if k not in ignored},
         "data": data,
         "n_valid": n_valid,
-        "architecture": architecture,
-        "likelihood": likelihood,
+        "architecture": estimator._architecture,
+        "likelihood": estimator.likelihood_,
         "seed": seed,
-        "device": device,
+        "device": estimator.device_,
     }
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from .._history import n_epochs_of
 from .._model import MIN_NOISE_VARIANCE, passes
 from .._warnings import warn
-from .callbacks import finished_epochs
 from .checkpoint import CheckpointFile, training_plan
 from .processes import training_processes
 from .sklearn_callbacks import FitTasks
@@ -20,7 +19,8 @@ LEAST_GAIN = 0.01
 
 @contextmanager
 def fit_run(data_parallel, new_context):
-    """A `FitRun`; `new_context` makes scikit-learn's context, which the first process has.
+    """A `FitRun`; `new_context` makes scikit-learn's context, which the first process
+    has; it gives None where scikit-learn has no callbacks.
 
     When the fit has succeeded, it warns of what is due.
     """
@@ -35,7 +35,7 @@ def fit_run(data_parallel, new_context):
 class FitRun:
     """The processes of one fit, its checkpoint, and the tasks of scikit-learn.
 
-    An estimator calls `agree`, `start`, `train`, `wait` and `end`, in this order. None of them
+    An estimator calls `agree`, `start`, `train` and `end`, in this order. None of them
     changes it.
     """
 
@@ -43,11 +43,6 @@ class FitRun:
         self.processes, self.context = processes, context
         self.checkpoint = self.progress = self.tasks = None
         self.interrupted, self.messages = False, []
-
-    @property
-    def is_first(self):
-        """Whether this process makes the first weights, warns, and writes the checkpoint."""
-        return self.processes.is_first
 
     def agree(self, estimator, images, n_valid, continuing):
         """The seed that all processes train with: of the first one, or of a checkpoint.
@@ -59,16 +54,7 @@ class FitRun:
         has_checkpoint = estimator.checkpoint is not None
         if not has_checkpoint and self.processes.size == 1:
             return seed  # to compare nothing, all images need not be read
-        plan = training_plan(
-            estimator.get_params(deep=False),
-            images.rows,
-            images.labels,
-            n_valid,
-            estimator._architecture,
-            estimator.likelihood_,
-            seed,
-            estimator.device_,
-        )
+        plan = training_plan(estimator, images, n_valid, seed)
         own = {
             "params": None,
             "device": None,  # each process may have another one
@@ -84,7 +70,7 @@ class FitRun:
                 "A checkpoint holds a whole fit, so a second fit with warm_start=True cannot use "
                 "one. Set checkpoint=None or warm_start=False."
             )
-        if self.is_first:
+        if self.processes.is_first:
             self.checkpoint = CheckpointFile(estimator.checkpoint, plan)
             # With random_state=None any seed is right, also that of the file.
             self.progress = self.checkpoint.read(any_seed=estimator.random_state is None)
@@ -120,10 +106,6 @@ class FitRun:
         )
         return net
 
-    def wait(self):
-        """Wait for the other processes: no fit ends before all have succeeded."""
-        self.processes.wait()
-
     def end(self, estimator, n_images):
         """Finish the checkpoint, and collect what to warn of, after a training on `n_images`."""
         if self.interrupted:
@@ -131,18 +113,19 @@ class FitRun:
             return
         if self.checkpoint is not None:
             self.checkpoint.finish()
-        if self.tasks is not None and not self.tasks.stopped_:
+        stopped = self.tasks is not None and self.tasks.stopped_
+        if self.processes.is_first and not stopped:
             self.messages = list(self._convergence_warnings(estimator, n_images))
 
     def _linear_error(self, module):
         """`reconstruction_error` of a network with a linear path; None without, or elsewhere."""
-        if module.linear is None or not self.is_first:
+        if module.linear is None or not self.processes.is_first:
             return None
         return passes.reconstruction_error(module, self.watched)
 
     def _convergence_warnings(self, estimator, n_images):
         """Messages about a training that ended by itself."""
-        n_epochs, settings = len(finished_epochs(estimator.net_)), self.settings
+        n_epochs, settings = len(estimator.net_.finished_epochs), self.settings
         error = self._linear_error(estimator.module_)
         like_pca = (
             error is not None and error > (1 - LEAST_GAIN) * self.start_error > MIN_NOISE_VARIANCE

@@ -7,17 +7,15 @@ import numpy as np
 import skorch.callbacks
 import torch
 
-from .._history import EXPLAINED, LABEL_TERMS, PHASES
+from .._history import EXPLAINED, LABEL_TERMS, PHASES, row_of
 from .._model import EPOCH, ExplainedVariance, PixelNoise, generator_for, sum_dtype
 from .batches import N_LABELLED, EpochBatches, ScoringBatches
 from .processes import Processes
 
 ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 
-
 # Largest norm of the gradient, for each number in an image.
 MAX_GRADIENT = 0.3
-
 
 # Images of an epoch, spread over its steps, that tell the share of the variance explained. More
 # would cost more than a hundredth of the time of small networks.
@@ -26,42 +24,9 @@ MAX_MEASURED = 1_024
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a training depends on, besides the network and the images.
+    """What a training depends on, besides the network and the images."""
 
-    Parameters
-    ----------
-    log_jacobian : tuple of float
-        Of the scaling of the pixels; see `ImageFormat.log_jacobian`.
-
-    beta, beta_warmup, label_weight, learning_rate, weight_decay, tol : float
-
-    binarize : bool
-
-    augment : float
-
-    batch_size, n_epochs, n_iter_no_change : int
-
-    seed : int
-        Seeds the noise and the order of the images.
-
-    first_epoch : int
-        Number of epochs before this training. Each epoch has its own noise.
-
-    device : str
-
-    verbose : int
-
-    name : str
-        Name of the estimator, for the progress bar.
-
-    callbacks : tuple of skorch callbacks
-        The user's.
-
-    few_labels : bool
-        Whether each step also sees labelled images in addition.
-    """
-
-    log_jacobian: tuple
+    log_jacobian: tuple  # of the scaling of the pixels; see `ImageFormat.log_jacobian`
     beta: float
     beta_warmup: float
     label_weight: float
@@ -73,13 +38,13 @@ class TrainSettings:
     batch_size: int
     n_epochs: int
     n_iter_no_change: int
-    seed: int
-    first_epoch: int
+    seed: int  # of the noise and of the order of the images
+    first_epoch: int  # epochs before this training; each epoch has its own noise
     device: str
     verbose: int
-    name: str
-    callbacks: tuple = ()
-    few_labels: bool = False
+    name: str  # of the estimator, for the progress bar
+    callbacks: tuple = ()  # the user's, of skorch
+    few_labels: bool = False  # whether each step also sees labelled images in addition
 
 
 @dataclass
@@ -111,16 +76,6 @@ class VAENet(skorch.NeuralNet):
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
     or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
     images without a label, divided by the number of all images of the step.
-
-    Parameters
-    ----------
-    *args, **kwargs
-        As for `skorch.NeuralNet`.
-
-    settings : TrainSettings
-
-    processes : Processes
-        Those that train together. Only `fit` needs more than this one.
     """
 
     def __init__(self, *args, settings, processes, **kwargs):
@@ -137,12 +92,7 @@ class VAENet(skorch.NeuralNet):
         return self
 
     def apply_settings(self, settings):
-        """Replace the settings by others with the same device and callbacks.
-
-        Parameters
-        ----------
-        settings : TrainSettings
-        """
+        """Replace the settings by others with the same device and callbacks."""
         self.settings = settings
         self.beta = self.kl_weight_ = settings.beta
         # Not used here, but callbacks of the user go by them and log them.
@@ -151,6 +101,11 @@ class VAENet(skorch.NeuralNet):
         self.max_epochs = settings.n_epochs
         for group in self.optimizer_.param_groups:
             group["lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
+
+    @property
+    def finished_epochs(self):
+        """The rows of a history for the epochs that this net has finished."""
+        return [row_of(record) for record in self.history if "dur" in record]
 
     @property
     def _default_callbacks(self):
@@ -407,15 +362,7 @@ class VAENet(skorch.NeuralNet):
 def channel_scale(image_format, device):
     """Span of each channel in the units of X, as a share of the largest; None if it is the same.
 
-    Parameters
-    ----------
-    image_format : ImageFormat
-
-    device : str
-
-    Returns
-    -------
-    scale : tensor of shape (C, 1, 1) or None
+    A tensor of shape (C, 1, 1).
     """
     extent = image_format.extent  # 0 for a channel that is constant
     if extent.min() == extent.max():
@@ -429,23 +376,7 @@ def _totals(errors):
 
 
 def build_net(module, settings, callbacks=(), processes=None):
-    """An initialised skorch net that trains a network.
-
-    Parameters
-    ----------
-    module : ConvVAE
-
-    settings : TrainSettings
-
-    callbacks : sequence of skorch callbacks
-
-    processes : Processes, default=None
-        Those that train together. None: this one.
-
-    Returns
-    -------
-    net : VAENet
-    """
+    """An initialised `VAENet` that trains a network; `processes` are those that train together."""
     return VAENet(
         module,
         torch.nn.Identity,  # skorch needs a criterion; the loss is that of `VAENet._loss`

@@ -8,14 +8,9 @@ import torch.distributed as dist
 
 
 class Processes:
-    """The processes of a training: one, or those of a group.
+    """The processes of a training: those of a group, or this one alone.
 
     All of them call the same methods in the same order. Each trains on a share of every batch.
-
-    Parameters
-    ----------
-    group : torch.distributed.ProcessGroup, default=None
-        None: this process is alone, and sums and values are its own.
     """
 
     def __init__(self, group=None):
@@ -25,7 +20,7 @@ class Processes:
 
     @property
     def is_first(self):
-        """Whether this process writes files, warns and shows the bar."""
+        """Whether this process makes the first weights, writes files, warns and shows the bar."""
         return self.rank == 0
 
     @property
@@ -34,18 +29,10 @@ class Processes:
         return slice(self.rank, None, self.size)
 
     def sum(self, tensors):
-        """Sums of tensors over the processes, in one message.
+        """Sums of tensors over the processes, in one message; equal to the last bit in all of them.
 
-        Parameters
-        ----------
-        tensors : list of tensor
-            Of one dtype, on one device, and without gaps in memory.
-
-        Returns
-        -------
-        sums : list of tensor
-            Equal to the last bit in all processes. They share one buffer, in which each lies in
-            the order in memory of its tensor, so that numbers are copied once.
+        The tensors have one dtype and device, and no gaps in memory. The sums share one buffer, in
+        which each lies in the order in memory of its tensor, so that numbers are copied once.
         """
         if self.group is None:
             return tensors
@@ -65,35 +52,20 @@ class Processes:
                 dist.barrier(group=self.group)
 
     def any(self, flag):
-        """Whether the flag is set in any process.
+        """Whether a flag is set in any process."""
+        return any(self._of_all(flag))
 
-        Parameters
-        ----------
-        flag : bool
-
-        Returns
-        -------
-        any : bool
-        """
+    def _of_all(self, value):
+        """The values that the processes give, in their order."""
         if self.group is None:
-            return flag
-        flags = [None] * self.size
+            return [value]
+        values = [None] * self.size
         with _said_plainly():
-            dist.all_gather_object(flags, flag, group=self.group)
-        return any(flags)
+            dist.all_gather_object(values, value, group=self.group)
+        return values
 
     def of_first(self, value):
-        """The value that the first process gives.
-
-        Parameters
-        ----------
-        value : object
-            Plain values and arrays. Only that of the first process matters.
-
-        Returns
-        -------
-        value : object
-        """
+        """The value, made of plain values and arrays, that the first process gives."""
         if self.group is None:
             return value
         box = [value]
@@ -102,33 +74,17 @@ class Processes:
         return box[0]
 
     def copy_first(self, tensors):
-        """Overwrite tensors by those of the first process.
-
-        Parameters
-        ----------
-        tensors : iterable of tensor
-        """
+        """Overwrite tensors by those of the first process."""
         for tensor in tensors if self.group is not None else ():
             with _said_plainly():
                 dist.broadcast(tensor, group=self.group, group_src=0)
 
     def require_same(self, plan):
-        """Compare what each process is about to train.
+        """A ValueError in all processes, if the dicts of what each is about to train differ.
 
-        Parameters
-        ----------
-        plan : dict of plain values
-
-        Raises
-        ------
-        ValueError
-            In all processes, if they differ. The message names process and keys.
+        It names process and keys.
         """
-        if self.group is None:
-            return
-        plans = [None] * self.size
-        with _said_plainly():
-            dist.all_gather_object(plans, plan, group=self.group)
+        plans = self._of_all(plan)
         for rank, other in enumerate(plans):
             names = [name for name in plan if repr(plans[0].get(name)) != repr(other.get(name))]
             if names:
@@ -140,26 +96,11 @@ class Processes:
 
 @contextmanager
 def training_processes(data_parallel):
-    """The processes that train together, for the time of a training.
+    """The `Processes` that train together, for the time of a training.
 
-    After an exception, the group is destroyed, which ends the training in the other processes.
-    All but the first are silent.
-
-    Parameters
-    ----------
-    data_parallel : bool
-        False: this process is alone.
-
-    Yields
-    ------
-    processes : Processes
-
-    Raises
-    ------
-    ValueError
-        If there is no process group.
-    RuntimeError
-        If another process ended early, or did not answer in torch's time limit.
+    After an exception, the group is destroyed, which ends the training in the other processes. All
+    but the first are silent. A ValueError if there is no process group. A RuntimeError if another
+    process ended early, or did not answer in torch's time limit.
     """
     if not data_parallel:
         yield Processes()

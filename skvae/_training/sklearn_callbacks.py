@@ -6,22 +6,9 @@ from skorch.callbacks import Callback
 class FitTasks(Callback):
     """Tell the callbacks of scikit-learn where the training and each epoch begin and end.
 
-    Parameters
-    ----------
-    context : sklearn.callback.CallbackContext
-        Of the fit.
-
-    arguments : dict
-        What all hooks get: ``estimator``, ``X`` and ``y``.
-
-    fitted_attributes : callable
-        Called with the net, if a hook asks for a fitted estimator. Returns the attributes that the
-        estimator would have if the training ended now.
-
-    Attributes
-    ----------
-    stopped_ : bool
-        Whether a hook asked to end the training.
+    All hooks get `arguments`: ``estimator``, ``X`` and ``y``. If one asks for a fitted estimator,
+    ``fitted_attributes(net)`` are those that it would have if the training ended now. `stopped_`
+    says whether a hook asked to end the training.
     """
 
     def __init__(self, context, arguments, fitted_attributes):

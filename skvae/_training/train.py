@@ -13,6 +13,7 @@ from skorch.helper import predefined_split
 
 from .._model import passes
 from .callbacks import (
+    WINDOW,
     Checkpoint,
     EarlyStopping,
     OneCycle,
@@ -198,34 +199,28 @@ def _training_session(net, dataset, valid):
 @contextmanager
 def _weights_kept_on_error(net):
     """Restore the weights of a net and Adam's moments after an exception."""
-    parameters, optimizer = list(net.module_.parameters()), net.optimizer_
-    weights = net.module_.state_dict()  # buffers too, such as the noise
-    kept = {name: weight.clone() for name, weight in weights.items()}
-    state = {
-        parameter: {name: value.clone() for name, value in optimizer.state[parameter].items()}
-        for parameter in parameters
-        if parameter in optimizer.state
-    }
+    stateful = net.module_, net.optimizer_
+    kept = [deepcopy(part.state_dict()) for part in stateful]
     try:
         yield
     except BaseException:
-        with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(kept[name])
-        optimizer.state.clear()
-        optimizer.state.update(state)
+        for part, state in zip(stateful, kept, strict=True):
+            part.load_state_dict(state)
         raise
 
 
 def sort_components(net, images, processes=None):
-    """Sort the components of a net by their KL, descending; returns their moments (3, K)."""
+    """Sort the components of a net by their KL, descending.
+
+    Returns their moments (3, K), and of how many images later ones are to take them.
+    """
     moments = passes.component_moments(net.module_, images)
     moments = (processes or Processes()).of_first(moments)
     if not np.isfinite(moments).all():  # the last step can make the weights too large
         raise ValueError(f"The latent variables became NaN or infinite. {ADVICE}")
     order = np.argsort(-moments[0], kind="stable")
     reorder_net(net, order)
-    return moments[:, order]
+    return moments[:, order], WINDOW
 
 
 def reorder_net(net, order):

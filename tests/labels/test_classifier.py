@@ -251,6 +251,13 @@ def test_a_class_that_is_none(small_classifier, binary):
 # Labels of all kinds
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["many", "scarce"])
+def plain(request, images, labels):
+    """A classifier of whole numbers, and the images of which it had the labels."""
+    known = np.arange(120) % 5 > (3 if request.param else 0)
+    return fit_classifier(images, np.where(known, labels % 3, -1), unlabeled=-1), known
+
+
 @pytest.mark.parametrize(
     ("names", "unlabeled"),
     [
@@ -265,19 +272,16 @@ def test_a_class_that_is_none(small_classifier, binary):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("scarce", [False, True])
 def test_labels_of_any_type_are_the_same_training(
-    images, labels, names, unlabeled, scarce, tmp_path
+    images, labels, names, unlabeled, plain, tmp_path
 ):
     # Classes by their rank, so that only the names differ.
-    names = np.sort(names)
-    known = np.arange(120) % 5 > (3 if scarce else 0)
+    names, (plain, known) = np.sort(names), plain
     y = names[labels % 3]
     if isinstance(unlabeled, str) and y.dtype.kind != "O":
         y = y.astype("U7")
     y[~known] = unlabeled
     clf = fit_classifier(images, y, unlabeled=unlabeled)
-    plain = fit_classifier(images, np.where(known, labels % 3, -1), unlabeled=-1)
     assert_same_training(plain, clf)
     assert_array_equal(clf.classes_, names)
     assert_array_equal(clf.predict(images), names[plain.predict(images)])

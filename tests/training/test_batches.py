@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from skvae._data.dataset import AllBut, ImageDataset, binary_draw
+from skvae._data.dataset import ImageDataset, binary_draw
 from skvae._data.format import ImageFormat
 from skvae._data.labels import scarce
 from skvae._model import passes
@@ -210,19 +210,6 @@ def test_generators_of_different_uses_differ():
         for e in range(3)
     }
     assert len(draws) == 27
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 40])
-def test_all_but_some_places(n):
-    rng = np.random.default_rng(n)
-    for n_left_out in {0, n // 2, n - 1}:
-        left_out = rng.choice(n, n_left_out, replace=False)
-        kept, expected = AllBut(n, left_out), np.setdiff1d(np.arange(n), left_out)
-        assert len(kept) == len(expected)
-        np.testing.assert_array_equal(kept[:], expected)
-        np.testing.assert_array_equal(kept[1:-1:2], expected[1:-1:2])
-        some = rng.integers(0, len(expected), 7)
-        np.testing.assert_array_equal(kept[some], expected[some])
 
 
 def test_a_set_without_some_images():

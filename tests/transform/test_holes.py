@@ -78,7 +78,7 @@ def test_every_method_gives_finite_numbers(vae, holed):
 
 def test_training_explains_what_was_observed_and_what_was_not(digits, holed):
     complete, holes = digits[0][:300], holes_in(holed)
-    vae = fit(holed, missing_values=np.nan, likelihood="gaussian", max_iter=40)
+    vae = fit(holed, missing_values=np.nan, likelihood="gaussian", max_iter=20)
     mean = np.broadcast_to(np.nanmean(holed, 0), holed.shape)
     filled = vae.impute(holed)
     errors = [np.square(some - complete)[holes].mean() for some in (filled, mean)]
