@@ -187,9 +187,14 @@ def _maximized(pca, rows, holes, seed):
 
 
 def _em_step(rows, seen, loadings, mean, noise):
-    """Loadings of shape (D, q), mean and noise variance after one step of EM."""
+    """Loadings of shape (D, q), mean and noise variance after one step of EM.
+
+    The loadings are scaled so that z has the variance 1, which EM would take many steps for; Liu,
+    Rubin & Wu (1998).
+    """
     centred = (rows - mean) * seen
     z, covariance = _posterior(centred, seen, loadings, noise)
+    scale = np.linalg.cholesky((z.T @ z + covariance.sum(0)) / len(z))
     z = np.column_stack([z, np.ones(len(z))])  # the last one is for a change of the mean
     second = z[:, :, None] * z[:, None, :]
     second[:, :-1, :-1] += covariance
@@ -202,7 +207,7 @@ def _em_step(rows, seen, loadings, mean, noise):
     error = np.square(centred).sum() - 2 * np.sum(solution * first)
     error += np.einsum("di,dij,dj", solution, second, solution)
     noise = max(error / max(1, seen.sum()), MIN_NOISE_VARIANCE)
-    return solution[:, :-1], mean + solution[:, -1], noise
+    return solution[:, :-1] @ scale, mean + solution[:, -1], noise
 
 
 def _expected(rows, seen, loadings, mean, noise):
