@@ -177,6 +177,7 @@ def process(task, rank, size, store, folder):
     with open(folder / f"{task}-{rank}.stderr", "wb") as file:
         os.dup2(file.fileno(), 2)
     faulthandler.enable(sys.__stderr__)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     if task != "no seed":
         warnings.filterwarnings("error")
         # As in pyproject.toml.
