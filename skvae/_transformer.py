@@ -856,6 +856,9 @@ class ConvVAETransformer(
     def score(self, X, y=None):
         """Mean of `score_samples`.
 
+        What is said there holds here too: which models can be compared, and that values outside
+        `pixel_range_` count as clipped to it.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or of n_samples images

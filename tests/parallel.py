@@ -150,6 +150,8 @@ def main(task, rank, size, folder):
     last = rank == size - 1
     if task == "fits":
         return {name: results(fitted) for name, fitted in fits(True).items()}
+    if task == "absent" and last:
+        kill()
     if task == "no seed":  # a seed from NumPy's global generator, which differs; and a warning
         vae.set_params(random_state=None, pixel_range=(0, 0.5))
     if task in ("fail", "interrupt", "kill"):
@@ -175,6 +177,7 @@ def process(task, rank, size, store, folder):
     with open(folder / f"{task}-{rank}.stderr", "wb") as file:
         os.dup2(file.fileno(), 2)
     faulthandler.enable(sys.__stderr__)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     if task != "no seed":
         warnings.filterwarnings("error")
         # As in pyproject.toml.

@@ -4,6 +4,7 @@ Every value must have a type and a range that training can give it. The shapes o
 from the values.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._data import is_missing
 from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS
 from .._model import LIKELIHOODS, weight_shapes
 from . import archive
@@ -227,13 +229,18 @@ def plain(value):
 def saved_params(params):
     """The parameters that a file can hold; a RandomState, which has changed, becomes None.
 
-    A dict of `priors`, whose keys JSON would make text, becomes a list in the order of the classes.
+    A dict or a Series of `priors`, whose keys JSON would make text, becomes a list in the order of
+    the classes. NA of pandas becomes NaN, which means the same for `unlabeled`.
     """
-    seed, priors = params["random_state"], params.get("priors")
+    seed, priors, marker = params["random_state"], params.get("priors"), params.get("unlabeled")
     changed = {
         "random_state": None if isinstance(seed, np.random.RandomState) else seed,
         "device": str(params["device"]),
     }
+    if marker is not None and is_missing(marker):
+        changed["unlabeled"] = math.nan
+    if hasattr(priors, "to_dict"):
+        priors = priors.to_dict()
     if isinstance(priors, dict):
         changed["priors"] = [priors[label] for label in sorted(priors)]
     return {k: plain(v) for k, v in {**params, **changed}.items() if k not in NOT_SAVED}

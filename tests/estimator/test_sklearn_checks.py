@@ -50,6 +50,7 @@ FURTHER_CHECKS = [
 
 
 def run(check, *args):
+    """Run a check of scikit-learn, which asserts; if it skips itself, the test fails, too."""
     try:
         check(*args)
     except unittest.SkipTest as skipped:

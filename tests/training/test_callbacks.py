@@ -20,6 +20,7 @@ from faults import interrupt
 from joblib import Parallel, delayed
 from nets import dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -602,6 +603,15 @@ def test_callbacks_that_cannot_work_are_refused(digits, name, method):
     assert not hasattr(vae, "net_")
     with pytest.raises(ValueError, match="LRScheduler"):
         fit(digits[0], callbacks=[skorch.callbacks.LRScheduler])  # a class
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_what_is_no_callback_of_skorch(digits, method):
+    monitor = ScoringMonitor(scoring={"elbo": ConvVAETransformer.score})
+    for other, name in ((monitor, "ScoringMonitor"), (print, "builtin"), (("a", monitor), "Sc")):
+        vae = ConvVAETransformer(**SMALL, callbacks=[other])
+        with pytest.raises(TypeError, match=rf"callbacks has {name}.*set by set_callbacks"):
+            getattr(vae, method)(digits[0])
 
 
 @pytest.mark.parametrize("name", ["NeptuneLogger", "SacredLogger", "MlflowLogger"])

@@ -13,8 +13,9 @@ from conftest import HAS_CALLBACKS
 from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._training.processes import Processes, training_processes
 
-# A process that waits for another one would wait for 30 minutes, torch's default.
-TIMEOUT = 300
+# Seconds after which a process hangs: far more than all fits take on the busiest machine, but less
+# than the 30 minutes of torch, after which a process that waits for another one ends.
+TIMEOUT = 1_500
 
 
 def run(task, size, folder):
@@ -104,6 +105,14 @@ def test_a_process_that_ends_ends_all(task, message, tmp_path):
     assert 0 not in codes
     assert results == [None] * 2
     assert message in errors[1]
+    assert "RuntimeError: The training was ended, because another process" in errors[0]
+
+
+def test_a_process_that_ended_before_is_not_waited_for(tmp_path):
+    codes, errors, results = run("absent", 2, tmp_path)
+    assert codes[0] != 0
+    assert codes[1] == -9
+    assert results == [None] * 2
     assert "RuntimeError: The training was ended, because another process" in errors[0]
 
 
