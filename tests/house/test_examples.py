@@ -93,10 +93,10 @@ def small_examples(datasets, monkeypatch, tmp_path):
     def load_few(source):
         digits = load(source)
         return digits._replace(
-            train_images=digits.train_images[:300],
-            train_labels=digits.train_labels[:300],
-            test_images=digits.test_images[:150],
-            test_labels=digits.test_labels[:150],
+            train_images=digits.train_images[:600],
+            train_labels=digits.train_labels[:600],
+            test_images=digits.test_images[:300],
+            test_labels=digits.test_labels[:300],
         )
 
     def shorten(n_epochs):
