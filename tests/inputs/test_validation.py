@@ -52,7 +52,7 @@ def noise(*shape):
         (
             (4, 3 * 8 * 8),
             {},
-            r"strips of 1 x 192 pixels.*192 is not a square number.*pictures, give .*\(height, "
+            r"strips of 1 x 192 pixels.*192 is not a square number.*images, give .*\(height, "
             r"width, channels\)\. If they are signals, give image_shape=\(1, -1\)",
         ),
         ((4, 17), {}, r"strips of 1 x 17 pixels"),
