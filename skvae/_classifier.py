@@ -201,13 +201,14 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
         None: 30 if fewer than half of the images are labelled, else 100. In the first case, each
         step also uses 64 labelled images in addition, as many of each class. This is decided once a
-        fit, for the images that are not set aside, and in the first call of `partial_fit`.
+        fit, for the images that are not set aside, and in `partial_fit` for those of the first
+        calls, up to 256 or more.
 
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN stands for
-        all that pandas calls missing. None: every value is a class.
+        all that pandas calls missing, and for masked labels. None: every value is a class.
 
-    priors : array-like of shape (n_classes,) or dict, default=None
+    priors : array-like of shape (n_classes,), dict or Series, default=None
         Probability pi_y of each class, in the order of the sorted classes, or by class. None: the
         frequencies of the labels. Give them if the images without a label have other frequencies.
 
@@ -438,10 +439,12 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         ------
         ValueError
             As :meth:`ConvVAETransformer.fit`, and if y has another length than X, if no image has
-            a label, or if labels are numbers that are not whole.
+            a label, or if labels are numbers that are not whole. If labels are missing, or are
+            what another type makes of `unlabeled`, such as the text "-1" of -1.
 
         TypeError, MemoryError, OSError
-            As :meth:`ConvVAETransformer.fit`.
+            As :meth:`ConvVAETransformer.fit`. A TypeError also if some labels are text and others
+            are not.
 
         RuntimeError
             With `data_parallel`, if another process ended or did not answer.
@@ -470,7 +473,8 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             Labels. All of them may be missing.
 
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever occur. Required in the first call.
+            All labels that will ever occur. Required in the first call. `unlabeled` may be among
+            them, as in ``np.unique(y)``, and is no class.
 
         Returns
         -------
@@ -498,7 +502,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             )
         known = self.classes_ if continuing else None
         if not all_images:
-            known = check_classes(classes, known)
+            known = check_classes(classes, self.unlabeled, known)
         self.classes_, labels = encode_labels(y, self.unlabeled, known)
         check_consistent_length(rows, labels)
         counts = np.bincount(labels[labels >= 0], minlength=len(self.classes_))

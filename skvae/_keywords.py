@@ -21,7 +21,9 @@ SYNONYMS = {
     "n_iter_no_change": ("patience",),
     "device": ("cuda", "gpu", "accelerator"),
     "verbose": ("progress", "progress_bar"),
-    "priors": ("class_weight", "class_prior"),
+    "missing_values": ("nan", "nodata"),
+    "unlabeled": ("missing_label",),
+    "priors": ("class_weight", "class_weights", "class_prior"),
 }
 
 Init = TypeVar("Init", bound=Callable)

@@ -851,6 +851,9 @@ class ConvVAETransformer(
     def score(self, X, y=None):
         """Mean of `score_samples`.
 
+        What is said there holds here too: which models can be compared, and that values outside
+        `pixel_range_` count as clipped to it.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or of n_samples images
@@ -897,7 +900,7 @@ class ConvVAETransformer(
         >>> from sklearn.datasets import load_digits
         >>> from skvae import ConvVAETransformer
         >>> images = load_digits().images
-        >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+        >>> vae = ConvVAETransformer(n_components=4, max_iter=2, random_state=0).fit(images)
         >>> 0.5 < vae.explained_variance_ratio(images) < 1
         True
         """
@@ -943,7 +946,7 @@ class ConvVAETransformer(
         >>> from sklearn.datasets import load_digits
         >>> from skvae import ConvVAETransformer
         >>> images = load_digits().images
-        >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
+        >>> vae = ConvVAETransformer(n_components=4, max_iter=2, random_state=0).fit(images)
         >>> bool(vae.log_likelihood(images[:100]).mean() > vae.score(images[:100]))
         True
         """
@@ -999,7 +1002,7 @@ class ConvVAETransformer(
         >>> from skvae import ConvVAETransformer
         >>> images = load_digits().images
         >>> images[:, 2:5, 2:5] = np.where(np.arange(1797) % 2, np.nan, images[:, 2:5, 2:5].T).T
-        >>> vae = ConvVAETransformer(missing_values=np.nan, max_iter=5, random_state=0).fit(images)
+        >>> vae = ConvVAETransformer(missing_values=np.nan, max_iter=2, random_state=0).fit(images)
         >>> filled = vae.impute(images[:100])
         >>> bool(np.isnan(filled).any())
         False

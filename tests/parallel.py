@@ -1,20 +1,27 @@
-"""One process of a group: python parallel.py TASK RANK SIZE STORE FOLDER."""
+"""What each process of a group does, and how it is started."""
 
+import faulthandler
+import multiprocessing
 import os
 import pickle
 import signal
 import sys
 import warnings
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import sklearn.decomposition  # noqa: F401 - as the first fit does
 import torch
+import torch._dynamo  # as the first optimiser does
 import torch.distributed as dist
 from skorch.callbacks import Callback, EarlyStopping
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._model import passes
+
+# Processes are copies of one that has imported everything: a start takes no seconds.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["parallel", "reliability"])
 
 # 130 = 4 * 32 + 2: of the last batch, the third process gets nothing.
 N_IMAGES = 130
@@ -143,6 +150,8 @@ def main(task, rank, size, folder):
     last = rank == size - 1
     if task == "fits":
         return {name: results(fitted) for name, fitted in fits(True).items()}
+    if task == "absent" and last:
+        kill()
     if task == "no seed":  # a seed from NumPy's global generator, which differs; and a warning
         vae.set_params(random_state=None, pixel_range=(0, 0.5))
     if task in ("fail", "interrupt", "kill"):
@@ -163,9 +172,12 @@ def main(task, rank, size, folder):
     return results(vae.fit(X))
 
 
-if __name__ == "__main__":
-    task, rank, size, store, folder = sys.argv[1:]
-    rank, size, folder = int(rank), int(size), Path(folder)
+def process(task, rank, size, store, folder):
+    """Do a task; files of the folder get the result, and what goes to stderr."""
+    with open(folder / f"{task}-{rank}.stderr", "wb") as file:
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable(sys.__stderr__)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     if task != "no seed":
         warnings.filterwarnings("error")
         # As in pyproject.toml.

@@ -5,7 +5,6 @@ Each function raises AssertionError where a promise is broken, and returns what 
 
 import gc
 import itertools
-import multiprocessing
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from conftest import SMALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutate import mutants, resealed
+from parallel import CONTEXT
 from sklearn.datasets import load_digits
 from sklearn.exceptions import InconsistentVersionWarning
 
@@ -32,6 +32,16 @@ from skvae._model.likelihoods import LIKELIHOODS
 # What reading a small file may allocate, in bytes: the longest text that it may announce,
 # parsed by Python, is the most of it.
 PEAK, PEAK_KEY = 16 * 2**20, "bytes at the peak of memory"
+
+
+def ignore_small_trainings():
+    """Ignore what small nets and short trainings are warned of, as pyproject.toml does."""
+    for message in ("Only .* components are active", "The training hardly improved"):
+        warnings.filterwarnings("ignore", message, UserWarning)
+
+
+# For soak.py, and for the processes that are started here.
+ignore_small_trainings()
 
 
 def images(n=300):
@@ -63,14 +73,12 @@ def train_and_save(checkpoint, path):
 def kill_and_resume(n_kills, folder, seed=0):
     """Kill -9 a training process at random moments until it is done, again and again."""
     expected = long_fit(None)
-    # The server has imported all that a child needs, so that kills fall into the training.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reliability"])
+    # A child has all imports from its start, so that kills fall into the training.
     rng = random.Random(seed)
     n_killed, n_finished, epochs = 0, 0, []
     checkpoint, path = str(folder / "checkpoint"), str(folder / "model")
     while n_killed < n_kills or not n_finished or os.path.exists(checkpoint):
-        child = context.Process(target=train_and_save, args=(checkpoint, path))
+        child = CONTEXT.Process(target=train_and_save, args=(checkpoint, path))
         child.start()
         if n_killed < n_kills:
             child.join(rng.uniform(0, 1.5))
@@ -98,45 +106,55 @@ def kill_and_resume(n_kills, folder, seed=0):
 
 def mutated_files(n, folder, seed=0):
     """Files with random defects: refused by InvalidFileError, or as good as one that was saved."""
-    X = images(40)
-    path, bad = folder / "model.skvae", folder / "bad.skvae"
-    vae = ConvVAETransformer(**SMALL, max_iter=2).fit(X)
-    vae.save(path)
-    data, expected = path.read_bytes(), vae.transform(X)
-    before = set(os.listdir(folder)) | {"bad.skvae"}
+    X, codes = images(40), load_digits().target[:40]
+    holed = np.where(np.random.default_rng(seed).random(X.shape) < 0.2, np.nan, X)
+    labelled = {"missing_values": np.nan, "unlabeled": -1, "priors": np.full(10, 0.1)}
+    models = [
+        ConvVAETransformer(**SMALL, max_iter=2).fit(X),
+        ConvVAEClassifier(**SMALL, **labelled, max_iter=2).fit(holed, codes),
+    ]
     counts = {"refused": 0, "read": 0, PEAK_KEY: 0}
     tracemalloc.start()
     try:
-        for i, mutant in enumerate(
-            [*mutants(data, n // 2, seed), *resealed(data, n - n // 2, seed)]
-        ):
-            bad.write_bytes(mutant)
-            tracemalloc.reset_peak()
-            start = tracemalloc.get_traced_memory()[0]
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", InconsistentVersionWarning)
-                    model = skvae.load(bad)
-            except InvalidFileError as error:
-                assert str(bad) in str(error)
-                counts["refused"] += 1
-            else:
-                # The sums are right, so the weights are those that were saved; what the text
-                # says of pixels and parameters may differ, and must work.
-                assert_same_weights(vae, model)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)
-                    z = model.transform(X.reshape(len(X), -1))
-                    assert z.shape == expected.shape
-                    assert np.isfinite(model.score(X.reshape(len(X), -1)))
-                counts["read"] += 1
-            peak = tracemalloc.get_traced_memory()[1] - start
-            counts[PEAK_KEY] = max(counts[PEAK_KEY], peak)
-            assert set(os.listdir(folder)) == before, i
+        for model in models:
+            _mutate(model, n // len(models), folder, seed, counts)
     finally:
         tracemalloc.stop()
     assert counts[PEAK_KEY] < PEAK
     return counts
+
+
+def _mutate(vae, n, folder, seed, counts):
+    """Read n variants of the file of an estimator of digits, and count what came of it."""
+    path, bad = folder / "model.skvae", folder / "bad.skvae"
+    vae.save(path)
+    data, rows = path.read_bytes(), images(40).reshape(40, -1)
+    before = set(os.listdir(folder)) | {"bad.skvae"}
+    for i, mutant in enumerate([*mutants(data, n // 2, seed), *resealed(data, n - n // 2, seed)]):
+        bad.write_bytes(mutant)
+        tracemalloc.reset_peak()
+        start = tracemalloc.get_traced_memory()[0]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InconsistentVersionWarning)
+                model = skvae.load(bad)
+        except InvalidFileError as error:
+            assert str(bad) in str(error)
+            counts["refused"] += 1
+        else:
+            # The sums are right, so the weights are those that were saved; what the text
+            # says of pixels and parameters may differ, and must work.
+            assert_same_weights(vae, model)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                assert model.transform(rows).shape == (40, 3)
+                assert np.isfinite(model.score_samples(rows)).all()
+                if isinstance(model, ConvVAEClassifier):
+                    assert np.isfinite(model.predict_proba(rows)).all()
+            counts["read"] += 1
+        peak = tracemalloc.get_traced_memory()[1] - start
+        counts[PEAK_KEY] = max(counts[PEAK_KEY], peak)
+        assert set(os.listdir(folder)) == before, i
 
 
 # Any array
@@ -329,8 +347,7 @@ def fits_of_pictures(n, kinds=tuple(PICTURES), sizes=N_PICTURES, seed=0, **param
         )
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
-            warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
+            ignore_small_trainings()
             # True of pictures without a hot pixel, beside a range that ends at one.
             warnings.filterwarnings("ignore", ".* a small part of the pixel range", UserWarning)
             try:
@@ -407,8 +424,6 @@ def holes_and_markers(n, seed=0):
             clf = ConvVAEClassifier(**params, missing_values=marker, unlabeled=unlabeled)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".* are missing in all images", UserWarning)
-                warnings.filterwarnings("ignore", "The training hardly improved", UserWarning)
-                warnings.filterwarnings("ignore", "Only .* components are active", UserWarning)
                 clf.fit(held, y)
             filled = np.ma.filled(np.ma.asarray(clf.impute(held))).reshape(X.shape)
             results = [clf.transform(held), clf.predict_proba(held), filled[holes]]
@@ -423,6 +438,10 @@ def holes_and_markers(n, seed=0):
 
 
 # Several processes
+
+# Seconds after which a process hangs: far more than a fit takes on the busiest machine, but less
+# than the 30 minutes of torch, after which a process that waits for another one ends.
+FOR_EVER = 1_500
 
 
 def _group_fit(rank, size, store, path, seed):
@@ -446,15 +465,13 @@ def _shared_fit(seed, data_parallel):
     return ConvVAEClassifier(**params, missing_values=np.nan, unlabeled=-1).fit(X, y)
 
 
-def groups_of_processes(n, folder, seed=0, timeout=60):
+def groups_of_processes(n, folder, seed=0):
     """Fits of two or three processes; in each third group one is killed, and the others end."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reliability"])
     rng, n_killed = random.Random(seed), 0
     for i in range(n):
         size, store, path = rng.choice([2, 3]), folder / f"store-{i}", folder / f"group-{i}"
         group = [
-            context.Process(target=_group_fit, args=(rank, size, store, path, i))
+            CONTEXT.Process(target=_group_fit, args=(rank, size, store, path, i))
             for rank in range(size)
         ]
         for process in group:
@@ -463,12 +480,13 @@ def groups_of_processes(n, folder, seed=0, timeout=60):
             killed = i % 3 == 2
             if killed:
                 while not Path(f"{path}-{size - 1}-ready").exists():
+                    assert group[-1].is_alive(), "a process ends before its fit"
                     time.sleep(0.01)
                 group[-1].join(rng.uniform(0, 1))
                 killed = group[-1].is_alive()
                 group[-1].kill()
             for process in group:
-                process.join(timeout)
+                process.join(FOR_EVER)
                 assert process.exitcode is not None, "a process hangs"
         finally:
             for process in group:

@@ -6,7 +6,16 @@ Knows no estimator and no training.
 from .checks import check_images, check_in_memory, learn_images
 from .dataset import ImageDataset, binary_draw
 from .format import ImageFormat, shape_of, without_mask
-from .labels import UNKNOWN, check_classes, encode_labels, known_labels, resolve_priors, scarce
+from .labels import (
+    UNKNOWN,
+    check_classes,
+    encode_labels,
+    is_missing,
+    known_labels,
+    resolve_priors,
+    scarce,
+    with_types,
+)
 from .misreadings import refuse_misreadings
 from .pixel_range import FLOAT32_MAX, fits_float32, is_hole, whole_numbers
 from .read import read_images

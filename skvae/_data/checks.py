@@ -18,10 +18,27 @@ from .pixel_range import PixelValues, as_marker, warn_about_values
 # or 1. Pixels above this share of it count as two-valued.
 TWO_VALUED_SHARE = 0.75
 
+
+# The largest error of a number that was rounded to float32, as a share of it.
+FLOAT32_STEP = 2.0**-24
+
+
 # About so many numbers show the contrast, but at least so many images.
 N_CONTRAST_NUMBERS, MIN_CONTRAST_IMAGES = 2**22, 64
 
 NAN_ADVICE = "If NaN stands for missing pixels, set missing_values=np.nan."
+
+
+NA_ADVICE = (
+    "X contains NaN, as pd.NA among Python objects. X.convert_dtypes() makes numbers of a "
+    "DataFrame; in arrays and lists, write np.nan."
+)
+
+
+SEQUENCE_ADVICE = (
+    "X holds sequences where it must hold numbers. If the images are a column of a table, pass "
+    "that column, such as X['image']."
+)
 
 
 def learn_images(estimator, X):
@@ -101,7 +118,14 @@ def _finite_values(estimator, rows, missing_values, *, reset):
     """The rows as real numbers, with scikit-learn's own messages about what they must not hold."""
     # "numeric" keeps every numeric dtype: pixels become float32 later, batch by batch. The check
     # of scikit-learn would read X once more, so it has to find only the words for what is wrong.
-    rows = validate_data(estimator, rows, dtype="numeric", reset=reset, ensure_all_finite=False)
+    try:
+        rows = validate_data(estimator, rows, dtype="numeric", reset=reset, ensure_all_finite=False)
+    except (TypeError, ValueError) as error:
+        if "NAType" in str(error):
+            raise ValueError(f"{NA_ADVICE} {NAN_ADVICE}") from error
+        if "array element with a sequence" in str(error):
+            raise ValueError(SEQUENCE_ADVICE) from error
+        raise
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"X must hold real numbers. Got dtype {rows.dtype}.")
     values = PixelValues(rows, missing_values)
@@ -121,11 +145,20 @@ def _finite_values(estimator, rows, missing_values, *, reset):
 
 
 def _warn_about_marker(values):
-    """Warn if a number marks missing values, but is none of the values."""
+    """Warn if a number marks missing values, but is none of the values, or nearly one."""
     marker = values.missing_values
-    if marker is None or math.isnan(marker) or values.has_holes:
+    if marker is None or math.isnan(marker):
         return
     ((least, greatest),) = values.extremes().tolist()
+    if values.has_holes:
+        for end in (least, greatest):
+            if math.isclose(end, marker, rel_tol=FLOAT32_STEP):
+                warn(
+                    f"X has {end!r} beside missing_values={marker!r}, which marks missing pixels: "
+                    "perhaps the same number in another precision. If so, give all columns of X "
+                    "the same dtype, such as by X.astype(np.float32)."
+                )
+        return
     warn(
         f"No value of X is missing_values={marker!r}, so nothing is missing. X has values from "
         f"{least!r} to {greatest!r}, as {values.dtype}. If one of these marks missing pixels, set "

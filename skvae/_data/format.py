@@ -201,7 +201,7 @@ def flatten_images(X, missing_values=None):
     """X as rows, and the shape of one image, or None if X has neither 3 nor 4 dimensions.
 
     Masked pixels become `missing_values`. A ValueError if X is a sequence of images whose shapes
-    differ, or as `without_mask`.
+    differ, or of anything else, or as `without_mask`.
     """
     X = without_mask(as_sequence(X), missing_values)
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
@@ -222,7 +222,7 @@ def as_sequence(X):
     if not isinstance(shape, tuple) or len(shape) != 1:
         return X
     if isinstance(X, np.ndarray):
-        return list(X) if X.dtype == object and not _has_mask(X) else X
+        return list(X) if X.dtype == object and not has_mask(X) else X
     if hasattr(X, "to_numpy") and X.to_numpy().dtype == object:
         return list(X)
     return X
@@ -242,7 +242,7 @@ def without_mask(X, missing_values=None):
     if isinstance(X, (list, tuple)):
         parts = [without_mask(part, missing_values) for part in X]
         return X if all(map(operator.is_, parts, X)) else parts
-    if not _has_mask(X):
+    if not has_mask(X):
         return X
     if not np.any(X.mask):
         return X.filled(0)
@@ -261,7 +261,7 @@ def without_mask(X, missing_values=None):
     return X.filled(missing_values)
 
 
-def _has_mask(X):
+def has_mask(X):
     """Whether X is a masked array: of NumPy or of others, such as astropy."""
     return hasattr(type(X), "filled") and hasattr(type(X), "mask")
 
@@ -277,7 +277,13 @@ def _stack(images):
             f"X holds images of different shapes, such as {first} and {second}. "
             "Crop, pad or resize them to one shape first."
         )
-    return np.asarray(images)
+    try:
+        return np.asarray(images)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "The elements of X are no arrays of one shape. Each must be an image. If they are "
+            "pairs of an image and a label: X = np.stack([np.asarray(image) for image, *_ in X])."
+        ) from error
 
 
 def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
@@ -347,7 +353,7 @@ def warn_if_ambiguous(image_format, *, shape_given):
     elif image_format.as_rows and height == 1:
         warn(
             f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
-            "square number. If they are pictures, give image_shape=(height, width) or "
+            "square number. If they are images, give image_shape=(height, width) or "
             "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
         )
 
@@ -361,6 +367,7 @@ def _other_channels_are_likely(image_format, other_axis):
         return False
     if n_others in (1, 3, 4) and min(other_sides) > n_others:
         return True
-    # The other reading has far fewer channels, and images that are nearer to a square.
-    squarer = max(other_sides) / min(other_sides) < max(sides) / min(sides)
-    return 2 * n_others <= channels and squarer
+    # The other reading has images that are nearer to a square, and far fewer channels. Squares are
+    # no coincidence, whatever the number of channels.
+    ratio, other_ratio = (max(pair) / min(pair) for pair in (sides, other_sides))
+    return other_ratio < ratio and (2 * n_others <= channels or other_ratio == 1)

@@ -47,7 +47,7 @@ def _why_unknown(file):
     kind = _kind_of_tiff(file)
     if kind is None:
         known = ", ".join(FORMATS)
-        return f"it is damaged, or no picture of a format that read_images knows ({known})."
+        return f"it is damaged, or no image of a format that read_images knows ({known})."
     return f"it is a TIFF of {kind}, which Pillow does not know; tifffile does. Or it is damaged."
 
 
@@ -80,7 +80,7 @@ def _pixels(image, mode, size):
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ValueError(
-            f"it holds {image.n_frames} pictures, and read_images takes one from each file. "
+            f"it holds {image.n_frames} images, and read_images takes one from each file. "
             "tifffile reads stacks; see the notes of help(read_images)."
         )
     tags = image.tag_v2 if image.format == "TIFF" else {}

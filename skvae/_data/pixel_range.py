@@ -60,6 +60,8 @@ def as_marker(missing_values):
 
 def dtype_holds(dtype, missing_values):
     """Whether arrays of a dtype can hold the marker of missing values."""
+    if dtype.kind == "O":
+        return True
     with np.errstate(over="ignore", invalid="ignore"):
         held = np.array(missing_values, np.float64).astype(dtype)
     if dtype.kind == "f":  # rounded to its precision

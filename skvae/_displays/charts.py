@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from .._data import with_types
 from .components import most_informative, name_of
 
 # Ten colours that are no greys and can be told apart, also by people with colour-vision
@@ -200,7 +201,7 @@ def _known_values(y, n_points):
         return None, np.ones(n_points, bool)
     import pandas as pd
 
-    y = np.asarray(y)
+    y = np.asarray(with_types(y))
     if y.shape != (n_points,):
         raise ValueError(
             f"y must hold one value for each of the {n_points} images. Got the shape {y.shape}."

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def most_informative(estimator, n=None):
-    """The numbers of the `n` components that tell most about an image, the first one first."""
+    """The numbers of the `n` most informative components, in descending order."""
     return np.argsort(-estimator.kl_per_component_, kind="stable")[:n]
 
 

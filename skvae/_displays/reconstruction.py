@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._counts import check_count
-from .._data import refuse_misreadings
+from .._data import check_images, is_hole, refuse_misreadings
 from . import mosaics
 
 GAP = 3  # pixels between the pairs of rows; 1 between all other images
@@ -151,9 +151,10 @@ class ReconstructionDisplay:
         check_count("n_columns", n_columns)
         refuse_misreadings(X, estimator.image_shape_)  # before X is cut
         X = X[:n_images]
-        images = X.astype(float).filled(np.nan) if np.ma.isMaskedArray(X) else np.asarray(X)
+        values = check_images(estimator, X)
+        holes = is_hole(values.rows, values.missing_values)
         display = cls(
-            images=mosaics.pictures_of(estimator, images),
+            images=mosaics.pictures_of(estimator, np.where(holes, np.nan, values.rows)),
             reconstructions=mosaics.pictures_of(estimator, estimator.reconstruct(X)),
             pixel_range=estimator.pixel_range_,
         )

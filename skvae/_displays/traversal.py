@@ -350,7 +350,7 @@ def _alone(estimator, image):
         )
     if len(shape) > 1 and shape[0] == 1 and shape != estimator.image_shape_:
         return image
-    return np.asarray(image)[None]
+    return [image]
 
 
 def _decoded(estimator, z):

@@ -4,6 +4,7 @@ Every value must have a type and a range that training can give it. The shapes o
 from the values.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._data import is_missing
 from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS
 from .._model import LIKELIHOODS, weight_shapes
 from . import archive
@@ -152,8 +154,12 @@ def int_within(least, most):
 
 
 is_count = int_within(1, MAX_SIZE)
-is_number_of_epochs = int_within(0, MAX_FILE_EPOCHS)
 is_seed = int_within(0, 2**31 - 1)
+
+
+def is_number_of_epochs(value, header=None):
+    """Whether a value is a number of epochs, from 0 to `MAX_FILE_EPOCHS`."""
+    return int_within(0, MAX_FILE_EPOCHS)(value)
 
 
 def is_list_of_counts(value, header=None):
@@ -223,13 +229,18 @@ def plain(value):
 def saved_params(params):
     """The parameters that a file can hold; a RandomState, which has changed, becomes None.
 
-    A dict of `priors`, whose keys JSON would make text, becomes a list in the order of the classes.
+    A dict or a Series of `priors`, whose keys JSON would make text, becomes a list in the order of
+    the classes. NA of pandas becomes NaN, which means the same for `unlabeled`.
     """
-    seed, priors = params["random_state"], params.get("priors")
+    seed, priors, marker = params["random_state"], params.get("priors"), params.get("unlabeled")
     changed = {
         "random_state": None if isinstance(seed, np.random.RandomState) else seed,
         "device": str(params["device"]),
     }
+    if marker is not None and is_missing(marker):
+        changed["unlabeled"] = math.nan
+    if hasattr(priors, "to_dict"):
+        priors = priors.to_dict()
     if isinstance(priors, dict):
         changed["priors"] = [priors[label] for label in sorted(priors)]
     return {k: plain(v) for k, v in {**params, **changed}.items() if k not in NOT_SAVED}

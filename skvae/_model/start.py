@@ -16,9 +16,9 @@ from .weights import draw_weights, set_pixel_units
 # Largest sample for principal components: number of images, and of numbers in all of them.
 MAX_IMAGES, MAX_NUMBERS = 10_000, 2**25
 
-# How often probabilistic PCA fills the holes, steps of EM thereafter, and about how many products a
-# step takes at most.
-N_FILLINGS, N_EM_STEPS, MAX_EM_NUMBERS = 5, 20, 2**31
+# Probabilistic PCA of images with holes: steps of EM, about how many products a step takes at most,
+# and the share of the observed numbers that tell which step is the best.
+N_EM_STEPS, MAX_EM_NUMBERS, EM_HELD_OUT = 20, 2**31, 0.1
 
 # Steps and first rate of Adam for a linear decoder of pixels that are not normal.
 N_START_STEPS, START_RATE = 400, 0.05
@@ -145,41 +145,41 @@ def probabilistic_pca(rows, holes, n_components, seed):
 
     Mean, of shape (D,); axes along which the images vary by more than the noise, (D, q), q <= K;
     variances along them, (q,); and the mean variance along all other axes, a float. Computed by
-    randomised PCA of `rows`, of shape (n, D). `holes` are booleans of this shape, or None. They are
-    filled in place by what it expects there, given the rest of the image, and it is computed
-    again, five times. That takes what was filled for certain, so that the noise is too small: steps
-    of expectation-maximisation over the observed numbers follow.
+    randomised PCA of `rows`, of shape (n, D). `holes` are booleans of this shape, or None; there,
+    rows have the mean pixel, and get what it expects, given the rest of the image.
     """
     pca = _complete_pca(rows, n_components, seed)
     if holes is None or not holes.any():
         return pca
-    for _ in range(N_FILLINGS):
-        network = linear_network(*pca)
-        mu = F.linear(torch.from_numpy(rows) - network.mean, network.encoder)
-        filled = F.linear(mu, network.decoder, network.bias).numpy()
-        rows[holes] = filled[holes]
-        pca = _complete_pca(rows, n_components, seed)
-    return _maximized(pca, rows, holes)
+    return _maximized(pca, rows, holes, seed)
 
 
-def _maximized(pca, rows, holes):
-    """Probabilistic PCA of what was observed, from one that took filled holes for certain.
+def _maximized(pca, rows, holes, seed):
+    """Probabilistic PCA of what was observed, from one that took the mean in holes for certain.
 
-    `N_EM_STEPS` steps of EM; Ilin & Raiko (2010), section 3. Of many images and components, some
-    images only. The holes of rows are filled by the last of them.
+    Steps of EM; Ilin & Raiko (2010), section 3. Where much is missing, the maximum of the
+    likelihood fits its noise. So a share of the observed numbers is held out, and the step after
+    which these are expected best counts. Of many images and components, some images only.
     """
     mean, axes, variances, noise = (np.asarray(part, np.float64) for part in pca)
     (n, n_numbers), n_axes = rows.shape, len(variances)
     step = math.ceil(n * n_numbers * (n_axes + 1) ** 2 / MAX_EM_NUMBERS)
     if n_axes == 0 or n // step < 2 * n_axes:
         return pca
-    loadings = axes * np.sqrt(variances - noise)  # (D, q)
+    model = latest = axes * np.sqrt(variances - noise), mean, noise  # loadings: (D, q)
     sample, seen = rows[::step].astype(np.float64), ~holes[::step]
+    held_out = seen & (np.random.default_rng(seed).random(seen.shape) < EM_HELD_OUT)
+    seen &= ~held_out
+    least = math.inf
     for _ in range(N_EM_STEPS):
-        loadings, mean, noise = _em_step(sample, seen, loadings, mean, noise)
+        latest = _em_step(sample, seen, *latest)
+        error = np.square((_expected(sample, seen, *latest) - sample)[held_out]).sum()
+        if error < least:
+            least, model = error, latest
     for some in np.array_split(np.arange(n), step):
-        z, _ = _posterior((rows[some] - mean) * ~holes[some], ~holes[some], loadings, noise)
-        rows[some] = np.where(holes[some], z @ loadings.T + mean, rows[some])
+        expected = _expected(rows[some], ~holes[some], *model)
+        rows[some] = np.where(holes[some], expected, rows[some])
+    loadings, mean, noise = model
     axes, singular, _ = np.linalg.svd(loadings, full_matrices=False)
     variances = singular**2 + noise
     total = variances.sum() + noise * max(1, n_numbers - n_axes)
@@ -187,9 +187,14 @@ def _maximized(pca, rows, holes):
 
 
 def _em_step(rows, seen, loadings, mean, noise):
-    """Loadings of shape (D, q), mean and noise variance after one step of EM."""
+    """Loadings of shape (D, q), mean and noise variance after one step of EM.
+
+    The loadings are scaled so that z has the variance 1, which EM would take many steps for; Liu,
+    Rubin & Wu (1998).
+    """
     centred = (rows - mean) * seen
     z, covariance = _posterior(centred, seen, loadings, noise)
+    scale = np.linalg.cholesky((z.T @ z + covariance.sum(0)) / len(z))
     z = np.column_stack([z, np.ones(len(z))])  # the last one is for a change of the mean
     second = z[:, :, None] * z[:, None, :]
     second[:, :-1, :-1] += covariance
@@ -202,7 +207,13 @@ def _em_step(rows, seen, loadings, mean, noise):
     error = np.square(centred).sum() - 2 * np.sum(solution * first)
     error += np.einsum("di,dij,dj", solution, second, solution)
     noise = max(error / max(1, seen.sum()), MIN_NOISE_VARIANCE)
-    return solution[:, :-1], mean + solution[:, -1], noise
+    return solution[:, :-1] @ scale, mean + solution[:, -1], noise
+
+
+def _expected(rows, seen, loadings, mean, noise):
+    """What probabilistic PCA expects of rows, given the numbers that were seen: (n, D)."""
+    z, _ = _posterior((rows - mean) * seen, seen, loadings, noise)
+    return z @ loadings.T + mean
 
 
 def _posterior(centred, seen, loadings, noise):

@@ -1,6 +1,7 @@
 """Weights of a network: first values, shapes, as arrays (torch)."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -65,6 +66,7 @@ def blank_module(**architecture):
         return ConvVAE(**architecture).float()
 
 
+@lru_cache  # searches fit many networks of the same sizes
 def n_products(**architecture):
     """Multiplications that one image takes on its way through the encoder and the decoder.
 

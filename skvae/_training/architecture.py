@@ -13,6 +13,11 @@ LINEAR_PATH_MANY = 10_000
 def check_parameters(estimator):
     """Refuse parameters that contradict each other, by a ValueError."""
     marker = estimator.missing_values
+    if isinstance(marker, bool):
+        raise ValueError(
+            "missing_values must be NaN or a number that marks missing pixels, or None. "
+            f"Got {marker}."
+        )
     if marker is not None and np.isinf(marker):
         raise ValueError(
             "missing_values must be NaN or a finite number: infinite values of X are refused. "

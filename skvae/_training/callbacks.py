@@ -57,17 +57,23 @@ REFUSED = {
 def check_callbacks(callbacks, validates):
     """Refuse callbacks of skorch that cannot work, by a ValueError that says what to do instead.
 
-    They are objects or classes, or pairs of a name and one of these. `validates` says whether there
-    is a validation loss.
+    They are objects or classes, or pairs of a name and one of these. A TypeError for anything else.
+    `validates` says whether there is a validation loss.
     """
     for item in callbacks:
         callback = item[1] if isinstance(item, (tuple, list)) else item
+        cls = callback if isinstance(callback, type) else type(callback)
+        name = cls.__name__
+        if not issubclass(cls, Callback):
+            raise TypeError(
+                f"callbacks has {name}, which is not derived from skorch.callbacks.Callback. "
+                "Callbacks of scikit-learn are set by set_callbacks instead."
+            )
         callback = callback() if isinstance(callback, type) else callback
-        name = type(callback).__name__
         for refused, reason in REFUSED.items():
             if isinstance(callback, getattr(skorch.callbacks, refused)):
                 raise ValueError(f"callbacks has {name}, which does not work here: {reason}")
-        if isinstance(callback, Callback) and getattr(callback, "log_on_batch_end", False):
+        if getattr(callback, "log_on_batch_end", False):
             raise ValueError(
                 f"callbacks has {name} with log_on_batch_end=True, but losses of single batches "
                 "are not recorded. Set log_on_batch_end=False."

@@ -31,6 +31,10 @@ def _are_columns_of_training(value, header):
     return fields.are_columns(value, header) and set(value) - set(LABEL_COLUMNS) == columns
 
 
+def _is_number_of_epochs_done(value, header):
+    return fields.is_number_of_epochs(value) and value > 0
+
+
 def _are_numbers_of_steps(value, header):
     return (
         type(value) is dict
@@ -72,9 +76,7 @@ CHECKPOINT = FileKind(
     (
         *PLAN,
         Field("finished", "finished", fields.of_type(bool)),
-        Field(
-            "n_epochs", "history", fields.int_within(1, fields.MAX_FILE_EPOCHS), n_epochs_of, None
-        ),
+        Field("n_epochs", "history", _is_number_of_epochs_done, n_epochs_of, None),
         Field("history", "history", _are_columns_of_training, list, None),
         Field("n_steps", "n_steps", _are_numbers_of_steps),
         Field("frozen", "frozen", _are_frozen),

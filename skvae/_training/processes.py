@@ -112,6 +112,7 @@ def training_processes(data_parallel):
             "single process, leave data_parallel=False."
         )
     with _said_plainly():
+        dist.barrier()  # an error if a process has ended, for which `new_group` would wait
         group = dist.new_group()
     try:
         processes = Processes(group)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from conftest import fit, fit_classifier
 from matplotlib.colors import to_rgba
@@ -95,6 +96,10 @@ def test_more_than_ten_classes_have_a_legend(n_classes, missing):
         ([0.0, 1.0, np.nan, 1.0], [0, 1, 3]),
         ([0, 1, None, 1], [0, 1, 3]),
         (["a", None, "b", np.nan], [0, 2]),
+        (["a", "a", "b", np.nan], [0, 1, 2]),
+        (np.ma.array([3, 4, 9, 3], mask=[0, 0, 1, 0]), [0, 1, 3]),
+        (np.ma.array([0.5, 0.4, 9.1, 0.7], mask=[0, 0, 1, 0]), [0, 1, 3]),
+        (pl.Series(["a", None, "b", "b"]), [0, 2, 3]),
         (pd.Series(["a", pd.NA, "b", "b"], dtype="string"), [0, 2, 3]),
         (pd.Series([2, None, 2, 3], dtype="Int64"), [0, 2, 3]),
         ([0.5, np.nan, None, 0.7], [0, 3]),

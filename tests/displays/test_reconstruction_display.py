@@ -2,7 +2,9 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
+from conftest import fit
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
@@ -61,6 +63,20 @@ def test_the_fitted_channel_axis_counts():
     X = np.random.default_rng(0).uniform(size=(6, 7, 8, 3))
     vae = ConvVAETransformer(2, max_iter=1, hidden_units=8).fit(X).set_params(channel_axis=0)
     assert ReconstructionDisplay.from_estimator(vae, X).images.shape == (6, 7, 8, 3)
+
+
+@pytest.mark.parametrize("marker", [np.nan, -1])
+def test_holes_are_blank(digits, marker):
+    images = digits[0][:40].astype(np.float32)
+    holes = np.random.default_rng(0).random(images.shape) < 0.3
+    X = np.where(holes, np.float32(marker), images)
+    masked = np.ma.array(np.where(holes, np.float32(7), images), mask=holes)
+    vae = fit(X, missing_values=marker, max_iter=1)
+    for held in (X, X.reshape(40, 64), list(X), masked, list(masked), pd.Series(list(masked))):
+        display = ReconstructionDisplay.from_estimator(vae, held, n_images=5)
+        assert_array_equal(display.images, np.where(holes, np.nan, images)[:5])
+        assert_array_equal(display.reconstructions, vae.reconstruct(X[:5]))
+        assert_array_equal(display.image_.get_array().mask[:8, :8], holes[0])
 
 
 def test_rows_and_axes_of_the_caller(digits):

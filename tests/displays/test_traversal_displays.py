@@ -111,6 +111,17 @@ def test_the_image_may_come_alone_or_as_x(small, many_channels, digits):
             assert_array_equal(display.images, alone)
 
 
+def test_an_image_with_holes(digits):
+    X = digits[0][:40].astype(np.float32)
+    holes = np.random.default_rng(0).random(X.shape) < 0.3
+    holed = np.where(holes, np.nan, X)
+    vae = fit(holed, missing_values=np.nan, max_iter=1)
+    expected = LatentTraversalDisplay.from_estimator(vae, holed[3]).images
+    masked = np.ma.array(np.where(holes, 7, X), mask=holes)
+    for image in (masked[3], masked[3:4], masked[3].ravel(), list(masked[3])):
+        assert_array_equal(LatentTraversalDisplay.from_estimator(vae, image).images, expected)
+
+
 def test_signals_may_come_alone_or_as_x():
     waves = np.random.default_rng(0).normal(size=(20, 12))
     vae = fit(waves, image_shape=(1, 12), pixel_range=None)

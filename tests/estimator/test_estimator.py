@@ -38,7 +38,7 @@ METHODS = [*ON_IMAGES, "inverse_transform", "sample"]
 
 
 def classifier(**params):
-    learner = {"n_components": 4, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 40}
+    learner = {"n_components": 4, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 8}
     vae = ConvVAETransformer(**{**SMALL, **learner, "pixel_range": (0, 16), "beta": 0.1, **params})
     return Pipeline([("vae", vae), ("clf", LogisticRegression(max_iter=2_000))])
 
@@ -165,7 +165,7 @@ def test_nothing_that_was_passed_in_is_changed(digits, dtype):
 def test_reconstructions_resemble_their_originals(digits):
     images = digits[0]
     params = {**SMALL, "n_components": 8, "hidden_units": 64, "hidden_channels": (16,)}
-    vae = ConvVAETransformer(**params, pixel_range=(0, 16), max_iter=60).fit(images[:300])
+    vae = ConvVAETransformer(**params, pixel_range=(0, 16), max_iter=30).fit(images[:300])
     held_out = images[300:].astype(float)
     error = ((vae.inverse_transform(vae.transform(held_out)) - held_out) ** 2).mean()
     assert error < 0.75 * ((images[:300].mean(0) - held_out) ** 2).mean()
@@ -173,8 +173,8 @@ def test_reconstructions_resemble_their_originals(digits):
 
 def test_pixel_values_come_back_in_their_units(digits):
     images = digits[0]
-    vae = ConvVAETransformer(**SMALL, max_iter=15).fit(images.astype(float))
-    shifted = ConvVAETransformer(**SMALL, max_iter=15).fit(images * 10.0 - 500)
+    vae = ConvVAETransformer(**SMALL, max_iter=5).fit(images.astype(float))
+    shifted = ConvVAETransformer(**SMALL, max_iter=5).fit(images * 10.0 - 500)
     assert shifted.pixel_range_ == (-500, -340)
     z = vae.transform(images)
     assert_allclose(shifted.transform(images * 10.0 - 500), z, rtol=1e-3, atol=1e-4)
@@ -295,10 +295,10 @@ def test_grid_search_over_a_pipeline(digits, n_jobs):
 
 
 def test_grid_search_without_a_classifier(digits):
-    grid = {"n_components": [1, 3], "max_iter": [1, 30]}
+    grid = {"n_components": [1, 3], "max_iter": [1, 10]}
     search = GridSearchCV(ConvVAETransformer(**SMALL, pixel_range=(0, 16)), grid, cv=2)
     search.fit(digits[0].reshape(400, 64))
-    assert search.best_params_["max_iter"] == 30
+    assert search.best_params_["max_iter"] == 10
     assert search.best_score_ == search.cv_results_["mean_test_score"].max()
 
 

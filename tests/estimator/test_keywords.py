@@ -35,10 +35,11 @@ def test_the_parameter_that_was_meant(cls, keyword, meant):
 
 
 def test_a_class_suggests_its_own_parameters_only():
-    with pytest.raises(
-        TypeError, match=r"^ConvVAEClassifier .* 'class_weight'\. Did you mean priors"
-    ):
-        ConvVAEClassifier(class_weight="balanced")
+    for keyword in ("class_weight", "class_weights"):
+        with pytest.raises(
+            TypeError, match=rf"^ConvVAEClassifier .* '{keyword}'\. Did you mean priors"
+        ):
+            ConvVAEClassifier(**{keyword: "balanced"})
     with pytest.raises(
         TypeError, match=r"^ConvVAETransformer .* 'class_weight'\. Its parameters are"
     ):

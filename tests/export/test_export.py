@@ -1,6 +1,7 @@
 """`to_onnx`: onnxruntime gives what the estimator gives."""
 
 import sys
+from functools import cache
 
 import numpy as np
 import onnx
@@ -60,6 +61,7 @@ CASES = {
 WITHOUT_LINEAR_PATH = {"uint8", "marker"}
 
 
+@cache
 def fitted(name):
     X, params = CASES[name]
     vae = ConvVAETransformer(**{**SMALL, "pixel_range": (0, 16), "max_iter": 1, **params})

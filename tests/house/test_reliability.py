@@ -23,13 +23,12 @@ def test_mutated_files(tmp_path):
 
 
 def test_any_array():
-    counts = reliability.any_arrays(200)
-    assert counts["fitted"] > 40
-    assert counts["refused"] > 40
+    counts = reliability.any_arrays(100)
+    assert counts["fitted"] > 20
+    assert counts["refused"] > 20
 
 
 def test_a_few_fits_of_many_kinds_of_pictures():
-    assert len(reliability.PICTURES) * 3 * 3 * 3 == 270  # as in soak.py
     counts = reliability.fits_of_pictures(8, sizes=(20, 200))
     assert counts == {"fits": 8, "losses that are not finite": 0}
 

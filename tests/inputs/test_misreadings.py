@@ -1,5 +1,7 @@
 """What is no array of images is named, with the line that makes one of it."""
 
+import io
+import re
 from collections import UserList, deque
 from pathlib import Path
 
@@ -31,11 +33,17 @@ IMAGES = np.random.default_rng(0).uniform(size=(6, 8, 9))
         pd.Series(["a.png", "b.png"], index=[7, 8]),
         pd.Index(["a.png"]),
         pl.Series(["a.png", "b.png"]),
+        {"a.png", "b.png"},
+        {"a.png": 1}.keys(),
+        io.BytesIO(b"a"),
+        [io.BytesIO(b"a")],
     ],
     ids=lambda X: type(X).__name__,
 )
 def test_names_of_files(X):
-    with pytest.raises(TypeError, match=r"X holds names of files\..*X = skvae\.read_images\(X\)"):
+    with pytest.raises(
+        TypeError, match=r"X holds files or names of files\..*X = skvae\.read_images\(X\)"
+    ):
         refuse_misreadings(X)
 
 
@@ -78,8 +86,28 @@ def test_collections_come_with_the_line_that_makes_an_array(X, expected):
         refuse_misreadings(X)
     message = str(raised.value)
     assert "partial_fit" in message
-    line = message.split("images: X = ")[1].split(". To train")[0]
+    line = re.split(r"\. To train|, or skvae", message.split("images: X = ")[1])[0]
     np.testing.assert_array_equal(eval(line, {"X": X, "np": np}), expected)
+
+
+def test_iterators_may_give_names_of_files(tmp_path):
+    with pytest.raises(TypeError, match=r"or skvae\.read_images\(X\) if it gives names of files"):
+        refuse_misreadings(tmp_path.glob("*"))
+
+
+def test_mappings_name_their_first_key(tmp_path):
+    np.savez(tmp_path / "images.npz", train=IMAGES)
+    with np.load(tmp_path / "images.npz") as arrays:
+        for X in (arrays, {"train": IMAGES, "test": IMAGES}):
+            with pytest.raises(TypeError, match=r"one of its values, such as X\['train'\]\. To"):
+                refuse_misreadings(X)
+
+
+def test_one_picture_of_pillow():
+    picture = Image.fromarray(np.zeros((8, 9), np.uint8))
+    for fitted in (None, (8, 9)):
+        with pytest.raises(ValueError, match=r"X is one image\..*\[X\] holds this one"):
+            refuse_misreadings(picture, fitted)
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
@@ -131,4 +159,6 @@ def test_one_image_in_colours():
     ],
 )
 def test_what_may_hold_images_is_left_alone(X, image_shape):
-    refuse_misreadings(X, image_shape)
+    before = repr(X)
+    refuse_misreadings(X, image_shape)  # no error
+    assert repr(X) == before

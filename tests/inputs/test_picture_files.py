@@ -360,14 +360,14 @@ def test_damaged_files_raise_value_errors_only(tmp_path, ending):
 
 def test_a_text_named_png(tmp_path):
     (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(ValueError, match=r"a\.png' cannot be read: it is damaged, or no picture"):
+    with pytest.raises(ValueError, match=r"a\.png' cannot be read: it is damaged, or no image"):
         read_images(tmp_path)
 
 
 def test_formats_that_run_programs_are_not_opened(tmp_path):
     eps = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n%%EndComments\nshowpage\n"
     (tmp_path / "a.png").write_text(eps)
-    with pytest.raises(ValueError, match=r"a\.png' cannot be read: it is damaged, or no picture"):
+    with pytest.raises(ValueError, match=r"a\.png' cannot be read: it is damaged, or no image"):
         read_images(tmp_path)
 
 
@@ -415,7 +415,7 @@ def test_several_pictures_in_a_file_are_refused(tmp_path, ending):
     first, *others = (Image.fromarray(image) for image in GREY)
     first.save(tmp_path / f"a{ending}", save_all=True, append_images=others)
     with pytest.raises(
-        ValueError, match=rf"a\{ending}' cannot be read: it holds 5 pictures.*tifffile"
+        ValueError, match=rf"a\{ending}' cannot be read: it holds 5 images.*tifffile"
     ):
         read_images(tmp_path)
 

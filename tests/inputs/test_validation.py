@@ -52,13 +52,16 @@ def noise(*shape):
         (
             (4, 3 * 8 * 8),
             {},
-            r"strips of 1 x 192 pixels.*192 is not a square number.*pictures, give .*\(height, "
+            r"strips of 1 x 192 pixels.*192 is not a square number.*images, give .*\(height, "
             r"width, channels\)\. If they are signals, give image_shape=\(1, -1\)",
         ),
         ((4, 17), {}, r"strips of 1 x 17 pixels"),
         ((6, 2, 32, 32), {}, "of 2 x 32 pixels with 32 channels.*set channel_axis=0"),
         ((6, 5, 16, 12), {}, "of 5 x 16 pixels with 12 channels.*set channel_axis=0"),
         ((6, 32, 32, 2), {"channel_axis": 0}, "with 32 channels.*set channel_axis=-1"),
+        ((6, 10, 8, 8), {}, "of 10 x 8 pixels with 8 channels.*set channel_axis=0"),
+        ((6, 64, 8, 8), {}, "of 64 x 8 pixels with 8 channels.*set channel_axis=0"),
+        ((6, 8, 8, 20), {"channel_axis": 0}, "of 8 x 20 pixels with 8 channels.*channel_axis=-1"),
         # One image, and a series of three sensors.
         (
             (64, 24, 3),
@@ -90,6 +93,8 @@ def test_what_may_be_read_otherwise(shape, params, match, method):
         ((6, 8, 8, 4), {}),
         ((6, 8, 8, 1), {}),
         ((6, 8, 8, 20), {}),
+        ((6, 9, 8, 20), {}),
+        ((6, 9, 9, 9), {}),
         ((6, 3, 8, 3), {}),
         ((6, 3, 17), {}),
         ((6, 24, 3), {"image_shape": (24, 3)}),
@@ -196,9 +201,13 @@ def test_a_small_part_is_two_per_cent(share):
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_constant_images_are_silent(value):
     X = np.full((5, 4, 4), value, np.uint8)
-    vae = ConvVAETransformer(**QUICK).fit(X)
-    vae.partial_fit(X).transform(X[:1])
-    ConvVAETransformer(**QUICK).fit(X.astype(float)).transform(X.astype(float))
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        for constant in (X, X.astype(float)):
+            vae = ConvVAETransformer(**QUICK).fit(constant)
+            vae.partial_fit(constant).transform(constant[:1])
+    told = {str(warning.message) for warning in record}
+    assert {message for message in told if "0 of 3 components are active" not in message} == set()
 
 
 # Bad input
@@ -332,6 +341,29 @@ def test_an_array_of_images_of_different_shapes():
     X[:] = [noise(8, 8), noise(9, 8)]
     with pytest.raises(ValueError, match="different shapes"):
         ConvVAETransformer(**QUICK).fit(X)
+
+
+@pytest.mark.parametrize("method", ["fit", "transform"])
+def test_pairs_of_an_image_and_a_label(small, digits, method):
+    pairs = list(zip(digits[0][:5], digits[1][:5].tolist(), strict=True))
+    function = getattr(small, method) if method == "transform" else ConvVAETransformer(**QUICK).fit
+    for X in (pairs, [list(pair) for pair in pairs], [(Image.fromarray(x), y) for x, y in pairs]):
+        match = r"elements of X are no arrays of one shape.*np\.stack\(.* for image, \*_ in X\]\)"
+        with pytest.raises(ValueError, match=match) as raised:
+            function(X)
+        line = str(raised.value).split(": X = ")[1].rstrip(".")
+        assert_array_equal(eval(line, {"X": X, "np": np}), digits[0][:5])
+
+
+def test_a_table_with_a_column_of_images(digits):
+    table = pd.DataFrame({"image": list(digits[0][:20]), "label": digits[1][:20]})
+    for X in (table, table[["image"]]):
+        with pytest.raises(
+            ValueError, match=r"X holds sequences.* pass that column, such as X\['i"
+        ):
+            ConvVAETransformer(**QUICK).fit(X)
+    vae = ConvVAETransformer(**QUICK).fit(table["image"])
+    assert_array_equal(vae.transform(table["image"]), vae.transform(digits[0][:20]))
 
 
 def test_pictures_of_pillow_of_different_sizes():
@@ -646,7 +678,7 @@ def test_auto_stays_what_it_was_at_first(digits, tmp_path, first):
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_training_names_what_was_meant(method):
-    with pytest.raises(TypeError, match=r"X holds names of files\..* skvae\.read_images"):
+    with pytest.raises(TypeError, match=r"X holds files or names of files\..* skvae\.read_images"):
         getattr(ConvVAETransformer(), method)(["a.png", "b.png"])
     with pytest.raises(TypeError, match=r"X is a builtins\.generator.* np\.stack"):
         getattr(ConvVAETransformer(), method)(image for image in np.zeros((3, 8, 8)))
@@ -656,5 +688,5 @@ def test_training_names_what_was_meant(method):
 def test_methods_name_one_image(small, digits, method):
     with pytest.raises(ValueError, match=r"X is one image, of shape \(8, 8\).*X\[None\]"):
         getattr(small, method)(digits[0][0])
-    with pytest.raises(TypeError, match=r"X holds names of files"):
+    with pytest.raises(TypeError, match=r"X holds files or names of files"):
         getattr(small, method)("folder")

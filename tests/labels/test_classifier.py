@@ -1,10 +1,12 @@
 """ConvVAEClassifier: laws of its classes, labels of all types, failures, scikit-learn's tools."""
 
 import inspect
+import math
 import pickle
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from comparisons import assert_same_classes, assert_same_model, assert_same_training
@@ -249,6 +251,13 @@ def test_a_class_that_is_none(small_classifier, binary):
 # Labels of all kinds
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["many", "scarce"])
+def plain(request, images, labels):
+    """A classifier of whole numbers, and the images of which it had the labels."""
+    known = np.arange(120) % 5 > (3 if request.param else 0)
+    return fit_classifier(images, np.where(known, labels % 3, -1), unlabeled=-1), known
+
+
 @pytest.mark.parametrize(
     ("names", "unlabeled"),
     [
@@ -263,19 +272,16 @@ def test_a_class_that_is_none(small_classifier, binary):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("scarce", [False, True])
 def test_labels_of_any_type_are_the_same_training(
-    images, labels, names, unlabeled, scarce, tmp_path
+    images, labels, names, unlabeled, plain, tmp_path
 ):
     # Classes by their rank, so that only the names differ.
-    names = np.sort(names)
-    known = np.arange(120) % 5 > (3 if scarce else 0)
+    names, (plain, known) = np.sort(names), plain
     y = names[labels % 3]
     if isinstance(unlabeled, str) and y.dtype.kind != "O":
         y = y.astype("U7")
     y[~known] = unlabeled
     clf = fit_classifier(images, y, unlabeled=unlabeled)
-    plain = fit_classifier(images, np.where(known, labels % 3, -1), unlabeled=-1)
     assert_same_training(plain, clf)
     assert_array_equal(clf.classes_, names)
     assert_array_equal(clf.predict(images), names[plain.predict(images)])
@@ -673,22 +679,50 @@ def test_a_list_of_text_with_a_marker_of_another_type_is_its_object_array(images
         assert clf.classes_.tolist() == ["ant", "cat", "dog"]
         assert_same_training(clf, fit_classifier(images, np.array(y, object), unlabeled=marker))
         known = np.arange(120) % 3 == 0
+        masked = np.ma.array(names, mask=~known)
+        if marker is NAN:
+            assert_same_training(clf, fit_classifier(images, masked, unlabeled=marker))
+            assert clf.score(images, masked) == clf.score(images, y)
+        else:
+            with pytest.raises(ValueError, match=r"Input y contains NaN.*set unlabeled=np\.nan"):
+                clf.score(images, masked)
         expected = np.mean(clf.predict(images)[known] == np.array(names)[known])
         assert clf.score(images, y) == pytest.approx(expected, abs=1e-12)
         clf.partial_fit(images, y)
         assert_array_equal(clf.class_counts_, 2 * np.bincount((labels % 3)[known]))
 
 
-def test_priors_by_class(images, labels, tmp_path):
+@pytest.mark.parametrize("kind", [dict, pd.Series])
+def test_priors_by_class(images, labels, tmp_path, kind):
     y = np.array(["b", "a", "c"])[labels % 3]
-    given = {"c": 0.5, "a": 0.2, "b": 0.3}
+    given = kind({"c": 0.5, "a": 0.2, "b": 0.3})
     clf = fit_classifier(images, y, priors=given)
     assert_array_equal(clf.priors_, [0.2, 0.3, 0.5])
-    assert clone(clf).priors == given
+    assert dict(clone(clf).priors) == dict(given)
     clf.save(tmp_path / "model")
     loaded = skvae.load(tmp_path / "model")
     assert_same_classes(clf, loaded, images[:20])
     assert loaded.priors == (0.2, 0.3, 0.5)  # in the order of the classes
+
+
+def test_priors_in_the_order_of_a_series(images, labels, tmp_path):
+    y = np.array(["b", "a", "c"])[labels % 3]
+    clf = fit_classifier(images, y, priors=pd.Series([0.2, 0.3, 0.5]))
+    assert_array_equal(clf.priors_, [0.2, 0.3, 0.5])
+    clf.save(tmp_path / "model")
+    assert skvae.load(tmp_path / "model").priors == (0.2, 0.3, 0.5)
+
+
+@pytest.mark.parametrize("marker", [pd.NA, pd.NaT, np.float32("nan")], ids=str)
+def test_a_file_has_nan_for_all_that_pandas_calls_missing(images, labels, tmp_path, marker):
+    y = [marker if i % 3 else label for i, label in enumerate((labels % 3).tolist())]
+    clf = fit_classifier(images, y, unlabeled=marker, max_iter=1)
+    clf.save(tmp_path / "model")
+    loaded = skvae.load(tmp_path / "model")
+    assert math.isnan(loaded.unlabeled)
+    assert loaded.score(images, y) == clf.score(images, y)
+    loaded.partial_fit(images, y, classes=[0, 1, 2, marker])
+    assert_array_equal(loaded.class_counts_, 2 * clf.class_counts_)
 
 
 def test_a_callback_sees_the_labels(images, labels):

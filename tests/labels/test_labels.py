@@ -23,7 +23,7 @@ def obj(*values):
 # y, unlabeled, classes, codes
 LABELS = {
     "integers": ([3, 1, 3, -7], None, [-7, 1, 3], [2, 1, 2, 0]),
-    "unsigned": (np.array([3, 255, 0], np.uint8), -1, [0, 3, 255], [1, 2, 0]),
+    "unsigned": (np.array([3, 254, 0], np.uint8), -1, [0, 3, 254], [1, 2, 0]),
     "integer marker": ([3, -1, 1, -1], -1, [1, 3], [1, -1, 0, -1]),
     "marker within": ([3, 2, 1, 2], 2, [1, 3], [1, -1, 0, -1]),
     "marker absent": ([3, 2, 3], -999, [2, 3], [1, 0, 1]),
@@ -66,6 +66,10 @@ LABELS = {
     "NaN of categories": (pd.Series(["b", None], dtype="category"), NAN, ["b"], [0, -1]),
     "nulls of polars": (pl.Series(["b", None, "a"]), NAN, ["a", "b"], [1, -1, 0]),
     "null numbers of polars": (pl.Series([2, None, 1]), NAN, [1, 2], [1, -1, 0]),
+    # Masked labels, whatever is under the mask.
+    "masked": (np.ma.array([2, 9, 1], mask=[0, 1, 0]), NAN, [1, 2], [1, -1, 0]),
+    "masked text": (np.ma.array(["b", "x", "a"], mask=[0, 1, 0]), NAN, ["a", "b"], [1, -1, 0]),
+    "a mask of nothing": (np.ma.array([2, 2, 1]), None, [1, 2], [1, 1, 0]),
 }
 
 
@@ -113,11 +117,13 @@ def test_objects_that_are_numbers_or_bools_become_such(y, unlabeled, classes):
         (np.array(["cat", NAN]), NAN, "'nan'"),
         (np.array([0, 1, "-1"]).astype(int), "-1", "-1"),
         (pd.Series(["cat", "<NA>"]), NAN, "'<NA>'"),
+        (np.array([0, 1, -1]).astype(np.uint8), -1, "255"),
+        (np.array([0, 1, -2]).astype(np.uint16), np.int8(-2), "65534"),
     ],
     ids=str,
 )
 def test_the_text_of_a_marker_that_does_not_occur_is_an_error(y, unlabeled, text):
-    with pytest.raises(ValueError, match=re.escape(f"y holds {text}, but not unlabeled=")):
+    with pytest.raises(ValueError, match=rf"y holds {re.escape(text)}, .* unlabeled="):
         encode_labels(y, unlabeled)
     # Which of both is meant is plain if the marker occurs, or if it is named as it is in y.
     marked = obj(*y.tolist(), unlabeled)
@@ -128,12 +134,37 @@ def test_the_text_of_a_marker_that_does_not_occur_is_an_error(y, unlabeled, text
 
 
 @pytest.mark.parametrize(
-    "y", [["cat", NAN], obj("a", None), obj("a", pd.NA), obj(1, pd.NA), [1.0, NAN]], ids=str
+    "y",
+    [
+        ["cat", NAN],
+        obj("a", None),
+        obj("a", pd.NA),
+        obj(1, pd.NA),
+        [1.0, NAN],
+        np.ma.array([1, 2], mask=[0, 1]),
+        np.ma.array(["a", "b"], mask=[0, 1]),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("unlabeled", [None, -1, "?"])
 def test_missing_labels_without_such_a_marker_name_the_parameter(y, unlabeled):
-    with pytest.raises(ValueError, match=r"^Input y contains NaN.*set unlabeled=np\.nan"):
+    for function in (encode_labels, known_labels):
+        with pytest.raises(ValueError, match=r"^Input y contains NaN.*set unlabeled=np\.nan"):
+            function(y, unlabeled)
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled"), [(["cat", -1], None), (["cat", 1, -1], -1), (obj(0, "?"), None)], ids=str
+)
+def test_labels_of_several_types_name_the_parameter(y, unlabeled):
+    with pytest.raises(TypeError, match=r"several types, such as .* name it by .* unlabeled"):
         encode_labels(y, unlabeled)
+
+
+@pytest.mark.parametrize("unlabeled", [[-1], [-1, -2], np.array([-1])], ids=str)
+def test_a_marker_is_one_value(unlabeled):
+    with pytest.raises(ValueError, match=r"unlabeled must be one value, .* Got "):
+        encode_labels([0, 1, -1], unlabeled)
 
 
 def test_classes_keep_the_type_of_y():
@@ -222,22 +253,37 @@ def test_a_class_that_was_not_named(y, bad):
 
 
 def test_classes_are_those_that_were_named():
-    classes = check_classes([3, 1, 2, 3])
+    classes = check_classes([3, 1, 2, 3], None)
     assert_array_equal(classes, [1, 2, 3])
-    assert check_classes(None, classes) is classes
-    assert_array_equal(check_classes([2, 1, 3], classes), classes)
-    assert_array_equal(check_classes(["b", "a"]), ["a", "b"])
+    assert check_classes(None, -1, classes) is classes
+    assert_array_equal(check_classes([2, 1, 3], None, classes), classes)
+    assert_array_equal(check_classes(["b", "a"], None), ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("y", "unlabeled"),
+    [
+        (np.unique([2, -1, 1]), -1),
+        (["a", "b", -1], -1),
+        (["a", "b", NAN], NAN),
+        (pd.Series([2, 1, None], dtype="Int64").unique(), NAN),
+    ],
+    ids=str,
+)
+def test_the_marker_is_no_class(y, unlabeled):
+    first, second = check_classes(y, unlabeled)
+    assert [first, second] in ([1, 2], ["a", "b"])
 
 
 @pytest.mark.parametrize("classes", [[1, 2], [1, 2, 3, 4], [1, 2, 4]], ids=str)
 def test_classes_do_not_change(classes):
     with pytest.raises(ValueError, match="is not the same as on last call to partial_fit"):
-        check_classes(classes, np.array([1, 2, 3]))
+        check_classes(classes, None, np.array([1, 2, 3]))
 
 
 def test_the_first_call_names_all_classes():
     with pytest.raises(ValueError, match="classes must be passed on the first call to partial_fit"):
-        check_classes(None)
+        check_classes(None, None)
 
 
 def test_priors_are_frequencies_unless_given():
@@ -248,6 +294,8 @@ def test_priors_are_frequencies_unless_given():
     assert_array_equal(resolve_priors(None, np.array([0, 0]), classes[:2]), [0.5, 0.5])
     by_class = {"c": 0.5, "a": 0.2, "b": 0.3}
     assert_array_equal(resolve_priors(by_class, counts, classes), [0.2, 0.3, 0.5])
+    assert_array_equal(resolve_priors(pd.Series(by_class), counts, classes), [0.2, 0.3, 0.5])
+    assert_array_equal(resolve_priors(pd.Series([0.2, 0.3, 0.5]), counts, classes), [0.2, 0.3, 0.5])
     given = (0.2, 0.3, 0.5)
     priors = resolve_priors(given, counts, classes)
     assert_array_equal(priors, given)
@@ -265,6 +313,7 @@ def test_priors_are_frequencies_unless_given():
         ([0.5, 0.7, 0.3], "priors must be above 0 and sum to 1"),
         ([0.5, 0.5, NAN], "priors must be above 0 and sum to 1"),
         ([0.5, np.inf, 0.5], "priors must be above 0 and sum to 1"),
+        (pd.Series({2: 0.5, 1: 0.3, 3: 0.2}), "priors must have the classes [0, 1, 2] as keys"),
         ({0: 0.5, 1: 0.5}, "priors must have the classes [0, 1, 2] as keys. Got [0, 1]"),
     ],
     ids=str,

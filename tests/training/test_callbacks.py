@@ -20,6 +20,7 @@ from faults import interrupt
 from joblib import Parallel, delayed
 from nets import dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -123,7 +124,7 @@ def test_losses_are_recorded_with_beta_during_warm_up(digits):
 def test_warm_up_keeps_more_components_than_none(digits):
     learner = {"n_components": 8, "hidden_channels": (16,), "hidden_units": 64, "beta": 2.0}
     active = [
-        fit(digits[0], max_iter=60, beta_warmup=share, **learner).n_active_components_
+        fit(digits[0], max_iter=40, beta_warmup=share, **learner).n_active_components_
         for share in (0.0, 0.8)
     ]
     assert active[1] > active[0]
@@ -425,8 +426,10 @@ def test_callers_early_stopping_is_no_interruption(digits, capsys, named):
     assert "epoch 3/50 100%" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("pattern", ["decoder.0.*", "mu_head.*", "logvar_head.bias"])
-@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize(
+    ("pattern", "early_stopping"),
+    [("decoder.0.*", False), ("mu_head.*", True), ("logvar_head.bias", False)],
+)
 def test_frozen_weights_stay_as_they_start(digits, pattern, early_stopping):
     params = {"callbacks": [skorch.callbacks.Freezer(pattern)], "early_stopping": early_stopping}
     vae = fit(digits[0], **params).partial_fit(digits[0])
@@ -516,7 +519,7 @@ def test_a_narrow_terminal_has_the_figures_that_tell_most(digits, terminal):
 
 
 def test_a_log_gets_few_lines(digits, capsys):
-    fit(digits[0], max_iter=20, verbose=1)
+    fit(digits[0][:40], max_iter=20, verbose=1)
     shown = capsys.readouterr().err
     assert "\r" not in shown
     summary, start, end = shown.splitlines()
@@ -600,6 +603,15 @@ def test_callbacks_that_cannot_work_are_refused(digits, name, method):
     assert not hasattr(vae, "net_")
     with pytest.raises(ValueError, match="LRScheduler"):
         fit(digits[0], callbacks=[skorch.callbacks.LRScheduler])  # a class
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_what_is_no_callback_of_skorch(digits, method):
+    monitor = ScoringMonitor(scoring={"elbo": ConvVAETransformer.score})
+    for other, name in ((monitor, "ScoringMonitor"), (print, "builtin"), (("a", monitor), "Sc")):
+        vae = ConvVAETransformer(**SMALL, callbacks=[other])
+        with pytest.raises(TypeError, match=rf"callbacks has {name}.*set by set_callbacks"):
+            getattr(vae, method)(digits[0])
 
 
 @pytest.mark.parametrize("name", ["NeptuneLogger", "SacredLogger", "MlflowLogger"])

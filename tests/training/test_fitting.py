@@ -119,9 +119,18 @@ def state_of_net(net):
     return arrays
 
 
-@pytest.mark.parametrize("before", ["fit", "partial_fit"])
-@pytest.mark.parametrize("how", ["fit", "warm_start", "partial_fit"])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+# All pairs of two of the three.
+@pytest.mark.parametrize(
+    ("before", "how", "likelihood"),
+    [
+        ("fit", "fit", "bernoulli"),
+        ("partial_fit", "fit", "gaussian"),
+        ("fit", "warm_start", "gaussian"),
+        ("partial_fit", "warm_start", "bernoulli"),
+        ("fit", "partial_fit", "bernoulli"),
+        ("partial_fit", "partial_fit", "gaussian"),
+    ],
+)
 def test_a_failed_fit_leaves_the_estimator_as_it_was(digits, before, how, likelihood):
     images, params = digits[0], {**SMALL, "likelihood": likelihood}
     vae = getattr(ConvVAETransformer(**params, pixel_range=(0, 16), max_iter=3), before)(images)
@@ -313,7 +322,7 @@ def test_small_calls_of_partial_fit_count_by_their_images(digits, tmp_path, via)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_partial_fit_after_fit_does_not_undo_it(digits, likelihood):
     images, held_out = digits[0][:300], digits[0][300:]
-    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 60}
+    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 30}
     vae = fit(images, likelihood=likelihood, **learner)
     before = vae.score(held_out)
     vae.partial_fit(images)
@@ -650,21 +659,20 @@ def test_default_fits_of_next_to_nothing(likelihood, images):
 # The first images do not decide for ever
 
 
-def explained_by(vae, images):
-    return vae.explained_variance_ratio(images)
-
-
-@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
-@pytest.mark.parametrize("n_first", [1, 5, 20])
-def test_a_few_first_images_cost_little_later(digits, likelihood, n_first):
-    images = digits[0]
+@pytest.mark.parametrize(
+    ("likelihood", "few"), [("gaussian", (1, 20)), ("bernoulli", (5, 20))], ids=str
+)
+def test_a_few_first_images_cost_little_later(digits, likelihood, few):
+    images, explained = digits[0], []
     params = {**SMALL, "likelihood": likelihood, "pixel_range": (0, 16), "hidden_channels": (16,)}
-    many, few = ConvVAETransformer(**params), ConvVAETransformer(**params)
-    few.partial_fit(images[:n_first])
-    for vae in (many, few):
+    for n_first in (None, *few):
+        vae = ConvVAETransformer(**params)
+        if n_first is not None:
+            vae.partial_fit(images[:n_first])
         for _ in range(30):
             vae.partial_fit(images)
-    assert explained_by(few, images) > explained_by(many, images) - 0.02
+        explained.append(vae.explained_variance_ratio(images))
+    assert min(explained) > explained[0] - 0.02
 
 
 def test_small_calls_start_anew_until_there_are_enough_images(digits):
@@ -711,7 +719,8 @@ def test_a_training_that_stays_at_pca_is_told(digits):
 
 
 def test_a_training_that_leaves_pca_is_not_told(digits):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        params = {"hidden_channels": (16,), "hidden_units": 64, "max_iter": 30}
+    params = {"hidden_channels": (16,), "hidden_units": 64, "max_iter": 15}
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
         fit(digits[0], likelihood="gaussian", **params)
+    assert [str(warning.message) for warning in record] == []

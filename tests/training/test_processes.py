@@ -2,9 +2,6 @@
 
 import pickle
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import parallel
@@ -16,32 +13,35 @@ from conftest import HAS_CALLBACKS
 from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._training.processes import Processes, training_processes
 
-SCRIPT = Path(parallel.__file__)
-# A process that waits for another one would wait for 30 minutes, torch's default.
-TIMEOUT = 120
+# Seconds after which a process hangs: far more than all fits take on the busiest machine, but less
+# than the 30 minutes of torch, after which a process that waits for another one ends.
+TIMEOUT = 1_500
 
 
 def run(task, size, folder):
     """Run a task in a group; return code and stderr of each process, and its results or None."""
     store = folder / f"{task}-store"
-    command = [sys.executable, "-X", "faulthandler", SCRIPT, task]
     running = [
-        subprocess.Popen(
-            [*command, str(rank), str(size), store, folder], stderr=subprocess.PIPE, text=True
-        )
+        parallel.CONTEXT.Process(target=parallel.process, args=(task, rank, size, store, folder))
         for rank in range(size)
     ]
+    for process in running:
+        process.start()
     try:
-        errors = [process.communicate(timeout=TIMEOUT)[1] for process in running]
+        for process in running:
+            process.join(TIMEOUT)
+        codes = [process.exitcode for process in running]
+        assert None not in codes, "a process hangs"
     finally:
         for process in running:
             process.kill()
     store.unlink(missing_ok=True)
+    errors = [(folder / f"{task}-{rank}.stderr").read_text() for rank in range(size)]
     results = []
     for rank in range(size):
         path = folder / f"{task}-{rank}.pickle"
         results.append(pickle.loads(path.read_bytes()) if path.exists() else None)
-    return [process.returncode for process in running], errors, results
+    return codes, errors, results
 
 
 def assert_equal(ours, theirs):
@@ -108,6 +108,14 @@ def test_a_process_that_ends_ends_all(task, message, tmp_path):
     assert "RuntimeError: The training was ended, because another process" in errors[0]
 
 
+def test_a_process_that_ended_before_is_not_waited_for(tmp_path):
+    codes, errors, results = run("absent", 2, tmp_path)
+    assert codes[0] != 0
+    assert codes[1] == -9
+    assert results == [None] * 2
+    assert "RuntimeError: The training was ended, because another process" in errors[0]
+
+
 def test_callbacks_of_scikit_learn_hear_of_the_first_process(tmp_path):
     codes, errors, results = run("stop", 2, tmp_path)
     if not HAS_CALLBACKS:
@@ -116,7 +124,7 @@ def test_callbacks_of_scikit_learn_hear_of_the_first_process(tmp_path):
     assert codes == [0, 0], errors
     assert_equal(*results)
     assert len(results[0]["history"]) == 1
-    assert "stop after 1" in errors[0]
+    assert "stop after 1" in errors[0]  # callbacks of scikit-learn hear of the first process
     assert errors[1] == ""
 
 

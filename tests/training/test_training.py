@@ -23,7 +23,7 @@ def test_training_lowers_the_loss(small):
 def test_training_beats_the_best_model_that_ignores_z(digits):
     images = digits[0]
     learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64}
-    vae = fit(images[:300], max_iter=80, **learner)
+    vae = fit(images[:300], max_iter=20, **learner)
     mean = np.clip(images[:300].mean(0) / 16, 1e-3, 1 - 1e-3)
     x = images[300:] / 16
     blind = (x * np.log(mean) + (1 - x) * np.log1p(-mean)).sum((1, 2)).mean()
@@ -53,7 +53,7 @@ def test_history_adds_up(digits):
 
 
 def test_beta_trades_kl_for_likelihood(digits):
-    loose, tight = (fit(digits[0], beta=beta, max_iter=40) for beta in (0.1, 10))
+    loose, tight = (fit(digits[0], beta=beta, max_iter=20) for beta in (0.1, 10))
     assert loose.kl_per_component_.sum() > tight.kl_per_component_.sum() + 1
     assert (
         loose.history_["train_log_likelihood"].iloc[-1]
@@ -79,7 +79,7 @@ def test_moments_of_adam_move_with_their_weights_of(digits):
 
 
 def test_binarised_training_learns(digits):
-    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 60}
+    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 30}
     images, held_out = digits[0][:300], digits[0][300:]
     vae = fit(images, binarize=True, **learner)
     assert vae.loss_curve_[-1] < vae.loss_curve_[0] - 0.5  # it starts at a linear network
@@ -114,7 +114,7 @@ def test_training_binarises_anew_and_validation_once(digits):
 
 @pytest.mark.parametrize("likelihood", ["continuous_bernoulli", "gaussian"])
 def test_every_family_learns(digits, likelihood):
-    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 60}
+    learner = {"n_components": 5, "hidden_channels": (16,), "hidden_units": 64, "max_iter": 30}
     images, held_out = digits[0][:300], digits[0][300:]
     vae = fit(images, likelihood=likelihood, **learner)
     assert vae.loss_curve_[-1] < vae.loss_curve_[0] - 15  # "gaussian" starts at PCA

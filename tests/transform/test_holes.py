@@ -78,7 +78,7 @@ def test_every_method_gives_finite_numbers(vae, holed):
 
 def test_training_explains_what_was_observed_and_what_was_not(digits, holed):
     complete, holes = digits[0][:300], holes_in(holed)
-    vae = fit(holed, missing_values=np.nan, likelihood="gaussian", max_iter=40)
+    vae = fit(holed, missing_values=np.nan, likelihood="gaussian", max_iter=20)
     mean = np.broadcast_to(np.nanmean(holed, 0), holed.shape)
     filled = vae.impute(holed)
     errors = [np.square(some - complete)[holes].mean() for some in (filled, mean)]
@@ -383,10 +383,29 @@ def test_nan_is_refused_where_a_number_marks_holes(digits, holed, call):
         calls[call](vae, holed[:20])
 
 
-@pytest.mark.parametrize("value", ["nan", [np.nan], 1j, np.array([1.0])], ids=repr)
+@pytest.mark.parametrize("value", ["nan", [np.nan], 1j, np.array([1.0]), pd.NA], ids=repr)
 def test_what_marks_no_holes(holed, value):
     with pytest.raises(ValueError, match="The 'missing_values' parameter"):
         fit(holed, missing_values=value)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_whether_pixels_are_missing_is_not_asked(digits, value):
+    with pytest.raises(ValueError, match=r"missing_values must be NaN or a number.* Got "):
+        fit(digits[0][:20] / 16, missing_values=value)
+
+
+def test_na_among_objects_is_told(holed):
+    X = pd.DataFrame(holed[:20].reshape(20, 64)).astype(object)
+    X = X.where(X.notna(), pd.NA)
+    for junk in (X, X.to_numpy(), X.to_numpy().tolist()):
+        for marker in (None, np.nan):
+            with pytest.raises(ValueError, match=r"X contains NaN, as pd\.NA.*missing_values=np"):
+                fit(junk, missing_values=marker, max_iter=1)
+    params = {"missing_values": np.nan, "max_iter": 1, **GAUSSIAN}
+    told = X.convert_dtypes()
+    rows = holed[:20].reshape(20, 64)
+    assert_array_equal(fit(told, **params).transform(told), fit(rows, **params).transform(rows))
 
 
 @pytest.mark.parametrize("marker", [np.inf, -np.inf, np.float32(np.inf)])
@@ -618,6 +637,12 @@ def same_as_list(X):
     return [list(image) for image in X]
 
 
+def series_of(X):
+    objects = np.empty(len(X), object)
+    objects[:] = list(X)
+    return pd.Series(objects)
+
+
 CONTAINERS = {
     "4-D": lambda X: X[..., None],
     "images": lambda X: X,
@@ -626,6 +651,8 @@ CONTAINERS = {
     "tuple of images": tuple,
     "list of lists of rows": same_as_list,
     "list of rows": lambda X: list(X.reshape(len(X), -1)),
+    "series of images": series_of,
+    "objects": lambda X: X.astype(object),
 }
 
 
@@ -725,3 +752,15 @@ def test_a_marker_that_never_occurs_is_told(digits, marker, found, dtype, match)
         error = pytest.raises(ValueError, match="too wide") if too_wide else nullcontext()
         with pytest.warns(UserWarning, match=rf"No value of X is missing_values={match}"), error:
             getattr(vae, method)(X)
+
+
+def test_a_marker_in_two_precisions_is_told(digits):
+    # Columns of float32 and of float64, of which only the latter have the marker to the bit.
+    X = pd.DataFrame(punch(digits[0][:60], -999.9, float).reshape(60, 64))
+    X = X.astype({column: np.float32 for column in X if column % 2})
+    match = r"has -999\.9000244140625 beside missing_values=-999\.9.*astype\(np\.float32\)"
+    with pytest.warns(UserWarning, match=match):
+        fit(X, missing_values=-999.9, max_iter=1, pixel_range=None)
+    X = X.astype(np.float32)
+    vae = fit(X, missing_values=-999.9, max_iter=1, pixel_range=None)
+    assert vae.pixel_range_ == (0, 16)
