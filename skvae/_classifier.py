@@ -48,7 +48,8 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     which the class is summed out, as in [6]_. The loss of the labels is the mean of
     -log p(y|z = mu) over labelled images. For the others it is the entropy of p(y|z = mu), so that
     each image clearly belongs to one class, plus KL(shares || pi), so that the classes are as
-    frequent among them as pi says; see [7]_.
+    frequent among them as pi says; see [7]_. For all, it is also KL(p(y|x) || p(y|T x)) with small
+    random maps T, so that a map leaves the class of an image as it is [8]_.
 
     Parameters
     ----------
@@ -204,6 +205,12 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         fit, for the images that are not set aside, and in `partial_fit` for those of the first
         calls, up to 256 or more.
 
+    consistency : float, default=1.0
+        Strength of the small random affine maps that should not change the class of an image, in
+        the units of `augment`: at 1, up to 10 degrees of rotation, 10 % of scale and of shear, and
+        shifts of 5 % of each side. Images are never mirrored. 0: no maps. This is needed if such a
+        map changes the class, as with orientations or positions.
+
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN stands for
         all that pandas calls missing, and for masked labels. None: every value is a class.
@@ -297,9 +304,9 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     -----
     `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
     ``train_accuracy``, of the labelled images of the steps. ``train_loss`` and
-    `loss_curve_` include `label_weight` times the former, but nothing of the labels of images
-    without one. If fewer than half of the images have a label, early stopping sets only others
-    aside.
+    `loss_curve_` include `label_weight` times the former, but nothing of the images without a
+    label and of the maps. If fewer than half of the images have a label, early stopping sets only
+    others aside.
 
     KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
     determined, are in units in which each latent variable has mean 0 and variance 1 under the prior
@@ -328,6 +335,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     .. [7] A. Krause, P. Perona and R. Gomes, "Discriminative clustering by regularized information
        maximization", NeurIPS 2010.
 
+    .. [8] W. Hu, T. Miyato, S. Tokui, E. Matsumoto and M. Sugiyama, "Learning discrete
+       representations via information maximizing self-augmented training", ICML 2017.
+       https://arxiv.org/abs/1702.08720
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
@@ -347,6 +358,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
     _parameter_constraints: dict = {
         **ConvVAETransformer._parameter_constraints,
         "label_weight": [Interval(Real, 0, None, closed="left"), None],
+        "consistency": [Interval(Real, 0, 1, closed="both")],
         "unlabeled": "no_validation",  # any label
         "priors": ["array-like", dict, None],
     }
@@ -382,6 +394,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         random_state=None,
         verbose=0,
         label_weight=None,
+        consistency=1.0,
         unlabeled=None,
         priors=None,
     ):
@@ -414,6 +427,7 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             verbose=verbose,
         )
         self.label_weight = label_weight
+        self.consistency = consistency
         self.unlabeled = unlabeled
         self.priors = priors
 
@@ -517,6 +531,10 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         if self.label_weight is not None:
             return float(self.label_weight)
         return FEW_LABELS_WEIGHT if self._few_labels else MANY_LABELS_WEIGHT
+
+    @property
+    def _consistency(self):
+        return float(self.consistency)
 
     def decision_function(self, X):
         """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.

@@ -677,6 +677,7 @@ class ConvVAETransformer(
             tol=float(self.tol) * self._format.n_features,
             binarize=bool(self.binarize),
             augment=float(self.augment),
+            consistency=self._consistency,
             batch_size=budget.batch_size,
             n_epochs=budget.n_epochs,
             n_iter_no_change=int(self.n_iter_no_change),
@@ -691,6 +692,10 @@ class ConvVAETransformer(
 
     @property
     def _label_weight(self):
+        return 0.0
+
+    @property
+    def _consistency(self):
         return 0.0
 
     def _sorted(self, net, training, continuing, processes=None):

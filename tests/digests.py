@@ -99,6 +99,10 @@ FITS = {
         ConvVAEClassifier(**SMALL, unlabeled=-1).fit(images(), labels()),
         images(),
     ),
+    "few labels, no maps": lambda: (
+        ConvVAEClassifier(**SMALL, unlabeled=-1, consistency=0).fit(images(), labels()),
+        images(),
+    ),
     "partial_fit": lambda: (
         ConvVAETransformer(**SMALL).partial_fit(images(40)).partial_fit(images(300)),
         images(),

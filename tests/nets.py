@@ -24,6 +24,7 @@ SETTINGS = {
     "tol": 1e-4,
     "binarize": False,
     "augment": 0.0,
+    "consistency": 0.0,
     "batch_size": 32,
     "n_epochs": 3,
     "n_iter_no_change": 10,

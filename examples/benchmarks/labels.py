@@ -5,7 +5,8 @@ number of errors is a mean over the draws, with its standard error. The other me
 labels: logistic regression on pixels and on principal components, `LabelSpreading` and
 `SelfTrainingClassifier` (which also use pictures without a label), `ConvVAETransformer` with
 logistic regression after it (its components are learned from all pictures, once), and a
-convolutional network of the size of our encoder, trained by cross entropy on the labelled ones.
+convolutional network of the size of our encoder, trained by cross entropy on the labelled ones,
+as they are or under the small maps that the classifier uses.
 
 ``--split valid`` scores on the last sixth of the training pictures instead, which are then not
 trained on. All choices were made with it.
@@ -26,6 +27,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._model.vae import ConvVAE
+from skvae._training.augment import N_DRAWS, affine_maps, mapped
 from skvae._training.callbacks import one_cycle
 
 METHODS = (
@@ -36,6 +38,7 @@ METHODS = (
     "label spreading",
     "self-training",
     "cross entropy",
+    "cross entropy, maps",
 )
 NO_LABEL = -1
 
@@ -47,6 +50,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--components", type=int, default=10)
     parser.add_argument("--label-weight", type=float, nargs="+", default=[None], help="a grid")
+    parser.add_argument("--consistency", type=float, default=1.0)
     parser.add_argument("--max-iter", type=int)
     parser.add_argument("--split", choices=("test", "valid"), default="test")
     parser.add_argument("--n-train", type=int)
@@ -134,6 +138,7 @@ def measure(method, pictures, n_labels, seed, weight, everything, arguments):
             arguments.components,
             unlabeled=NO_LABEL,
             max_iter=arguments.max_iter,
+            consistency=arguments.consistency,
             random_state=seed,
             **params,
         ).fit(X, y)
@@ -170,8 +175,10 @@ def flat(X):
 
 def fit_peer(method, X, y, shape, seed, arguments):
     known = y >= 0
-    if method == "cross entropy":
-        return CrossEntropyNetwork(shape, seed, arguments.max_iter).fit(X[known], y[known])
+    if method.startswith("cross entropy"):
+        strength = arguments.consistency * method.endswith("maps")
+        network = CrossEntropyNetwork(shape, seed, arguments.max_iter, strength)
+        return network.fit(X[known], y[known])
     if method == "label spreading":
         some = known | (np.random.default_rng(seed).random(len(y)) < 10_000 / len(y))
         return LabelSpreading(kernel="knn", n_neighbors=10, alpha=0.5).fit(X[some], y[some])
@@ -184,14 +191,18 @@ def fit_peer(method, X, y, shape, seed, arguments):
 
 
 class CrossEntropyNetwork:
-    """The encoder of a `ConvVAE` with a linear layer for the classes, and no other loss."""
+    """The encoder of a `ConvVAE` with a linear layer for the classes, and no other loss.
 
-    def __init__(self, shape, seed, max_iter):
+    It sees the images under small maps of this strength, if it is above 0.
+    """
+
+    def __init__(self, shape, seed, max_iter, strength):
         self.shape = (1, *shape[:2])
         torch.manual_seed(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.net = ConvVAE(self.shape, 1, (64,), 256).to(memory_format=torch.channels_last).encoder
         self.max_iter = max_iter
+        self.strength = strength
 
     def fit(self, X, y):
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -207,7 +218,12 @@ class CrossEntropyNetwork:
                 rate = 5e-3 * one_cycle(step / (n_epochs * n_batches))
                 optimizer.param_groups[0]["lr"] = rate
                 optimizer.zero_grad()
-                loss = torch.nn.functional.cross_entropy(self._logits(X[batch]), codes[batch])
+                x = X[batch]
+                if self.strength:
+                    draws = torch.rand(len(x), N_DRAWS, generator=self.generator)
+                    maps = affine_maps(draws, self.strength, self.shape)
+                    x = mapped(x, maps, holes=False)
+                loss = torch.nn.functional.cross_entropy(self._logits(x), codes[batch])
                 loss.backward()
                 optimizer.step()
                 step += 1

@@ -132,6 +132,12 @@ class ClassNormals(nn.Module):
         return torch.where(y < 0, losses, 0.0)
 
 
+def class_divergences(class_logits, others):
+    """KL(p || q) in nats of p and q with these logits: (n, n_classes) twice -> (n,)."""
+    log_p, log_q = torch.log_softmax(class_logits, 1), torch.log_softmax(others, 1)
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
 def _chosen(class_logits, y):
     """The logit of the class of each image; of any class if it is not known: (n,)."""
     return class_logits.gather(1, y.clamp_min(0)[:, None])[:, 0]

@@ -31,7 +31,7 @@ def affine_maps(draws, strength, image_shape):
     return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
-def mapped(x, maps):
+def mapped(x, maps, *, holes):
     """Images under affine maps, by bilinear interpolation; the border goes on outside.
 
     Parameters
@@ -41,17 +41,21 @@ def mapped(x, maps):
 
     maps : tensor of shape (n, 2, 3)
 
+    holes : bool
+        Whether pixels may be missing.
+
     Returns
     -------
     images : tensor of shape (n, C, H, W)
         A pixel is missing if a missing one has a part in it.
     """
+    if len(x) == 0:  # which torch refuses: the share of a process may be empty
+        return x
     grid = F.affine_grid(maps, x.shape, align_corners=False)
-    holes = x.isnan()
-    images = _sampled(x.nan_to_num() if holes.any() else x, grid)
-    if holes.any():
-        images = images.masked_fill(_sampled(holes.to(x.dtype), grid) > 0, torch.nan)
-    return images
+    if not holes:
+        return _sampled(x, grid)
+    missing = _sampled(x.isnan().to(x.dtype), grid) > 0
+    return _sampled(x.nan_to_num(), grid).masked_fill(missing, torch.nan)
 
 
 def _sampled(x, grid):

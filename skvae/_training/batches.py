@@ -30,7 +30,8 @@ class Batch:
 
     parts : sequence of dict
         Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device. If there
-        are classes, also ``y`` of shape (n,). They can be read more than once.
+        are classes, also ``y`` of shape (n,), and maybe ``mapped``: x under small affine maps.
+        They can be read more than once.
 
     n_labelled : int, default=0
         Images whose class is known.
@@ -98,6 +99,9 @@ class EpochBatches:
         Each trains on its share of every batch. Order and draws are the same in all of them.
 
     few_labels : bool, default=False
+
+    consistency : float, default=0.0
+        Strength of the random affine maps under which the classes should stay; 0: none.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class EpochBatches:
         device,
         processes,
         few_labels=False,
+        consistency=0.0,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
@@ -120,6 +125,7 @@ class EpochBatches:
         self.augment = augment
         self.device = device
         self.processes = processes
+        self.consistency = consistency
         self.y = dataset.y
         self.members = []  # positions of the images of each class, if few have a label
         if few_labels:
@@ -146,15 +152,18 @@ class EpochBatches:
         if self.binarize:
             draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
         noise = normal_draws(len(positions), self.n_components, self.generator) if noisy else None
-        if self.augment:
-            maps = self._maps(len(positions))
+        maps = self._maps(len(positions), self.augment)
+        twins = self._maps(len(positions), self.consistency)
         share = self.processes.share
+        holes = self.dataset.image_format.missing_values is not None
 
         def part(i):
             own = positions[some[i]][share]
             tensors = {"x": self.dataset[own]}
-            if self.augment:
-                tensors["x"] = mapped(tensors["x"], maps[some[i]][share])
+            if maps is not None:
+                tensors["x"] = mapped(tensors["x"], maps[some[i]][share], holes=holes)
+            if twins is not None:
+                tensors["mapped"] = mapped(tensors["x"], twins[some[i]][share], holes=holes)
             if self.binarize:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
             if noisy:
@@ -164,10 +173,12 @@ class EpochBatches:
         # A single part is kept, as callbacks may read it too.
         return [part(0)] if single else Parts(part, len(some))
 
-    def _maps(self, n_images):
-        """Affine maps for n images: (n, 2, 3)."""
+    def _maps(self, n_images, strength):
+        """Affine maps for n images, (n, 2, 3); None at strength 0, which draws nothing."""
+        if not strength:
+            return None
         draws = uniform_draws((n_images, N_DRAWS), self.generator)
-        return affine_maps(draws, self.augment, self.dataset.image_format.channels_first_shape)
+        return affine_maps(draws, strength, self.dataset.image_format.channels_first_shape)
 
     def _pixel_draws(self, n_images, *, kept):
         """A function that returns uniform draws for the pixels of n images, the same in each call.

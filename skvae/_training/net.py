@@ -8,7 +8,14 @@ import skorch.callbacks
 import torch
 
 from .._history import EXPLAINED, LABEL_TERMS, PHASES, row_of
-from .._model import EPOCH, ExplainedVariance, PixelNoise, generator_for, sum_dtype
+from .._model import (
+    EPOCH,
+    ExplainedVariance,
+    PixelNoise,
+    class_divergences,
+    generator_for,
+    sum_dtype,
+)
 from .batches import N_LABELLED, EpochBatches, ScoringBatches
 from .processes import Processes
 
@@ -35,6 +42,7 @@ class TrainSettings:
     tol: float
     binarize: bool
     augment: float
+    consistency: float
     batch_size: int
     n_epochs: int
     n_iter_no_change: int
@@ -75,7 +83,8 @@ class VAENet(skorch.NeuralNet):
     The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
     or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
-    images without a label, divided by the number of all images of the step.
+    images without a label, divided by the number of all images of the step. If the parts have
+    ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are the mapped ones.
     """
 
     def __init__(self, *args, settings, processes, **kwargs):
@@ -133,6 +142,7 @@ class VAENet(skorch.NeuralNet):
             settings.device,
             self.processes,
             settings.few_labels,
+            settings.consistency,
         )
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
@@ -177,8 +187,10 @@ class VAENet(skorch.NeuralNet):
         step = self.step_ = Step(errors_of_others=self._errors_of_others(batch))
         for part in batch:
             step.add(self._loss(part, batch, training=True))
+            if "mapped" in part:
+                step.add(self._inconsistency(part, batch))
         for part in batch.labelled:
-            class_logits = prior.class_logits(*self.module_.encode(part["x"]))
+            class_logits = prior.class_logits(*self.module_.encode(part.get("mapped", part["x"])))
             # Each class is equally frequent here.
             step.add(self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True))
         if self.processes.size > 1:
@@ -292,6 +304,17 @@ class VAENet(skorch.NeuralNet):
                 class_logits, y, batch.n_labelled, self.log_frequencies_, training=training
             )
         return loss
+
+    def _inconsistency(self, part, batch):
+        """`label_weight` times KL(p(y|x) || p(y|T x)), of a part of a batch; T x is ``mapped``.
+
+        Only the second is trained: the first is what the network says of the image itself.
+        """
+        prior = self.module_.prior
+        class_logits = prior.class_logits(*self.step_.posteriors[-1]).detach()
+        mapped = prior.class_logits(*self.module_.encode(part["mapped"]))
+        losses = class_divergences(class_logits, mapped)
+        return self.settings.label_weight * losses.sum() / len(batch)
 
     def _label_loss(self, class_logits, y, n_labelled, log_frequencies, *, training):
         """`label_weight` times the sum of -log p(y|z) over a part of a batch, over `n_labelled`."""

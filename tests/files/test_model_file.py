@@ -337,6 +337,7 @@ FALSE_HEADERS = {
     "classes without a number": ("architecture.n_classes", 0),
     "weight": ("params.label_weight", -1.0),
     "weight of another type": ("params.label_weight", "50"),
+    "maps that are too strong": ("params.consistency", 2.0),
     "priors of another type": ("params.priors", 3),
     "another estimator": ("estimator", "ConvVAETransformer"),
 }
@@ -351,7 +352,7 @@ def test_false_headers_of_a_classifier(three, tmp_path, path, value):
 
 
 def test_an_estimator_has_classes_if_it_is_a_classifier(three, small, tmp_path):
-    more = ("label_weight", "unlabeled", "priors")
+    more = ("label_weight", "consistency", "unlabeled", "priors")
     # A transformer with classes.
     three["<i8"].save(tmp_path / "model")
     header, arrays = archive.read(tmp_path / "model", MODEL.specs)

@@ -455,6 +455,7 @@ FAILURES = {
     "outputs": (lambda clf, X, y: clf.fit(X, np.stack([y, y], 1)), "should be a 1d array"),
     "images": (lambda clf, X, y: clf.fit(X + NAN, y), "Input X contains NaN"),
     "weight": (lambda clf, X, y: clf.set_params(label_weight=-1.0).fit(X, y), "label_weight"),
+    "maps": (lambda clf, X, y: clf.set_params(consistency=1.5).fit(X, y), "consistency"),
     "priors": (lambda clf, X, y: clf.set_params(priors=[0.5, 0.5]).fit(X, y), "priors must hold"),
     "partial length": (lambda clf, X, y: clf.partial_fit(X, y[1:]), "inconsistent numbers"),
     "partial class": (lambda clf, X, y: clf.partial_fit(X, y + 5), "previously unseen labels"),
@@ -576,6 +577,8 @@ def test_a_checkpoint_of_other_labels_is_refused(images, labels, tmp_path):
             fit_classifier(images, changed, checkpoint=path, unlabeled=-1)
     with pytest.raises(ValueError, match=r"another fit.*label_weight was"):
         fit_classifier(images, y, checkpoint=path, label_weight=1.0)
+    with pytest.raises(ValueError, match=r"another fit.*consistency was 1.0, is 0.5"):
+        fit_classifier(images, y, checkpoint=path, consistency=0.5)
     with pytest.raises(ValueError, match="checkpoint belongs to another fit"):
         ConvVAETransformer(**small_params(max_iter=3, checkpoint=path)).fit(images)
 
@@ -833,12 +836,13 @@ def test_it_adds_what_depends_on_labels_only():
     assert added == labels | {"fit", "partial_fit", "sample", "score"}
 
 
-def test_parameters_are_those_of_the_transformer_and_three_more():
+def test_parameters_are_those_of_the_transformer_and_four_more():
     ours, theirs = (
         {name: p.default for name, p in inspect.signature(cls).parameters.items()}
         for cls in (ConvVAEClassifier, ConvVAETransformer)
     )
-    assert ours == theirs | {"label_weight": None, "unlabeled": None, "priors": None}
+    more = {"label_weight": None, "consistency": 1.0, "unlabeled": None, "priors": None}
+    assert ours == theirs | more
     assert ConvVAEClassifier._parameter_constraints.keys() == ours.keys()
 
 

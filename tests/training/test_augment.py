@@ -27,7 +27,7 @@ def centre_of(image):
 
 def test_strength_0_changes_nothing():
     x = torch.rand(50, 2, 7, 9, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(mapped(x, affine_maps(draws(), 0.0, (2, 7, 9))), x)
+    torch.testing.assert_close(mapped(x, affine_maps(draws(), 0.0, (2, 7, 9)), holes=False), x)
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 40), (1, 30, 60)])
@@ -38,7 +38,9 @@ def test_shifts_are_shares_of_the_sides(shape):
         one = middle.clone()
         one[0, column] = 1.0
         x = blob(height, width, height / 2, width / 2)
-        moved = centre_of(mapped(x, affine_maps(one, 1.0, shape))[0, 0]) - centre_of(x[0, 0])
+        moved = centre_of(mapped(x, affine_maps(one, 1.0, shape), holes=False)[0, 0]) - centre_of(
+            x[0, 0]
+        )
         expected = np.zeros(2)
         expected[axis] = -most
         np.testing.assert_allclose(moved, expected, atol=0.02)
@@ -50,7 +52,7 @@ def test_a_rotation_turns_by_ten_degrees_in_pixels_whatever_the_sides(shape):
     one = torch.tensor([[1.0, 0.5, 0.5, 0.5, 0.5]])
     centre = np.array([(height - 1) / 2, (width - 1) / 2])
     arm = np.array([0.0, 10.0])
-    turned = mapped(blob(height, width, *(centre + arm)), affine_maps(one, 1.0, shape))
+    turned = mapped(blob(height, width, *(centre + arm)), affine_maps(one, 1.0, shape), holes=False)
     got = centre_of(turned[0, 0]) - centre
     angle = np.degrees(np.arctan2(got[0], got[1]))
     assert abs(angle) == pytest.approx(10, abs=0.3)
@@ -67,7 +69,7 @@ def test_maps_grow_with_their_strength_and_are_even_handed():
 def test_missing_pixels_stay_missing_and_spread_to_their_neighbours_only():
     x = torch.rand(50, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     x[:, :, 4:7, 5:8] = torch.nan
-    images = mapped(x, affine_maps(draws(), 1.0, (1, 12, 12)))
+    images = mapped(x, affine_maps(draws(), 1.0, (1, 12, 12)), holes=True)
     holes = images.isnan()
     assert (holes.flatten(1).sum(1) >= 4).all()
     assert not holes[:, :, [0, 1, 10, 11]].any()
@@ -78,9 +80,16 @@ def test_missing_pixels_stay_missing_and_spread_to_their_neighbours_only():
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 30), (3, 30, 1)])
 def test_signals_and_single_pixels_have_maps_too(shape):
     x = torch.rand(50, *shape, generator=torch.Generator().manual_seed(0))
-    images = mapped(x, affine_maps(draws(), 1.0, shape))
+    images = mapped(x, affine_maps(draws(), 1.0, shape), holes=False)
     assert images.shape == x.shape
     assert images.isfinite().all()
+
+
+def test_no_images_have_no_maps():
+    # As in a process whose share of a batch is empty.
+    none = torch.empty(0, 2, 7, 9)
+    for holes in (False, True):
+        assert mapped(none, affine_maps(draws(0), 1.0, (2, 7, 9)), holes=holes).shape == none.shape
 
 
 def test_a_fit_sees_changed_images_and_validates_on_the_plain_ones(digits):

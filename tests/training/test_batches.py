@@ -301,7 +301,7 @@ def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, monkeypatc
 @pytest.mark.parametrize("binarize", [False, True])
 def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize, monkeypatch):
     data = dataset(40, labels={"none": None, "few": FEW}[labels])
-    settings = {"batch_size": 13, "binarize": binarize}
+    settings = {"batch_size": 13, "binarize": binarize, "consistency": float(labels == "few")}
     expected = labelled_batches(data, **settings)
     monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
     monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * 2)  # two images of each process
@@ -319,10 +319,10 @@ def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize,
 def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, monkeypatch):
     monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
     monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * n_in_a_pass)
-    settings = {"batch_size": 10, "binarize": binarize, "augment": 0.5}
+    settings = {"batch_size": 10, "binarize": binarize, "augment": 0.5, "consistency": 0.5}
     data, generator = dataset(30, labels=FEW[:30]), generator_for(0, EPOCH, 0)
     once = labelled_batches(data, **settings)
-    batches = EpochBatches(data, 10, 3, generator, binarize, 0.5, "cpu", ALONE, few_labels=True)
+    batches = EpochBatches(data, 10, 3, generator, binarize, 0.5, "cpu", ALONE, True, 0.5)
     for (batch, _), (_, parts, labelled) in zip(batches, once, strict=True):
         for sequence, first_read in ((batch.parts, parts), (batch.labelled, labelled)):
             n = len(sequence)
@@ -357,11 +357,14 @@ def place_of(x):
     return (x[:, 0, 0, 0] * 255 / 4).round().long().numpy()
 
 
-def labelled_batches(data, number=0, *, batch_size=8, binarize=False, augment=0.0, processes=ALONE):
+def labelled_batches(
+    data, number=0, *, batch_size=8, binarize=False, augment=0.0, processes=ALONE, consistency=0.0
+):
     """The batches of an epoch, and the parts of each."""
     generator = generator_for(0, EPOCH, number)
+    few = scarce(data.y)
     batches = EpochBatches(
-        data, batch_size, 3, generator, binarize, augment, "cpu", processes, scarce(data.y)
+        data, batch_size, 3, generator, binarize, augment, "cpu", processes, few, consistency
     )
     return [(batch, list(batch), list(batch.labelled)) for batch, _ in batches]
 
@@ -517,3 +520,46 @@ def test_a_binarised_image_with_holes_depends_on_what_was_observed():
     np.testing.assert_array_equal(drawn, other[:])
     order = rng.permutation(9)
     np.testing.assert_array_equal(other[order], drawn[order])
+
+
+@pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
+def test_each_image_comes_with_its_map(labels):
+    # Images of one value each: a map of such an image is the image.
+    rows = np.repeat(np.arange(40, dtype=np.uint8)[:, None], 4, 1)
+    data = ImageDataset(rows, FORMAT, labels=labels)
+    for _, parts, further in labelled_batches(data, consistency=1.0):
+        for part in [*parts, *further]:
+            torch.testing.assert_close(part["mapped"], part["x"])
+    # Other images differ from their maps, by what the generator draws.
+    data = dataset(40, labels=labels)
+    first, again, second = (
+        [
+            part["mapped"]
+            for _, parts, _ in labelled_batches(data, n, consistency=1.0)
+            for part in parts
+        ]
+        for n in (0, 0, 1)
+    )
+    plain = [part["x"] for _, parts, _ in labelled_batches(data) for part in parts]
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], second[0])
+    assert not torch.isclose(first[0], plain[0]).all((1, 2, 3)).any()
+
+
+def test_maps_are_those_of_grey_images_and_come_after_other_maps():
+    data = dataset(40, labels=FEW)
+    settings = {"binarize": True, "augment": 0.5, "consistency": 1.0}
+    ((_, (part,), _), *_) = labelled_batches(data, batch_size=40, **settings)
+    assert set(part["x"].unique().tolist()) <= {0, 1}
+    assert not set(part["mapped"].unique().tolist()) <= {0, 1}
+
+
+def test_without_maps_nothing_is_drawn_for_them():
+    data = dataset(40, labels=FEW)
+    for _, parts, further in labelled_batches(data):
+        assert all(part.keys() == {"x", "noise", "y"} for part in parts)
+        assert all(part.keys() == {"x", "y"} for part in further)
+    generators = [generator_for(0, EPOCH, 0) for _ in range(2)]
+    for generator, consistency in zip(generators, (0.0, 1.0), strict=True):
+        list(EpochBatches(data, 8, 3, generator, False, 0.0, "cpu", ALONE, True, consistency))
+    assert not torch.equal(*(generator.get_state() for generator in generators))

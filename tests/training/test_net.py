@@ -630,17 +630,21 @@ def labelled_step(parts, further=(), *, codes, **settings):
     return gradients, step["loss"], net.sums_[True]
 
 
-def parts_of(digits, codes, sizes):
-    """All N images in parts of these sizes."""
+def parts_of(digits, codes, sizes, *, maps=False):
+    """All N images in parts of these sizes; with `maps` each with its neighbour as its map."""
     x = dataset_of(digits[0][:N])[:]
     noise = normal_draws(N, 3, generator_for(0))
-    split = [tensor.split(sizes) for tensor in (x, noise, torch.from_numpy(codes))]
-    return [{"x": x, "noise": noise, "y": y} for x, noise, y in zip(*split, strict=True)]
+    tensors = {"x": x, "noise": noise, "y": torch.from_numpy(codes)}
+    if maps:
+        tensors["mapped"] = x.roll(1, 0)
+    split = [tensor.split(sizes) for tensor in tensors.values()]
+    return [dict(zip(tensors, part, strict=True)) for part in zip(*split, strict=True)]
 
 
 @pytest.mark.parametrize("which", CODES)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which, likelihood):
+@pytest.mark.parametrize("maps", [False, True])
+def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which, likelihood, maps):
     codes = codes_of(digits, which)
     params = {"codes": codes, "likelihood": likelihood}
     further = {True: [], False: []}
@@ -649,8 +653,9 @@ def test_a_step_with_labels_in_parts_is_that_of_the_whole_batch(digits, which, l
         x, y = dataset_of(digits[0][:N])[known], torch.from_numpy(codes[known])
         further[False] = [{"x": x, "y": y}]
         further[True] = [{"x": x[:40], "y": y[:40]}, {"x": x[40:], "y": y[40:]}]
-    whole = labelled_step(parts_of(digits, codes, [N]), further[False], **params)
-    parts = labelled_step(parts_of(digits, codes, [25, 25, 10]), further[True], **params)
+    whole = labelled_step(parts_of(digits, codes, [N], maps=maps), further[False], **params)
+    some = parts_of(digits, codes, [25, 25, 10], maps=maps)
+    parts = labelled_step(some, further[True], **params)
     scale = max(gradient.abs().max().item() for gradient in whole[0].values())
     for name, gradient in whole[0].items():
         torch.testing.assert_close(parts[0][name], gradient, rtol=1e-4, atol=1e-6 * scale)
@@ -708,6 +713,38 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         if expected is None or name.startswith("logvar_head."):  # which it does not reach
             expected = torch.zeros_like(actual)
         torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("which", CODES)
+def test_the_loss_of_a_step_under_maps(digits, which):
+    codes = codes_of(digits, which)
+    (part,) = parts_of(digits, codes, [N], maps=True)
+    further, plain_further = [], []
+    if which == "few":  # without maps, as many further images as none
+        places = np.resize(np.flatnonzero(codes >= 0), batches.N_LABELLED)
+        labelled = {name: part[name][places] for name in ("x", "mapped", "y")}
+        further, plain_further = [labelled], [{"x": part["x"][:0], "y": part["y"][:0]}]
+    gradients, loss, *_ = labelled_step([part], further, codes=codes)
+    plain = {name: tensor for name, tensor in part.items() if name != "mapped"}
+    plain_gradients, plain_loss, _ = labelled_step([plain], plain_further, codes=codes)
+    module = classifier_net().module_
+    with torch.no_grad():
+        p = torch.softmax(module.prior.log_joint(module.encode(part["x"])[0]), 1)
+    log_q = torch.log_softmax(module.prior.log_joint(module.encode(part["mapped"])[0]), 1)
+    expected = 3.0 * torch.nn.functional.kl_div(log_q, p, reduction="batchmean")
+    if which == "few":
+        mu, _ = module.encode(labelled["mapped"])
+        losses = cross_entropies(module.prior, mu, labelled["y"], torch.zeros(3))
+        expected = expected + 3.0 * losses.mean()
+    torch.testing.assert_close(loss - plain_loss, expected.detach(), rtol=1e-4, atol=1e-4)
+    expected.backward()
+    scale = max(gradient.abs().max().item() for gradient in gradients.values())
+    for name, parameter in module.named_parameters():
+        expected = 0.0 if parameter.grad is None else parameter.grad
+        actual = gradients[name] - plain_gradients[name]
+        torch.testing.assert_close(
+            actual, torch.zeros_like(actual) + expected, rtol=1e-3, atol=2e-6 * scale
+        )
 
 
 @pytest.mark.parametrize("n_unlabelled", [1, 6, 30, N])
