@@ -23,7 +23,7 @@ def test_parts_give_the_bits_of_one_call(digits, small, tmp_path, monkeypatch):
     images = digits[0]
     namespace = {"images": images, "np": np}
     results = []
-    for block, name in zip(BLOCKS, ("latents", "latents", "scores"), strict=False):
+    for block, name in zip(BLOCKS, ("components", "components", "scores"), strict=False):
         exec(block.replace("1000", "70"), namespace)  # six chunks, the last of which is short
         results.append(namespace[name])
     with_joblib, with_dask, scores = results
