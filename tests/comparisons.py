@@ -1,4 +1,4 @@
-"""Assertions that two fitted estimators are the same, for the tests of several modules."""
+"""Assertions for the tests of several modules: two estimators are the same, a figure is whole."""
 
 import numpy as np
 import pandas as pd
@@ -60,3 +60,13 @@ class FixedSeed(np.random.RandomState):
 
     def randint(self, *args):
         return self.given
+
+
+def assert_within_its_figure(display):
+    """That nothing of the axes of a display leaves its figure."""
+    display.figure_.canvas.draw()
+    box, figure = display.ax_.get_tightbbox(), display.figure_.bbox
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.x1
+    assert box.y1 <= figure.y1

@@ -141,3 +141,14 @@ def number(data, rng):
 
 
 DEFECTS = (flip, overwrite, cut, cut_off, insert, repeat, swap, forge, forge)
+
+
+def set_value(header, path, value):
+    """Set what a header has at a path such as "params.beta"; the value KeyError removes it."""
+    *parents, last = path.split(".")
+    for parent in parents:
+        header = header[parent]
+    if value is KeyError:
+        del header[last]
+    else:
+        header[last] = value

@@ -23,9 +23,8 @@ class ImageFormat:
 
     shape: tuple  # (H, W), or three numbers with the channels at `channel_axis`
     channel_axis: int  # -1 or 0
-    pixel_range: (
-        tuple | np.ndarray
-    )  # (low, high) in the units of X, or such for each channel: (C, 2)
+    # (low, high) in the units of X, or such for each channel: (C, 2).
+    pixel_range: tuple | np.ndarray
     as_rows: bool  # whether images came as rows, so that they are also returned as rows
     bounded: bool = True  # pixels are clipped to the range; False: to half its span beyond it
     missing_values: float | None = None  # marks missing pixels; it may be NaN

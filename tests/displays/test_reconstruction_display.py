@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from comparisons import assert_within_its_figure
 from conftest import fit
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
@@ -149,10 +150,4 @@ def test_many_channels_need_a_choice(many_channels):
 @pytest.mark.parametrize("n_images", [1, 3, 10, 60])
 def test_nothing_leaves_the_figure(n_images):
     images = np.zeros((n_images, 20, 16))
-    display = ReconstructionDisplay(images=images, reconstructions=images).plot()
-    display.figure_.canvas.draw()
-    box, figure = display.ax_.get_tightbbox(), display.figure_.bbox
-    assert box.x0 >= 0
-    assert box.y0 >= 0
-    assert box.x1 <= figure.x1
-    assert box.y1 <= figure.y1
+    assert_within_its_figure(ReconstructionDisplay(images=images, reconstructions=images).plot())

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from comparisons import assert_within_its_figure
 from conftest import fit
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
@@ -251,9 +252,4 @@ def test_nothing_leaves_the_figure(n_rows, shape):
         images=np.zeros((n_rows, n_rows, *shape)), values=range(n_rows), names=names
     )
     for display in (traversal.plot(), manifold.plot()):
-        display.figure_.canvas.draw()
-        box, figure = display.ax_.get_tightbbox(), display.figure_.bbox
-        assert box.x0 >= 0
-        assert box.y0 >= 0
-        assert box.x1 <= figure.x1
-        assert box.y1 <= figure.y1
+        assert_within_its_figure(display)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import fit_classifier
-from mutate import mutants, resealed
+from mutate import mutants, resealed, set_value
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -58,19 +58,6 @@ def test_a_file_of_earlier_is_written_again_as_it_was(tmp_path):
 
 
 # Files that lie: rightly summed, with a header that no fitted estimator has
-
-
-def set_value(path, value):
-    def change(header):
-        *parents, last = path.split(".")
-        for parent in parents:
-            header = header[parent]
-        if value is KeyError:
-            del header[last]
-        else:
-            header[last] = value
-
-    return change
 
 
 LIES = {
@@ -154,7 +141,7 @@ def test_lies_are_refused(small, tmp_path, path, value):
         header |= {"history": [], "n_epochs": value}
         arrays = {k: a for k, a in arrays.items() if not k.startswith("history")}
     else:
-        set_value(path, value)(header)
+        set_value(header, path, value)
     archive.write(tmp_path / "lie", header, arrays)
     with pytest.raises(InvalidFileError, match="lie"):
         skvae.load(tmp_path / "lie")
@@ -315,7 +302,7 @@ def test_false_classes_are_refused(three, tmp_path, dtype, change):
     three[dtype].save(tmp_path / "model")
     header, arrays = archive.read(tmp_path / "model", MODEL.specs)
     for name, value in change.items():
-        set_value(f"classes.{name}", value)(header)
+        set_value(header, f"classes.{name}", value)
     assert_refused(header, arrays, tmp_path / "lie")
 
 
@@ -347,7 +334,7 @@ FALSE_HEADERS = {
 def test_false_headers_of_a_classifier(three, tmp_path, path, value):
     three["<i8"].save(tmp_path / "model")
     header, arrays = archive.read(tmp_path / "model", MODEL.specs)
-    set_value(path, value)(header)
+    set_value(header, path, value)
     assert_refused(header, arrays, tmp_path / "lie")
 
 

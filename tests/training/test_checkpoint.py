@@ -10,6 +10,7 @@ import pytest
 from comparisons import FixedSeed, assert_same_training
 from conftest import SMALL, without_address
 from faults import Crash, CrashAtTheEnd, full_disk, interrupt
+from mutate import set_value
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback, EarlyStopping, Freezer
 
@@ -363,16 +364,6 @@ def test_a_checkpoint_is_no_model_and_a_model_no_checkpoint(small, images, path,
 # Files that lie: rightly summed, with a header that no training has
 
 
-def changed(header, path, value):
-    *parents, last = path.split(".")
-    for parent in parents:
-        header = header[parent]
-    if value is KeyError:
-        del header[last]
-    else:
-        header[last] = value
-
-
 LIES = [
     ("kind", "model"),
     ("n_steps", []),
@@ -423,7 +414,7 @@ def test_checkpoints_that_lie_are_refused(images, path, stopped, name, value):
     if name == "n_steps.mu_head_bias":
         del header["n_steps"]["mu_head.bias"]  # whose moments are there
     else:
-        changed(header, name, value)
+        set_value(header, name, value)
     archive.write(path, header, arrays)
     # A file that is well-formed, and of another plan, is refused as that.
     error = ValueError if name == "params" or name.startswith("params.") else InvalidFileError
