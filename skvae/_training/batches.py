@@ -91,7 +91,7 @@ class EpochBatches:
         order = random_order(len(self.dataset), self.generator)
         for positions in batches_of(order, self.batch_size):
             parts = self._parts(positions, noisy=True)
-            n_labelled = 0 if self.y is None else int(np.sum(self.y[positions] >= 0))
+            n_labelled = n_known(self.y, positions)
             yield Batch(len(positions), parts, n_labelled, self._labelled()), None
 
     def _parts(self, positions, *, noisy):
@@ -123,7 +123,7 @@ class EpochBatches:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
             if noisy:
                 tensors["noise"] = noise[some[i]][share]
-            return part_on(self.device, tensors, None if self.y is None else self.y[own])
+            return part_on(self.device, tensors, self.y, own)
 
         # A single part is kept, as callbacks may read it too.
         return [part(0)] if single else Parts(part, len(some))
@@ -192,10 +192,15 @@ def batches_of(arrays, size):
         yield rest
 
 
-def part_on(device, tensors, y):
-    """A part of a batch on a device: the tensors, and ``y`` unless it is None."""
+def n_known(y, positions):
+    """How many of the images at these positions have a class in y; None: there are no classes."""
+    return 0 if y is None else int(np.sum(y[positions] >= 0))
+
+
+def part_on(device, tensors, y, positions):
+    """A part of a batch on a device: the tensors, and the classes, if there are any."""
     if y is not None:
-        tensors["y"] = torch.from_numpy(np.asarray(y, dtype=np.int64))
+        tensors["y"] = torch.from_numpy(np.asarray(y[positions], dtype=np.int64))
     return {name: to_device(tensor, device) for name, tensor in tensors.items()}
 
 
@@ -217,8 +222,5 @@ class ScoringBatches:
             positions = np.arange(some.start, some.stop)
             own = positions[self.processes.share]
             x = self.dataset[own]
-            part = part_on(
-                self.device, {"x": x, "noise": self.noise(x)}, None if y is None else y[own]
-            )
-            n_labelled = 0 if y is None else int(np.sum(y[positions] >= 0))
-            yield Batch(len(positions), [part], n_labelled), None
+            part = part_on(self.device, {"x": x, "noise": self.noise(x)}, y, own)
+            yield Batch(len(positions), [part], n_known(y, positions)), None
