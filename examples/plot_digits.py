@@ -34,7 +34,7 @@ parser = argparse.ArgumentParser(description="Train a VAE on digits and draw wha
 parser.add_argument(
     "--data", default="mnist", help="mnist (a part of it), digits, openml, or a folder of IDX files"
 )
-parser.add_argument("--out", default="pictures", type=Path, help="folder for the figures")
+parser.add_argument("--out", default="figures", type=Path, help="folder for the figures")
 parser.add_argument("--n-components", default=10, type=int)
 parser.add_argument("--max-iter", type=int, help="epochs; none: 16 for the part of MNIST")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none

@@ -1,4 +1,4 @@
-"""`skvae.read_images`: files of pictures -> one array (NumPy)."""
+"""`skvae.read_images`: files of images -> one array (NumPy)."""
 
 import glob
 import itertools
@@ -229,7 +229,7 @@ def _listed(paths, labels):
 
 
 def _of_folder(folder):
-    """The pictures in a folder."""
+    """The images in a folder."""
     with os.scandir(folder) as entries:
         files = [
             entry.path
@@ -248,7 +248,7 @@ def _of_folder(folder):
 
 
 def _of_classes(folder):
-    """The pictures in the sub-folders of a folder."""
+    """The images in the sub-folders of a folder."""
     with os.scandir(folder) as entries:
         classes = [e.path for e in entries if e.is_dir() and not e.name.startswith(".")]
     if not classes:

@@ -1,4 +1,4 @@
-"""Displays of the pictures along one or two components (NumPy, scikit-learn; matplotlib inside)."""
+"""Displays of the images along one or two components (NumPy, scikit-learn; matplotlib inside)."""
 
 import math
 
@@ -354,7 +354,7 @@ def _alone(estimator, image):
 
 
 def _decoded(estimator, z):
-    """Mean pictures of p(x|z), shape (rows, columns, H, W) or (rows, columns, H, W, C)."""
+    """Mean images of p(x|z), shape (rows, columns, H, W) or (rows, columns, H, W, C)."""
     X = estimator.inverse_transform(z.reshape(-1, z.shape[-1]))
-    pictures = mosaics.pictures_of(estimator, np.asarray(X))
-    return pictures.reshape(*z.shape[:2], *pictures.shape[1:])
+    images = mosaics.images_of(estimator, np.asarray(X))
+    return images.reshape(*z.shape[:2], *images.shape[1:])
