@@ -270,6 +270,6 @@ FIELD_SETS = {
     "heartbeats": heartbeats,
     "fluorescence": fluorescence,
     "hot pixels": hot_pixels,
-    "few pictures": few_pictures,
+    "few images": few_pictures,
     "strokes": strokes,
 }
