@@ -23,7 +23,7 @@ class ReconstructionDisplay:
         Originals.
 
     reconstructions : ndarray of the same shape
-        Images that the model decodes from the latents of the originals.
+        Images that the model decodes from the components of the originals.
 
     pixel_range : tuple of float, or array-like of shape (C, 2), default=(0, 1)
         Values of the darkest and the lightest pixel, for all channels or for each.
