@@ -566,7 +566,7 @@ class ConvVAETransformer(
             run.start(vae, training.subsample() if valid is None else valid)
 
             n_images = len(training)
-            budget = resolve_budget(self.max_iter, self.batch_size, n_images, self._architecture)
+            budget = self._budget(self.max_iter, n_images)
             decay = resolve_weight_decay(n_images, self._architecture)
             net = run.train(
                 vae,
@@ -598,7 +598,7 @@ class ConvVAETransformer(
                 self._few_labels = scarce(images.y)
 
             annealed = continuing and self._annealed
-            budget = resolve_budget(1, self.batch_size, len(images), self._architecture)
+            budget = self._budget(1, len(images))
             settings = self._settings(budget, rate=ANNEALED_RATE if annealed else 1.0)
             if continuing:
                 net, so_far = self.net_, (self._component_moments, self._n_averaged)
@@ -674,6 +674,17 @@ class ConvVAETransformer(
             start.set_first_weights(vae, training, valid, self._seed)
         if vae.prior.n_classes:
             vae.prior.set_priors(self.priors_)
+
+    def _budget(self, max_iter, n_images):
+        """Epochs and size of a batch of a training on so many images."""
+        return resolve_budget(
+            max_iter,
+            self.batch_size,
+            n_images,
+            self._architecture,
+            consistency=self._consistency,
+            few_labels=self._few_labels,
+        )
 
     def _settings(self, budget, *, rate=1.0, weight_decay=0.0):
         """What a training depends on; `rate` is a factor of the learning rate."""
