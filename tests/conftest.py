@@ -16,9 +16,13 @@ from sklearn.datasets import load_digits
 from sklearn.utils.fixes import parse_version
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae._model import start
 
 mpl.use("Agg")
 torch.set_num_threads(1)  # nets this small gain nothing from more
+
+# The linear start takes more than half of the time of a fit of a small net; see `whole_start`.
+ALL_START_STEPS, start.N_START_STEPS = start.N_START_STEPS, 20
 
 # Before, scikit-learn has no callbacks; test_compat.py says what is promised there.
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
@@ -60,6 +64,12 @@ def many_channels():
     """A small estimator and its training data: 20 images of shape (8, 9, 5), from -1 to 3."""
     images = np.random.default_rng(0).uniform(-1, 3, (20, 8, 9, 5))
     return ConvVAETransformer(**SMALL, max_iter=2).fit(images), images
+
+
+@pytest.fixture
+def whole_start(monkeypatch):
+    """All steps of the linear start, as users have them; where the start counts."""
+    monkeypatch.setattr(start, "N_START_STEPS", ALL_START_STEPS)
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
-from nets import dataset_of, network
+from nets import ImageDataset, ImageFormat, dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer
-from skvae._data.dataset import ImageDataset
-from skvae._data.format import ImageFormat
 from skvae._model import passes
 from skvae._model.noise import PixelNoise
 from skvae._model.passes import (
