@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import contextmanager
 
 # SciPy reads it once, on its import; without it scikit-learn skips its array API checks.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -66,10 +67,19 @@ def many_channels():
     return ConvVAETransformer(**SMALL, max_iter=2).fit(images), images
 
 
+@contextmanager
+def all_start_steps():
+    """All steps of the linear start, as users have them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "N_START_STEPS", ALL_START_STEPS)
+        yield
+
+
 @pytest.fixture
-def whole_start(monkeypatch):
-    """All steps of the linear start, as users have them; where the start counts."""
-    monkeypatch.setattr(start, "N_START_STEPS", ALL_START_STEPS)
+def whole_start():
+    """For tests in which the start counts."""
+    with all_start_steps():
+        yield
 
 
 @pytest.fixture
