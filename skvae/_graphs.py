@@ -145,7 +145,7 @@ def with_classes(model, classes):
 
     `classes` are as `labels_of` gives them.
     """
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
 
     label = model.graph.output[0]
     (node,) = (node for node in model.graph.node if label.name in node.output)
@@ -154,8 +154,7 @@ def with_classes(model, classes):
     # skl2onnx needs a name.
     gather = helper.make_node("Gather", ["classes", "place"], [label.name], name="node_label")
     model.graph.node.append(gather)
-    is_text = classes.dtype.kind != "i"
-    label.type.tensor_type.elem_type = TensorProto.STRING if is_text else TensorProto.INT64
+    label.type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(classes.dtype)
     return model
 
 

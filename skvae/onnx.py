@@ -8,14 +8,13 @@ earlier step, where it transforms, set an option: ``options={id(classifier): {"t
 `target_opset` must be at least 18. A single estimator needs no skl2onnx: see `skvae.to_onnx`.
 """
 
-import numpy as np
-
 from ._classifier import ConvVAEClassifier
 from ._export import MISSING_PACKAGES, OPSET, labels_of, model_of
 from ._transformer import ConvVAETransformer
 
 try:
     import onnxscript  # noqa: F401
+    from onnx.helper import tensor_dtype_to_np_dtype
     from skl2onnx import update_registered_converter
     from skl2onnx._parse import _parse_sklearn_classifier
     from skl2onnx.common import data_types
@@ -25,16 +24,6 @@ except ImportError as error:
 
 
 __all__ = []
-
-DTYPES = {
-    data_types.FloatTensorType: np.float32,
-    data_types.DoubleTensorType: np.float64,
-    data_types.Int64TensorType: np.int64,
-    data_types.Int32TensorType: np.int32,
-    data_types.Int8TensorType: np.int8,
-    data_types.UInt8TensorType: np.uint8,
-    data_types.BooleanTensorType: np.bool_,
-}
 
 
 def parse_classifier(scope, model, inputs, custom_parsers=None):
@@ -70,9 +59,8 @@ def convert(scope, operator, container):
         )
     part = "predict" if len(operator.outputs) == 2 else "transform"
     kind = operator.inputs[0].type
-    model = model_of(
-        operator.raw_operator, part, kind.shape[1:], DTYPES[type(kind)], container.target_opset
-    )
+    dtype = tensor_dtype_to_np_dtype(data_types.guess_proto_type(kind))
+    model = model_of(operator.raw_operator, part, kind.shape[1:], dtype, container.target_opset)
     add_onnx_graph(scope, operator, container, model)
 
 

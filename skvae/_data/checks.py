@@ -18,22 +18,18 @@ from .pixel_range import PixelValues, as_marker, warn_about_values
 # or 1. Pixels above this share of it count as two-valued.
 TWO_VALUED_SHARE = 0.75
 
-
 # The largest error of a number that was rounded to float32, as a share of it.
 FLOAT32_STEP = 2.0**-24
-
 
 # About so many numbers show the contrast, but at least so many images.
 N_CONTRAST_NUMBERS, MIN_CONTRAST_IMAGES = 2**22, 64
 
 NAN_ADVICE = "If NaN stands for missing pixels, set missing_values=np.nan."
 
-
 NA_ADVICE = (
     "X contains NaN, as pd.NA among Python objects. X.convert_dtypes() makes numbers of a "
     "DataFrame; in arrays and lists, write np.nan."
 )
-
 
 SEQUENCE_ADVICE = (
     "X holds sequences where it must hold numbers. If the images are a column of a table, pass "

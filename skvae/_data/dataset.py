@@ -1,11 +1,13 @@
 """A set of images that are scaled when a batch asks for them (NumPy, torch)."""
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from .._model import BINARIZE, checksum, generator_for, pass_size, slices, uniform_draws
+from .format import ImageFormat
 from .pixel_range import is_hole
 
 # Images from which statistics of a set are computed: the largest number of images, and of numbers
@@ -13,21 +15,17 @@ from .pixel_range import is_hole
 MAX_SUBSAMPLE, MIN_SUBSAMPLE, MAX_SUBSAMPLE_NUMBERS = 2_048, 64, 2**27
 
 
+@dataclass(eq=False)
 class ImageDataset(torch.utils.data.Dataset):
-    """A set of images, which are scaled only when a batch asks for them.
+    """A set of images, which are scaled only when a batch asks for them."""
 
-    It is the places `indices` of `rows`, of shape (n, n_features) in any real dtype, or all of
-    them. The rows may be a memory map. `labels` are the classes of all rows, from 0; -1: not known.
-    With `binarize_seed`, each image is one draw of 0/1 pixels, which depends on this seed and on
-    the image alone; its scaled pixels are the probabilities.
-    """
-
-    def __init__(self, rows, image_format, indices=None, binarize_seed=None, labels=None):
-        self.rows = rows
-        self.image_format = image_format
-        self.indices = indices
-        self.binarize_seed = binarize_seed
-        self.labels = labels
+    rows: np.ndarray  # (n, n_features) in any real dtype; it may be a memory map
+    image_format: ImageFormat
+    indices: np.ndarray | None = None  # the places in `rows` that make the set; None: all
+    # With a seed, each image is one draw of 0/1 pixels, which depends on this seed and on the image
+    # alone. Its scaled pixels are the probabilities.
+    binarize_seed: int | None = None
+    labels: np.ndarray | None = None  # the classes of all rows, from 0; -1: not known
 
     def __len__(self):
         return len(self.rows if self.indices is None else self.indices)
@@ -73,7 +71,7 @@ class ImageDataset(torch.utils.data.Dataset):
             positions = self.indices[positions]
         elif isinstance(positions, slice):
             positions = np.arange(*positions.indices(len(self)))
-        return self._with(indices=positions)
+        return replace(self, indices=positions)
 
     def without(self, positions):
         """The subset of all images but those at an array of positions."""
@@ -90,10 +88,7 @@ class ImageDataset(torch.utils.data.Dataset):
 
     def binarized(self, seed):
         """The same set with each image replaced by one draw of 0/1 pixels."""
-        return self._with(binarize_seed=seed)
-
-    def _with(self, **changes):
-        return ImageDataset(**{**vars(self), **changes})
+        return replace(self, binarize_seed=seed)
 
 
 def binary_draw(x, draws):

@@ -207,9 +207,8 @@ def flatten_images(X, missing_values=None):
         X = _stack(X)
     elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
         X = np.asarray(X)
-    if getattr(X, "ndim", 2) not in (3, 4):
-        return X, None
-    if not hasattr(X, "__array__"):  # a sparse array of 3 dimensions, which is refused later
+    # What has no __array__ is a sparse array, which is refused later.
+    if getattr(X, "ndim", 2) not in (3, 4) or not hasattr(X, "__array__"):
         return X, None
     X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]

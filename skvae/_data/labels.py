@@ -10,14 +10,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._warnings import warn
 from .format import has_mask
 
+# Code of an image whose class is not known.
+UNKNOWN = -1
+
 
 def scarce(labels):
     """Whether fewer than half of the images have a label; -1 stands for none. None: no classes."""
     return labels is not None and bool(2 * np.sum(labels >= 0) < len(labels))
-
-
-# Code of an image whose class is not known.
-UNKNOWN = -1
 
 
 def encode_labels(y, unlabeled, classes=None):

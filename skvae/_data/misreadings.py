@@ -1,7 +1,6 @@
 """What is given for X by mistake, and what was meant (torch's data sets only)."""
 
 import io
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 
@@ -79,7 +78,5 @@ def _advice_for(X):
 def _is_one_image(shape, image_shape):
     """Whether a shape is that of one image, and cannot be that of several."""
     if not isinstance(shape, tuple) or len(shape) < 2 or shape[0] == 1:
-        return False
-    if math.prod(shape) != math.prod(image_shape):
         return False
     return [n for n in shape if n != 1] == [n for n in image_shape if n != 1]

@@ -23,6 +23,9 @@ MIN_SPAN = 0.02
 # Percentiles that bound the robust range, and about how many values they are computed from.
 ROBUST_PERCENTILES, N_PERCENTILE_VALUES = (0.1, 99.9), 2**24
 
+# Ranges of the dtypes that have one of their own.
+DTYPE_RANGES = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}
+
 # A Python float: comparing a number too large for float32 with a NumPy float32 would warn.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -187,7 +190,7 @@ def resolve_pixel_range(pixel_range, values, image_format):
 
 
 def _learned_range(mode, values, image_format):
-    fixed = {"u1": (0.0, 255.0), "b1": (0.0, 1.0)}.get(values.dtype.str[1:])
+    fixed = DTYPE_RANGES.get(values.dtype.str[1:])
     if mode is None and fixed:
         return (0.0, 1.0) if values.dtype == np.uint8 and _is_mask(values) else fixed
     if fixed or image_format.n_channels == 1:  # one for all colours keeps their proportions
@@ -253,8 +256,8 @@ def fits_float32(low, high):
 def dtype_fits(dtype, pixel_range):
     """Whether every value of a dtype lies within the range."""
     low, high = np.reshape(pixel_range, (-1, 2)).T
-    largest = {"u1": 255, "b1": 1}.get(dtype.str[1:])
-    return largest is not None and bool((low <= 0).all() and (high >= largest).all())
+    least, greatest = DTYPE_RANGES.get(dtype.str[1:], (-math.inf, math.inf))
+    return bool((low <= least).all() and (high >= greatest).all())
 
 
 def warn_about_values(values, image_format, *, training):
@@ -284,19 +287,19 @@ def warn_about_values(values, image_format, *, training):
         c = int(outside.argmax())
         where = "" if len(ranges) == 1 else f"In channel {c}, "
         clipped = ranges[c] + span[c] * image_format.margin * np.array([-1, 1])
-        advice = f"outside {{}} of this model; they are clipped to {_interval(clipped)}."
+        relation, end = "outside", f"; they are clipped to {_interval(clipped)}"
     else:
         with np.errstate(over="ignore"):
             shares = np.nan_to_num(np.diff(extremes)[:, 0] / span)
         c, where = int(shares.argmax()), ""
         if not 0 < shares[c] < MIN_SPAN:
             return
-        advice = "a small part of {} of this model. It sees hardly any contrast."
+        relation, end = "a small part of", ". It sees hardly any contrast"
     least, greatest = extremes[c]
     warn(
-        f"{where}X has values from {least:g} to {greatest:g}, "
-        f"{advice.format(f'the pixel range {_interval(ranges[c])}')} Send X in the units of the "
-        "training images, or give another pixel_range."
+        f"{where}X has values from {least:g} to {greatest:g}, {relation} the pixel range "
+        f"{_interval(ranges[c])} of this model{end}. Send X in the units of the training images, "
+        "or give another pixel_range."
     )
 
 

@@ -170,7 +170,7 @@ def read_images(
         raise ValueError(f'on_error must be "raise" or "skip". Got {on_error!r}.')
     files, skipped = _listed(paths, labels), {}
     bar = tqdm(files, desc="read_images", unit="file", disable=not verbose)
-    images = _of_one_shape(_readable(bar, mode, size, skipped if on_error == "skip" else None))
+    images = _read_each(bar, mode, size, skipped if on_error == "skip" else None)
     first = next(images, None)
     if first is None:
         reason = next(iter(skipped.values()))
@@ -286,24 +286,21 @@ def _natural_key(path):
     return numbered.replace(os.sep, "\0")
 
 
-def _readable(files, mode, size, skipped):
-    """The name and the image of each file; what cannot be read goes to `skipped`, if not None."""
+def _read_each(files, mode, size, skipped):
+    """The image of each file; what cannot be read goes to `skipped`, if not None.
+
+    An error where one differs from the first.
+    """
+    first = None
     for i, file in enumerate(files):
-        source = _path(file) if is_path(file) else file
+        name, source = _name(file, i), _path(file) if is_path(file) else file
         try:
-            image = read_pixels(source, _name(file, i), mode, size)
+            image = read_pixels(source, name, mode, size)
         except (ValueError, FileNotFoundError) as error:
             if skipped is None:
                 raise
             skipped[file] = str(error)
-        else:
-            yield _name(file, i), image
-
-
-def _of_one_shape(named_images):
-    """The images of pairs of a name and an image; an error where one differs from the first."""
-    first = None
-    for name, image in named_images:
+            continue
         first = first or (name, image.shape, image.dtype)
         if (image.shape, image.dtype) != first[1:]:
             same_sides = image.shape[:2] == first[1][:2]

@@ -7,7 +7,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from .._data import with_types
-from .components import most_informative, name_of
+from .display import Display, most_informative, name_of
 
 # Ten colours that are no greys and can be told apart, also by people with colour-vision
 # deficiencies, found by a search. Any two differ by 35 or more in L*a*b*, and by 15 or more as seen
@@ -41,7 +41,7 @@ PANELS = (
 PHASES = (("train", "training", PALETTE[0]), ("valid", "validation", PALETTE[2]))
 
 
-class LatentSpaceDisplay:
+class LatentSpaceDisplay(Display):
     """Plot of images as points in a plane, coloured and labelled by class.
 
     Create one with :meth:`from_estimator`, or from points already computed.
@@ -109,12 +109,9 @@ class LatentSpaceDisplay:
         ValueError
             If y does not hold one value for each point.
         """
-        import matplotlib.pyplot as plt
-
         y, known = _known_values(self.y, len(self.points))
         n_columns = _columns_of_legend(y, known)
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6 + 0.9 * n_columns, 6), layout="constrained")
+        ax = self._begin(ax, (6 + 0.9 * n_columns, 6))
         style = {"s": size, "linewidths": 0, "alpha": 0.7}
         points = self.points[known]
         if y is None:
@@ -138,8 +135,6 @@ class LatentSpaceDisplay:
             ax.set(xticks=[], yticks=[])  # such units mean nothing
         ax.set(xlabel=self.names[0], ylabel=self.names[1], title=f"{len(self.points):,} images")
         ax.set_aspect("equal", adjustable="datalim")
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
 
     @classmethod
@@ -246,7 +241,7 @@ def _scatter_classes(ax, points, y, style):
     return scatters
 
 
-class ComponentInformationDisplay:
+class ComponentInformationDisplay(Display):
     """Scree plot: the information of each component about an image.
 
     Create one with :meth:`from_estimator`, or from values already computed.
@@ -303,10 +298,7 @@ class ComponentInformationDisplay:
         -------
         display : ComponentInformationDisplay
         """
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+        ax = self._begin(ax, (6, 4))
         order = np.argsort(-np.asarray(self.kl), kind="stable")
         kl, active = np.asarray(self.kl)[order], np.asarray(self.active)[order]
         places = np.arange(len(kl))
@@ -322,8 +314,6 @@ class ComponentInformationDisplay:
         ax.set_ylim(0, 1.1 * kl[0] or 1)
         ax.legend(frameon=False)
         ax.spines[["top", "right"]].set_visible(False)
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
 
     @classmethod
@@ -357,7 +347,7 @@ def _markers(ax, places, kl, kind, **colors):
     return markers
 
 
-class TrainingCurveDisplay:
+class TrainingCurveDisplay(Display):
     """Plot of the ELBO and its terms over the epochs of training, and of the loss of labels.
 
     Create one with :meth:`from_estimator`, or from a history.
@@ -410,8 +400,6 @@ class TrainingCurveDisplay:
         -------
         display : TrainingCurveDisplay
         """
-        import matplotlib.pyplot as plt
-
         history = self.history.copy()
         for phase, _, _ in PHASES:
             if f"{phase}_kl" in history:
@@ -419,8 +407,7 @@ class TrainingCurveDisplay:
                     history[f"{phase}_log_likelihood"] - history[f"{phase}_kl"]
                 )
         panels = [panel for panel in PANELS if f"train_{panel[0]}" in history]
-        if ax is None:
-            _, ax = plt.subplots(figsize=(3.7 * len(panels), 3.2), layout="constrained")
+        ax = self._begin(ax, (3.7 * len(panels), 3.2))
         ax.set_axis_off()
         self.axes_, self.lines_ = [], {}
         width = 1 / (len(panels) + 0.35 * (len(panels) - 1))  # and gaps of 0.35 of it
@@ -429,8 +416,6 @@ class TrainingCurveDisplay:
             self._draw_panel(axes, history, *panel)
             self.axes_.append(axes)
         self.axes_[0].legend(frameon=False)
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
 
     def _draw_panel(self, axes, history, term, sign, title, unit):

@@ -8,11 +8,12 @@ from sklearn.utils.validation import check_is_fitted
 from .._counts import check_count
 from .._data import check_images, is_hole, refuse_misreadings
 from . import mosaics
+from .display import Display
 
 GAP = 3  # pixels between the pairs of rows; 1 between all other images
 
 
-class ReconstructionDisplay:
+class ReconstructionDisplay(Display):
     """Plot of images above their reconstructions by a model.
 
     Create one with :meth:`from_estimator`, or from arrays already computed.
@@ -84,8 +85,6 @@ class ReconstructionDisplay:
             If `n_columns` is below 1, or if `channels` do not exist, or are None where there are
             not 1, 3 or 4.
         """
-        import matplotlib.pyplot as plt
-
         check_count("n_columns", n_columns)
         n_columns, rows = min(n_columns, len(self.images)), []
         for start in range(0, len(self.images), n_columns):
@@ -95,15 +94,12 @@ class ReconstructionDisplay:
         mosaic = np.concatenate(rows)[:-GAP, :-1]  # nothing below and beside the last ones
         n_pairs = math.ceil(len(self.images) / n_columns)
         height, width = self.images.shape[1:3]
-        if ax is None:
-            inches = 2 * n_pairs * mosaics.proportion(height, width)
-            _, ax = plt.subplots(figsize=(1.2 + n_columns, inches), layout="compressed")
+        size = 1.2 + n_columns, 2 * n_pairs * mosaics.proportion(height, width)
+        ax = self._begin(ax, size, "compressed")
         self.image_ = mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
         tops = np.add.outer((2 * height + 1 + GAP) * np.arange(n_pairs), [0, height + 1])
         ax.set_yticks(tops.ravel() + (height - 1) / 2, ["original", "reconstruction"] * n_pairs)
         ax.set_xticks([])
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
 
     @classmethod

@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._counts import check_count
 from . import mosaics
-from .components import most_informative, name_of, name_with_nats
+from .display import Display, most_informative, name_of, name_with_nats
 
 # Nearly all latents lie between these, in standard deviations of the prior N(0, I).
 REACH = 3.0
@@ -15,7 +15,7 @@ REACH = 3.0
 N_STEPS = 7  # of a traversal; odd, so that one is at 0
 
 
-class LatentTraversalDisplay:
+class LatentTraversalDisplay(Display):
     """Plot of the meaning of components: each row has images for several values of one component.
 
     Create one with :meth:`from_estimator`, or from images already computed.
@@ -91,14 +91,11 @@ class LatentTraversalDisplay:
         ValueError
             If `channels` do not exist, or are None where there are not 1, 3 or 4.
         """
-        import matplotlib.pyplot as plt
-
         n_rows, n_steps, height, width = self.images.shape[:4]
         mosaic = np.concatenate([mosaics.row(images, n_steps) for images in self.images])
         mosaic = mosaic[:-1, :-1]  # nothing below and beside the last ones
-        if ax is None:
-            size = 1.8 + 0.8 * n_steps, 0.9 + 0.8 * n_rows * mosaics.proportion(height, width)
-            _, ax = plt.subplots(figsize=size, layout="compressed")
+        size = 1.8 + 0.8 * n_steps, 0.9 + 0.8 * n_rows * mosaics.proportion(height, width)
+        ax = self._begin(ax, size, "compressed")
         self.image_ = mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
         ax.set_yticks(
             np.arange(n_rows) * (height + 1) + (height - 1) / 2,
@@ -112,8 +109,6 @@ class LatentTraversalDisplay:
             xlabel="change of the component, in standard deviations of the prior",
             title="Mean images along each component",
         )
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
 
     @classmethod
@@ -175,7 +170,7 @@ class LatentTraversalDisplay:
         return display.plot(ax, channels=channels, cmap=cmap)
 
 
-class LatentManifoldDisplay:
+class LatentManifoldDisplay(Display):
     """Plot of the images over a plane of two components.
 
     Create one with :meth:`from_estimator`, or from images already computed.
@@ -248,13 +243,10 @@ class LatentManifoldDisplay:
         ValueError
             If `channels` do not exist, or are None where there are not 1, 3 or 4.
         """
-        import matplotlib.pyplot as plt
-
         n, _, height, width = self.images.shape[:4]
         rows = [mosaics.row(images, n, right=0, below=0) for images in self.images[::-1]]
-        if ax is None:
-            size = 7, 7 * mosaics.proportion(height, width)
-            _, ax = plt.subplots(figsize=size, layout="compressed")
+        size = 7, 7 * mosaics.proportion(height, width)
+        ax = self._begin(ax, size, "compressed")
         first, last = self.values[0], self.values[-1]
         half = (last - first) / max(n - 1, 1) / 2 or 0.5  # of the place of one image
         self.image_ = mosaics.draw(
@@ -271,8 +263,6 @@ class LatentManifoldDisplay:
             ylabel=self.names[1],
             title="Mean images over two components",
         )
-        self.ax_ = ax
-        self.figure_ = ax.figure
         return self
 
     @classmethod

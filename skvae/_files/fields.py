@@ -74,7 +74,8 @@ class FileKind(NamedTuple):
         """(shape, dtype) of each array by name, after a check of a header that may be hostile."""
         kind = header["kind"]
         require(kind == self.name, f"kind ({kind!r:.40}, not {self.name!r})")
-        check(self.fields, {key: header[key] for key in header if key != "kind"})
+        checks = {field.key: field.valid for field in self.fields}
+        check(checks, {key: header[key] for key in header if key != "kind"})
         return _flat({part.key: part.specs(header) for part in self.arrays})
 
     def decode(self, header, arrays):
@@ -135,12 +136,12 @@ def require(condition, name):
         raise ValueError(f"invalid {name} in the file")
 
 
-def check(fields, values):
-    """Check a dict by the table of its fields; an error names the key that is not valid."""
-    keys = {field.key for field in fields}
+def check(checks, values):
+    """Check a dict by a check for each of its keys; an error names the key that is not valid."""
+    keys = checks.keys()
     require(values.keys() == keys, f"keys ({', '.join(sorted(values.keys() ^ keys)):.100})")
-    for field in fields:
-        require(field.valid(values[field.key], values), field.key)
+    for key, valid in checks.items():
+        require(valid(values[key], values), key)
 
 
 def of_type(*types):
@@ -162,9 +163,11 @@ def is_number_of_epochs(value, header=None):
     return int_within(0, MAX_FILE_EPOCHS)(value)
 
 
-def is_list_of_counts(value, header=None):
-    """Whether a value is a list of counts."""
-    return type(value) is list and all(map(is_count, value))
+def counts_within(least, most):
+    """A check: the value is a list of counts, from `least` to `most` of them."""
+    return lambda value, header: (
+        type(value) is list and least <= len(value) <= most and all(map(is_count, value))
+    )
 
 
 def is_architecture(value, header):
@@ -195,19 +198,15 @@ def are_columns(value, header):
     )
 
 
-ARCHITECTURE = (
-    Field("image_shape", "", lambda value, _: is_list_of_counts(value) and len(value) == 3),
-    Field("n_components", "", is_count),
-    Field(
-        "hidden_channels",
-        "",
-        lambda value, _: is_list_of_counts(value) and 0 < len(value) <= MAX_STAGES,
-    ),
-    Field("hidden_units", "", is_count),
-    Field("linear_path", "", of_type(bool)),
-    Field("n_classes", "", int_within(0, MAX_SIZE)),
-    Field("holes", "", of_type(bool)),
-)
+ARCHITECTURE = {
+    "image_shape": counts_within(3, 3),
+    "n_components": is_count,
+    "hidden_channels": counts_within(1, MAX_STAGES),
+    "hidden_units": is_count,
+    "linear_path": of_type(bool),
+    "n_classes": int_within(0, MAX_SIZE),
+    "holes": of_type(bool),
+}
 
 
 def plain(value):

@@ -9,20 +9,15 @@ from sklearn.base import is_classifier
 from .._data import ImageFormat, fits_float32
 from .._history import n_epochs_of
 from .._model import resolve_device
-from . import fields
+from . import archive, fields
 from .fields import Arrays, Field, FileKind, require
 
 # Types of classes: those of the array, and those of its values. Strings have any length.
-INTEGERS = [
-    f"{order}{kind}{size}" for kind in "iu" for order, size in zip("|<<<", "1248", strict=True)
-]
-
 CLASS_TYPES = {
     "|b1": (bool,),
     "U": (str,),
     "O": (str, int, float, bool),
-    **dict.fromkeys(INTEGERS, (int,)),
-    **dict.fromkeys(("<f2", "<f4", "<f8"), (float,)),
+    **{dtype: (float if "f" in dtype else int,) for dtype in archive.DTYPES},
 }
 
 # The estimators that a file may hold, by the names of their classes.
@@ -49,10 +44,6 @@ def _are_params_of_class(value, header):
 def _channels_first(header):
     axis = header["channel_axis"]
     return ImageFormat(tuple(header["image_shape"]), axis, (0.0, 1.0), True).channels_first_shape
-
-
-def _is_image_shape(value, header):
-    return fields.is_list_of_counts(value) and len(value) in (2, 3)
 
 
 def _is_pixel_range(value, header):
@@ -139,15 +130,11 @@ MODEL = FileKind(
         Field(
             "image_shape",
             "image_shape_ n_features_in_",
-            _is_image_shape,
+            fields.counts_within(2, 3),
             lambda shape, n_features: shape,
             lambda value: (tuple(value), math.prod(value)),
         ),
-        Field(
-            "channel_axis",
-            "channel_axis_",
-            lambda value, header: type(value) is int and value in (0, -1),
-        ),
+        Field("channel_axis", "channel_axis_", fields.int_within(-1, 0)),
         Field("pixel_range", "pixel_range_", _is_pixel_range, decode=_pixel_range),
         Field("as_rows", "_as_rows", fields.of_type(bool)),
         Field("saw_uint8", "_saw_uint8", fields.of_type(bool)),

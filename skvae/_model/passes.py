@@ -54,11 +54,7 @@ def build_module(architecture, likelihood, device):
 
 def encode(module, dataset):
     """mu and log sigma^2 of each image of a dataset: two ndarrays of shape (n, K), float32."""
-
-    def posterior(x):
-        return [part.cpu().numpy() for part in module.encode(x)]
-
-    return _map_passes(module, posterior, dataset)
+    return _map_passes(module, module.encode, dataset)
 
 
 def label_log_joint(module, dataset):
@@ -66,7 +62,7 @@ def label_log_joint(module, dataset):
 
     def log_joint(x):
         mu, _ = module.encode(x)
-        return [module.prior.log_joint(mu).cpu().numpy()]
+        return [module.prior.log_joint(mu)]
 
     return _map_passes(module, log_joint, dataset)[0]
 
@@ -82,13 +78,10 @@ def component_terms(module, mu, logvar):
 
 def component_moments(module, dataset):
     """Means of the `component_terms` over at most 2,048 of the images: (3, K), float64."""
-
-    def terms(x):
-        return [term.cpu().numpy() for term in component_terms(module, *module.encode(x))]
-
-    return np.stack(
-        [term.mean(0, dtype=np.float64) for term in _map_passes(module, terms, dataset.subsample())]
+    terms = _map_passes(
+        module, lambda x: component_terms(module, *module.encode(x)), dataset.subsample()
     )
+    return np.stack([term.mean(0, dtype=np.float64) for term in terms])
 
 
 def squared_error(module, dataset, seed):
@@ -109,11 +102,7 @@ def reconstruction_error(module, dataset):
 
 def _mean_error(module, dataset, mean):
     """Mean over the observed pixels of (x - mean(x))^2, a float."""
-
-    def errors(x):
-        return [part.cpu().numpy() for part in module.likelihood.squared_errors(mean(x), x)]
-
-    parts = _map_passes(module, errors, dataset)
+    parts = _map_passes(module, lambda x: module.likelihood.squared_errors(mean(x), x), dataset)
     error, n_observed = (part.sum(dtype=np.float64) for part in parts)
     return float(error / max(1, n_observed))
 
@@ -123,7 +112,7 @@ def decode(module, z, image_format):
 
     def mean_image(z):
         mean = module.likelihood.mean(module.decode(z))
-        return [image_format.from_unit(mean.cpu().numpy())]
+        return [torch.from_numpy(image_format.from_unit(mean.cpu().numpy()))]
 
     latents = torch.from_numpy(np.array(z, dtype=np.float32))
     return _map_passes(module, mean_image, latents)[0]
@@ -153,7 +142,7 @@ def elbo(module, dataset, noise):
             log_jacobian=dataset.image_format.log_jacobian,
             dtype=sum_dtype(x.device),
         )
-        return [(terms.log_p - terms.kl).cpu().numpy()]
+        return [terms.log_p - terms.kl]
 
     return _map_passes(module, bound, dataset)[0].astype(np.float64)
 
@@ -280,7 +269,7 @@ def _decoded_draws(module, log_jacobian, x, mu, logvar, noise):
 
 @torch.inference_mode()
 def _map_passes(module, function, inputs):
-    """Apply `function` to `inputs` in passes of a fixed number of rows; returns a list of arrays.
+    """Apply `function` to `inputs` in passes of a fixed number of rows; its tensors as ndarrays.
 
     The last pass is filled up with zeros. The order of summation in matrix products depends on
     their size, so without this the last bits of a row would depend on the number of rows.
@@ -292,7 +281,8 @@ def _map_passes(module, function, inputs):
         n_rows = len(block)
         if n_rows < size:
             block = torch.cat([block, block.new_zeros(size - n_rows, *block.shape[1:])])
-        outputs = [output[:n_rows] for output in function(to_device(block, device))]
+        outputs = function(to_device(block, device))
+        outputs = [output[:n_rows].cpu().numpy() for output in outputs]
         if results is None:
             results = [np.empty((n, *out.shape[1:]), out.dtype) for out in outputs]
         for result, output in zip(results, outputs, strict=True):

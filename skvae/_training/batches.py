@@ -1,14 +1,16 @@
 """Batches of images and of noise for training and for scores (NumPy, torch)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .._data import binary_draw
-from .._model import normal_draws, part_size, slices, to_device, uniform_draws
+from .._data import ImageDataset, binary_draw
+from .._model import PixelNoise, normal_draws, part_size, slices, to_device, uniform_draws
 from .augment import N_DRAWS, affine_maps, mapped
+from .processes import Processes
 
 # Up to this many images, an epoch draws their order as a whole. Beyond it, blocks of neighbours are
 # read one after another in random order, and images are mixed within a number of blocks.
@@ -18,33 +20,21 @@ MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
 N_LABELLED = 64
 
 
+@dataclass(eq=False)
 class Batch:
-    """The images of one step, in parts that memory can hold.
+    """The images of one step, in parts that memory can hold, which can be read more than once.
 
     If several processes train together, the numbers of images are those of all processes, and the
     parts hold the share of this one, which may be empty.
-
-    Parameters
-    ----------
-    n_images : int
-
-    parts : sequence of dict
-        Each has ``x`` of shape (n, C, H, W) and ``noise`` of shape (n, K), on the device. If there
-        are classes, also ``y`` of shape (n,), and maybe ``mapped``: x under small affine maps.
-        They can be read more than once.
-
-    n_labelled : int, default=0
-        Images whose class is known.
-
-    labelled : sequence of dict, default=()
-        Each has ``x`` and ``y`` of further images, of which only the classes are trained on.
     """
 
-    def __init__(self, n_images, parts, n_labelled=0, labelled=()):
-        self.n_images = n_images
-        self.parts = parts
-        self.n_labelled = n_labelled
-        self.labelled = labelled
+    n_images: int
+    # Dicts of ``x``, (n, C, H, W), and ``noise``, (n, K), on the device. If there are classes, also
+    # ``y``, (n,), and maybe ``mapped``: x under small affine maps.
+    parts: Sequence
+    n_labelled: int = 0  # images whose class is known
+    # Dicts of ``x`` and ``y`` of further images, of which only the classes are trained on.
+    labelled: Sequence = ()
 
     def __len__(self):
         return self.n_images
@@ -53,15 +43,15 @@ class Batch:
         return iter(self.parts)
 
 
+@dataclass(eq=False)
 class Parts(Sequence):
     """The parts of a batch, each of which is made whenever it is read: memory need hold only one.
 
     ``make(i)`` returns the part at place i, the same one in each call.
     """
 
-    def __init__(self, make, n_parts):
-        self.make = make
-        self.n_parts = n_parts
+    make: Callable
+    n_parts: int
 
     def __len__(self):
         return self.n_parts
@@ -70,65 +60,30 @@ class Parts(Sequence):
         return self.make(range(self.n_parts)[i])
 
 
+@dataclass(eq=False)
 class EpochBatches:
     """Batches of one epoch of training: each image once, in random order, with new noise.
 
     With `few_labels`, each batch also brings 64 labelled images, if there are any. They are drawn
     with replacement, and each class is equally frequent among them.
-
-    Parameters
-    ----------
-    dataset : ImageDataset
-
-    batch_size : int
-
-    n_components : int
-
-    generator : torch.Generator
-        Determines the order, the noise and the binarisation of the epoch.
-
-    binarize : bool
-        Whether to draw 0/1 pixels.
-
-    augment : float
-        Strength of random affine maps of the images; 0: none.
-
-    device : str
-
-    processes : Processes
-        Each trains on its share of every batch. Order and draws are the same in all of them.
-
-    few_labels : bool, default=False
-
-    consistency : float, default=0.0
-        Strength of the random affine maps under which the classes should stay; 0: none.
     """
 
-    def __init__(
-        self,
-        dataset,
-        batch_size,
-        n_components,
-        generator,
-        binarize,
-        augment,
-        device,
-        processes,
-        few_labels=False,
-        consistency=0.0,
-    ):
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.n_components = n_components
-        self.generator = generator
-        self.binarize = binarize
-        self.augment = augment
-        self.device = device
-        self.processes = processes
-        self.consistency = consistency
-        self.y = dataset.y
+    dataset: ImageDataset
+    batch_size: int
+    n_components: int
+    generator: torch.Generator  # of the order, the noise and the binarisation of the epoch
+    binarize: bool  # whether to draw 0/1 pixels
+    augment: float  # strength of random affine maps of the images; 0: none
+    device: str
+    # Each trains on its share of every batch. Order and draws are the same in all of them.
+    processes: Processes
+    few_labels: bool = False
+    consistency: float = 0.0  # strength of the maps under which the classes should stay; 0: none
+
+    def __post_init__(self):
+        self.y = self.dataset.y
         self.members = []  # positions of the images of each class, if few have a label
-        if few_labels:
+        if self.few_labels:
             classes = np.unique(self.y[self.y >= 0])
             self.members = [np.flatnonzero(self.y == label) for label in classes]
 
@@ -136,7 +91,7 @@ class EpochBatches:
         order = random_order(len(self.dataset), self.generator)
         for positions in batches_of(order, self.batch_size):
             parts = self._parts(positions, noisy=True)
-            n_labelled = 0 if self.y is None else int(np.sum(self.y[positions] >= 0))
+            n_labelled = n_known(self.y, positions)
             yield Batch(len(positions), parts, n_labelled, self._labelled()), None
 
     def _parts(self, positions, *, noisy):
@@ -168,7 +123,7 @@ class EpochBatches:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
             if noisy:
                 tensors["noise"] = noise[some[i]][share]
-            return part_on(self.device, tensors, None if self.y is None else self.y[own])
+            return part_on(self.device, tensors, self.y, own)
 
         # A single part is kept, as callbacks may read it too.
         return [part(0)] if single else Parts(part, len(some))
@@ -237,24 +192,29 @@ def batches_of(arrays, size):
         yield rest
 
 
-def part_on(device, tensors, y):
-    """A part of a batch on a device: the tensors, and ``y`` unless it is None."""
+def n_known(y, positions):
+    """How many of the images at these positions have a class in y; None: there are no classes."""
+    return 0 if y is None else int(np.sum(y[positions] >= 0))
+
+
+def part_on(device, tensors, y, positions):
+    """A part of a batch on a device: the tensors, and the classes, if there are any."""
     if y is not None:
-        tensors["y"] = torch.from_numpy(np.asarray(y, dtype=np.int64))
+        tensors["y"] = torch.from_numpy(np.asarray(y[positions], dtype=np.int64))
     return {name: to_device(tensor, device) for name, tensor in tensors.items()}
 
 
+@dataclass(eq=False)
 class ScoringBatches:
     """Batches for scores and validation: the images in order, with the noise of a `PixelNoise`.
 
     Each of the `Processes` gets its share of every batch.
     """
 
-    def __init__(self, dataset, noise, device, processes):
-        self.dataset = dataset
-        self.noise = noise
-        self.device = device
-        self.processes = processes
+    dataset: ImageDataset
+    noise: PixelNoise
+    device: str
+    processes: Processes
 
     def __iter__(self):
         y = self.dataset.y
@@ -262,8 +222,5 @@ class ScoringBatches:
             positions = np.arange(some.start, some.stop)
             own = positions[self.processes.share]
             x = self.dataset[own]
-            part = part_on(
-                self.device, {"x": x, "noise": self.noise(x)}, None if y is None else y[own]
-            )
-            n_labelled = 0 if y is None else int(np.sum(y[positions] >= 0))
-            yield Batch(len(positions), [part], n_labelled), None
+            part = part_on(self.device, {"x": x, "noise": self.noise(x)}, y, own)
+            yield Batch(len(positions), [part], n_known(y, positions)), None

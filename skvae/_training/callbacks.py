@@ -101,7 +101,22 @@ def one_cycle(share):
     return end + (start - end) * (1 + math.cos(math.pi * position)) / 2
 
 
-class OneCycle(Callback):
+class Schedule(Callback):
+    """Values of the training steps: ``set_for(net, step)`` is called before each; 0 is the first.
+
+    A subclass has the attribute `n_batches`, of an epoch.
+    """
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.step_ = (len(net.history) - 1) * self.n_batches
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if training:
+            self.set_for(net, self.step_)
+            self.step_ += 1
+
+
+class OneCycle(Schedule):
     """Set the learning rate of each step by `one_cycle`, or by the cool-down of early stopping."""
 
     def __init__(self, peak, n_epochs, n_batches, early_stopping):
@@ -110,14 +125,9 @@ class OneCycle(Callback):
         self.n_batches = n_batches
         self.early_stopping = early_stopping
 
-    def on_epoch_begin(self, net, **kwargs):
-        self.step_ = (len(net.history) - 1) * self.n_batches
-
-    def on_batch_begin(self, net, training=False, **kwargs):
-        if training:
-            for group in net.optimizer_.param_groups:
-                group["lr"] = self.rate(self.step_ / self.n_batches)
-            self.step_ += 1
+    def set_for(self, net, step):
+        for group in net.optimizer_.param_groups:
+            group["lr"] = self.rate(step / self.n_batches)
 
     def rate(self, epoch):
         """The rate after a number of epochs, which may be a fraction."""
@@ -128,20 +138,15 @@ class OneCycle(Callback):
         return self.peak * one_cycle(start / self.n_epochs) * (end - epoch) / (end - start)
 
 
-class Warmup(Callback):
+class Warmup(Schedule):
     """Let the weight of the KL term rise from 0 to beta, in `n_steps`; Bowman et al. (2016)."""
 
     def __init__(self, n_steps, n_batches):
         self.n_steps = n_steps
         self.n_batches = n_batches
 
-    def on_epoch_begin(self, net, **kwargs):
-        self.step_ = (len(net.history) - 1) * self.n_batches
-
-    def on_batch_begin(self, net, training=False, **kwargs):
-        if training:
-            net.kl_weight_ = net.beta * min(1.0, self.step_ / self.n_steps)
-            self.step_ += 1
+    def set_for(self, net, step):
+        net.kl_weight_ = net.beta * min(1.0, step / self.n_steps)
 
 
 class EarlyStopping(Callback):

@@ -87,20 +87,26 @@ def train(
 
 def _train_epochs(net, dataset, stop, tasks, finished):
     """Train until the last epoch, a callback or Ctrl-C; whether it was Ctrl-C."""
-    processes, stopped = net.processes, finished
-    while not processes.any(stopped):
+    stopped, interrupted = finished, False
+    while not net.processes.any(stopped):
         if len(net.history) >= (net.settings.n_epochs if stop is None else stop.last_epoch):
             break
-        try:
-            net.fit_loop(dataset, epochs=1)
-            stopped = tasks is not None and tasks.stopped_
-        except KeyboardInterrupt:
-            stopped = _stopped_by_callback(net)
-            if not stopped and (processes.size > 1 or _in_search()):
-                raise  # other processes are at another step
-            if not stopped:
-                return True
-    return False
+        stopped, interrupted = _train_epoch(net, dataset)
+        stopped = stopped or (tasks is not None and tasks.stopped_)
+    return interrupted
+
+
+def _train_epoch(net, dataset):
+    """Train for one epoch; whether a callback of skorch or Ctrl-C ended it, and whether Ctrl-C."""
+    try:
+        net.fit_loop(dataset, epochs=1)
+    except KeyboardInterrupt:
+        if _stopped_by_callback(net):
+            return True, False
+        if net.processes.size > 1 or _in_search():
+            raise  # other processes are at another step
+        return True, True
+    return False, False
 
 
 def summary_of(module, dataset, settings, valid, n_done):
@@ -148,15 +154,9 @@ def train_increment(net, dataset, settings, moments=None, n_averaged=0):
     net.history.clear()
     statistics = RunningStatistics(moments, n_averaged)
     net.callbacks_.append(("running_statistics", statistics))
-    interrupted = False
     try:
         with _weights_kept_on_error(net), _training_session(net, dataset, None):
-            try:
-                net.fit_loop(dataset, epochs=1)
-            except KeyboardInterrupt:
-                interrupted = not _stopped_by_callback(net)
-                if interrupted and _in_search():
-                    raise
+            _, interrupted = _train_epoch(net, dataset)
     finally:
         net.callbacks_.pop()
     return net, statistics.moments, statistics.n_images, interrupted

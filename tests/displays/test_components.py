@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from skvae._displays.components import most_informative
+from skvae._displays.display import most_informative
 
 
 class Fitted:

@@ -50,15 +50,15 @@ HEADER = {
     "n_epochs": 2,
     "history": ["train_loss", "duration"],
 }
-FIELDS = (
-    Field("version", "", of_type(str)),
-    Field("params", "", are_params),
-    Field("likelihood", "", is_likelihood),
-    Field("seed", "", is_seed),
-    Field("architecture", "", is_architecture),
-    Field("n_epochs", "", is_number_of_epochs),
-    Field("history", "", are_columns),
-)
+CHECKS = {
+    "version": of_type(str),
+    "params": are_params,
+    "likelihood": is_likelihood,
+    "seed": is_seed,
+    "architecture": is_architecture,
+    "n_epochs": is_number_of_epochs,
+    "history": are_columns,
+}
 
 # Tables
 
@@ -219,16 +219,16 @@ def test_weight_shapes_are_those_of_the_network(likelihood):
     ids=str,
 )
 def test_what_no_file_has(change, match):
-    check(FIELDS, HEADER)
+    check(CHECKS, HEADER)
     with pytest.raises(ValueError, match=match):
-        check(FIELDS, {**HEADER, **change})
+        check(CHECKS, {**HEADER, **change})
 
 
 def test_columns_of_labels_need_classes():
     columns = ["train_loss", "train_label_loss", "train_accuracy", "valid_accuracy", "duration"]
     header = {**HEADER, "history": columns}
-    check(FIELDS, header)
+    check(CHECKS, header)
     header["architecture"] = {**ARCHITECTURE, "n_classes": 0}
     with pytest.raises(ValueError, match="invalid history"):
-        check(FIELDS, header)
-    check(FIELDS, {**header, "history": ["train_loss", "duration"]})
+        check(CHECKS, header)
+    check(CHECKS, {**header, "history": ["train_loss", "duration"]})

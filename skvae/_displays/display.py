@@ -1,6 +1,18 @@
-"""Components: their order, and their names in displays (NumPy)."""
+"""What displays share: their axes, and the order and the names of components (NumPy)."""
 
 import numpy as np
+
+
+class Display:
+    """A display that is drawn on axes, `ax_`, of a figure, `figure_`."""
+
+    def _begin(self, ax, size, layout="constrained"):
+        """The axes to draw on; None: those of a new figure of a size in inches."""
+        import matplotlib.pyplot as plt
+
+        self.ax_ = plt.subplots(figsize=size, layout=layout)[1] if ax is None else ax
+        self.figure_ = self.ax_.figure
+        return self.ax_
 
 
 def most_informative(estimator, n=None):
