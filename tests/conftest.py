@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import contextmanager
 
 # SciPy reads it once, on its import; without it scikit-learn skips its array API checks.
 os.environ["SCIPY_ARRAY_API"] = "1"
@@ -16,9 +17,13 @@ from sklearn.datasets import load_digits
 from sklearn.utils.fixes import parse_version
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae._model import start
 
 mpl.use("Agg")
 torch.set_num_threads(1)  # nets this small gain nothing from more
+
+# The linear start takes more than half of the time of a fit of a small net; see `whole_start`.
+ALL_START_STEPS, start.N_START_STEPS = start.N_START_STEPS, 20
 
 # Before, scikit-learn has no callbacks; test_compat.py says what is promised there.
 HAS_CALLBACKS = parse_version(sklearn.__version__) >= parse_version("1.9")
@@ -60,6 +65,21 @@ def many_channels():
     """A small estimator and its training data: 20 images of shape (8, 9, 5), from -1 to 3."""
     images = np.random.default_rng(0).uniform(-1, 3, (20, 8, 9, 5))
     return ConvVAETransformer(**SMALL, max_iter=2).fit(images), images
+
+
+@contextmanager
+def all_start_steps():
+    """All steps of the linear start, as users have them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "N_START_STEPS", ALL_START_STEPS)
+        yield
+
+
+@pytest.fixture
+def whole_start():
+    """For tests in which the start counts."""
+    with all_start_steps():
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Small networks, images and settings for the tests of nets and of training."""
+"""Small networks, images and settings for the tests of nets and of training.
+
+What many of them need of the inside comes from here.
+"""
 
 import torch
 
@@ -6,6 +9,7 @@ from skvae._data.dataset import ImageDataset
 from skvae._data.format import ImageFormat
 from skvae._model.likelihoods import LIKELIHOODS
 from skvae._model.passes import build_module
+from skvae._training import n_set_aside, split
 
 FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
 ARCHITECTURE = {
@@ -38,6 +42,13 @@ SETTINGS = {
 
 def dataset_of(images, labels=None):
     return ImageDataset(images.reshape(len(images), -1), FORMAT, labels=labels)
+
+
+def split_of(vae, images, labels=None, early_stopping=True, validation_fraction=0.1):
+    """What a fit with the seed of a fitted estimator trains on, and sets aside, as datasets."""
+    dataset = dataset_of(images, labels)
+    n_valid = n_set_aside(dataset, vae.likelihood_, early_stopping, validation_fraction)
+    return split(dataset, n_valid, vae._seed)
 
 
 def network(seed=0, likelihood="bernoulli", n_classes=0, holes=False):

@@ -9,6 +9,7 @@ import sys
 import warnings
 from unittest import mock
 
+import conftest  # noqa: F401 - the same short start as in the tests
 import numpy as np
 import sklearn.decomposition  # noqa: F401 - as the first fit does
 import torch
@@ -79,7 +80,7 @@ def kinds(data_parallel):
         return ConvVAEClassifier(**SMALL, data_parallel=data_parallel, **params)
 
     bernoulli = {"likelihood": "bernoulli", "early_stopping": False}
-    large = {"likelihood": "gaussian", "batch_size": 120, "max_iter": 2}
+    large = {"likelihood": "gaussian", "batch_size": 120, "max_iter": 1}
     return {
         "early stopping": (vae(), (X,)),
         "running noise": (vae(early_stopping=False), (X,)),

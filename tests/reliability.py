@@ -21,13 +21,13 @@ from conftest import SMALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutate import mutants, resealed
+from nets import LIKELIHOODS
 from parallel import CONTEXT
 from sklearn.datasets import load_digits
 from sklearn.exceptions import InconsistentVersionWarning
 
 import skvae
 from skvae import ConvVAEClassifier, ConvVAETransformer, InvalidFileError
-from skvae._model.likelihoods import LIKELIHOODS
 
 # What reading a small file may allocate, in bytes: the longest text that it may announce,
 # parsed by Python, is the most of it.

@@ -1,9 +1,9 @@
-"""The order and the names of components."""
+"""The order of components."""
 
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from skvae._displays.display import most_informative, name_of, name_with_nats
+from skvae._displays.display import most_informative
 
 
 class Fitted:
@@ -13,8 +13,3 @@ class Fitted:
 def test_the_most_informative_come_first_and_equal_ones_keep_their_order():
     assert_array_equal(most_informative(Fitted()), [3, 1, 0, 2])
     assert_array_equal(most_informative(Fitted(), 2), [3, 1])
-
-
-def test_names_say_the_number_and_the_nats():
-    assert name_of(Fitted(), 1) == "component 1, 2.00 nats"
-    assert name_with_nats(7, 0.126) == "component 7, 0.13 nats"

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import torch
 from conftest import SMALL
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -304,7 +303,8 @@ def test_grid_search_without_a_classifier(digits):
 
 def test_loky_workers_give_the_same_bits(digits):
     def latents(images):
-        torch.set_num_threads(1)  # as in conftest.py
+        import conftest  # noqa: F401 - one thread and a short start, as here
+
         return ConvVAETransformer(**QUICK).fit(images).transform(images)
 
     jobs = [joblib.delayed(latents)(digits[0]) for _ in range(2)]

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from conftest import SMALL, fit_classifier
+from nets import LIKELIHOODS
 from numpy.testing import assert_array_equal
 from runtimes import assert_close, runner
 from sklearn.decomposition import PCA
@@ -16,7 +17,6 @@ from sklearn.utils import Bunch
 import skvae
 from skvae import ConvVAETransformer, to_onnx
 from skvae._export import labels_of
-from skvae._model.likelihoods import LIKELIHOODS
 
 rng = np.random.default_rng(0)
 

@@ -8,11 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nets import network
+from nets import LIKELIHOODS, ImageFormat, network
 from numpy.testing import assert_array_equal
 from runtimes import runner
 
-from skvae._data.format import ImageFormat
 from skvae._graphs import (
     GRAPHS,
     REGISTRY_LOGGER,
@@ -24,7 +23,6 @@ from skvae._graphs import (
     as_onnx,
     with_classes,
 )
-from skvae._model.likelihoods import LIKELIHOODS
 
 RANGE = (-1.0, 3.0)
 RANGES = np.array([[0, 1.0], [-10, 10], [7, 7]])

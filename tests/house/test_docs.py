@@ -119,7 +119,7 @@ def test_there_is_code_to_run():
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 @pytest.mark.usefixtures("close_figures")
-def test_python_code_runs(page, digits, small, tmp_path, monkeypatch):
+def test_python_code_runs(page, whole_start, digits, small, tmp_path, monkeypatch):
     from PIL import Image
     from sklearn.model_selection import GridSearchCV
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from sklearn.utils import Bunch
 
+pytestmark = pytest.mark.usefixtures("whole_start")
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = EXAMPLES / "plot_digits.py"
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from nets import ImageFormat
 
 from skvae._data import pixel_range
-from skvae._data.format import ImageFormat
 from skvae._data.pixel_range import (
     PixelValues,
     dtype_fits,

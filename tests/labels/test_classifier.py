@@ -12,7 +12,7 @@ import torch
 from comparisons import assert_same_classes, assert_same_model, assert_same_training
 from conftest import SMALL, fit_classifier, weights_of
 from faults import Crash, CrashAtTheEnd
-from nets import dataset_of
+from nets import split_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, softmax
 from scipy.stats import multivariate_normal
@@ -28,8 +28,7 @@ from skorch.callbacks import Callback
 
 import skvae
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._training import Budget, n_set_aside
-from skvae._training import split as split_images
+from skvae._training import Budget
 
 NAN = float("nan")
 NAMES = np.array(["zero", "one", "two"])
@@ -600,9 +599,8 @@ def test_the_same_seed_is_the_same_training(images, labels, scarce):
 
 def split(clf, codes, digits, early_stopping, validation_fraction=0.1):
     """Labels to train on, and of the images set aside, in a fit on as many digits."""
-    images = dataset_of(np.resize(digits[0], (len(codes), 64)), codes)
-    n_valid = n_set_aside(images, clf.likelihood_, early_stopping, validation_fraction)
-    train, valid = split_images(images, n_valid, clf._seed)
+    images = np.resize(digits[0], (len(codes), 64))
+    train, valid = split_of(clf, images, codes, early_stopping, validation_fraction)
     return train.y, None if valid is None else valid.y
 
 

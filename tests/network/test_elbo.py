@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import LIKELIHOODS
 from torch.distributions import (
     Bernoulli,
     Categorical,
@@ -18,7 +19,7 @@ from torch.distributions import (
 from torch.distributions import kl_divergence as oracle_kl
 
 from skvae._model.latents import kl_divergence, log_weights
-from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE, normal_log_density
+from skvae._model.likelihoods import MIN_NOISE_VARIANCE, normal_log_density
 from skvae._model.priors import ClassNormals, StandardNormal
 
 NOISE_LOGVAR = torch.tensor(-2.5, dtype=torch.float64)

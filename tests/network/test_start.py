@@ -5,14 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from nets import LIKELIHOODS, ImageDataset, ImageFormat, build_module
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from skvae._data.dataset import ImageDataset
-from skvae._data.format import ImageFormat
 from skvae._model import start as start_module
-from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
-from skvae._model.passes import build_module
+from skvae._model.likelihoods import MIN_NOISE_VARIANCE
 from skvae._model.start import (
     class_means,
     coarse_rows,
@@ -26,6 +24,8 @@ from skvae._model.start import (
 )
 from skvae._model.vae import ConvVAE
 from skvae._model.weights import draw_weights, set_pixel_units
+
+pytestmark = pytest.mark.usefixtures("whole_start")
 
 
 def unset(shape, likelihood="bernoulli", n_components=2, n_classes=0):

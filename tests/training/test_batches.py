@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from nets import ImageDataset, ImageFormat
 
-from skvae._data.dataset import ImageDataset, binary_draw
-from skvae._data.format import ImageFormat
+from skvae._data.dataset import binary_draw
 from skvae._data.labels import scarce
 from skvae._model import passes
 from skvae._model.noise import EPOCH, NOISE_TABLE_SIZE, PixelNoise, generator_for, uniform_draws

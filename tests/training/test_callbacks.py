@@ -18,7 +18,7 @@ import torch
 from conftest import SMALL, fit, weights_of
 from faults import interrupt
 from joblib import Parallel, delayed
-from nets import dataset_of, network
+from nets import network, split_of
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -28,7 +28,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from skvae import ConvVAETransformer
-from skvae._training import callbacks, split
+from skvae._training import callbacks
 from skvae._training.callbacks import (
     COOLDOWN,
     FIRST_RATE,
@@ -257,8 +257,7 @@ def test_a_fit_that_stops_early(digits, capsys):
 
 def valid_images(vae, images):
     """The images that a fit set aside."""
-    n_valid = math.ceil(len(images) * vae.validation_fraction)
-    _, valid = split(dataset_of(images), n_valid, vae._seed)
+    _, valid = split_of(vae, images, validation_fraction=vae.validation_fraction)
     return valid.rows[valid.indices].reshape(-1, *images.shape[1:])
 
 

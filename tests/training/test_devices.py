@@ -144,7 +144,7 @@ folder = sys.argv[1]
 """
 
 
-def test_the_defaults_of_torch_change_no_bit(tmp_path, capsys):
+def test_the_defaults_of_torch_change_no_bit(whole_start, tmp_path, capsys):
     exec(EVERYTHING, {"folder": str(tmp_path)})
     expected = capsys.readouterr().out.splitlines()
     assert len(expected) > 4 * 4 * 11

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from digests import FITS, NUMBERS, numbers_of
 
+pytestmark = pytest.mark.usefixtures("whole_start")
+
 WRITTEN = json.loads(NUMBERS.read_text())
 
 

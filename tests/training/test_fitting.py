@@ -634,7 +634,7 @@ DEFAULTS = {"max_iter": 4, "random_state": 0}
     ],
     ids=["grey", "black", "white", "one", "two", "a pixel", "thirty times one"],
 )
-def test_default_fits_of_next_to_nothing(likelihood, images):
+def test_default_fits_of_next_to_nothing(whole_start, likelihood, images):
     vae = ConvVAETransformer(**DEFAULTS, likelihood=likelihood)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

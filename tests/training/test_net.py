@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, fit_classifier, weights_of
-from nets import ARCHITECTURE, SETTINGS, dataset_of, network
+from nets import ARCHITECTURE, LIKELIHOODS, SETTINGS, build_module, dataset_of, network, split_of
 from skorch.callbacks import Callback
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._model import passes
-from skvae._model.likelihoods import LIKELIHOODS, NOISE_UPDATE_SHARE
+from skvae._model.likelihoods import NOISE_UPDATE_SHARE
 from skvae._model.noise import generator_for, normal_draws
-from skvae._model.passes import build_module
-from skvae._training import Budget, batches, n_set_aside, split
+from skvae._training import Budget, batches
 from skvae._training.callbacks import OneCycle, RunningStatistics, Warmup
 from skvae._training.net import MAX_GRADIENT, TrainSettings, build_net
 
@@ -214,8 +213,7 @@ NORMAL = {**SETTINGS, "log_jacobian": (-3.0 / 64,)}
 
 def test_the_losses_with_the_best_weights_are_those_of_their_noise(digits):
     vae = fit(digits[0], likelihood="gaussian", early_stopping=True, max_iter=4)
-    n_valid = n_set_aside(dataset_of(digits[0]), "gaussian", True, 0.1)
-    _, valid = split(dataset_of(digits[0]), n_valid, vae._seed)
+    _, valid = split_of(vae, digits[0])
     score = vae.score(valid.rows[valid.indices].reshape(-1, 8, 8))
     assert -score == pytest.approx(vae.history_["valid_loss"].min(), rel=1e-5)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, fit_classifier
+from nets import LIKELIHOODS
 from numpy.testing import assert_allclose
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
@@ -11,7 +12,6 @@ from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer
 from skvae._model.explained_variance import ExplainedVariance
-from skvae._model.likelihoods import LIKELIHOODS
 
 
 def share(x, reconstruction):
