@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import sklearn.utils.estimator_checks as checks
 from conftest import HAS_CALLBACKS
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_clusterer
 from sklearn.utils import get_tags
 
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
 QUICK = {"max_iter": 3}
 SMALL = {**QUICK, "hidden_channels": (4,), "hidden_units": 16}
@@ -33,6 +33,8 @@ ESTIMATORS = [
         early_stopping=False,
         beta_warmup=0.5,
     ),
+    ConvVAECluster(**QUICK),
+    ConvVAECluster(**QUICK, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
 ]
 
 # Importable, but not among those that `check_estimator` runs.
@@ -115,9 +117,13 @@ def test_the_number_of_checks(estimator):
         "check_requires_y_none",
     }
     assert names & classifiers == (classifiers if is_classifier(estimator) else set())
+    clusterers = {"check_clustering", "check_clusterer_compute_labels_predict"}
+    assert names & clusterers == (clusterers if is_clusterer(estimator) else set())
 
 
-@pytest.mark.parametrize("estimator", [ConvVAETransformer(), ConvVAEClassifier()], ids=str)
+@pytest.mark.parametrize(
+    "estimator", [ConvVAETransformer(), ConvVAEClassifier(), ConvVAECluster()], ids=str
+)
 def test_no_tag_that_would_leave_checks_out(estimator):
     tags = get_tags(estimator)
     assert not tags.no_validation
