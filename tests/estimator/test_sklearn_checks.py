@@ -33,8 +33,8 @@ ESTIMATORS = [
         early_stopping=False,
         beta_warmup=0.5,
     ),
-    ConvVAECluster(**QUICK),
-    ConvVAECluster(**QUICK, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
+    ConvVAECluster(**SMALL),
+    ConvVAECluster(**SMALL, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
 ]
 
 # Importable, but not among those that `check_estimator` runs.
