@@ -26,7 +26,7 @@ SPHINX := $(DOCS_BIN)/python -m sphinx --fail-on-warning --keep-going
 BENCH := $(BENCH_BIN)/python examples/benchmarks
 BENCH_DATA = $(if $(filter-out mnist digits,$(DATA)),--data $(DATA)) --out benchmarks
 DATA ?= mnist
-OUT ?= pictures
+OUT ?= figures
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -81,7 +81,7 @@ dist: ## Build wheel and sdist, check them, and run the demo from the wheel in a
 	$(DIST_BIN)/python -m build --outdir dist .
 	$(DIST_BIN)/twine check --strict dist/*
 	$(DIST_BIN)/python -m pip install --quiet --constraint constraints.txt dist/*.whl
-	$(DIST_BIN)/python examples/plot_digits.py --data digits --max-iter 20 --out $(DIST_VENV)/pictures
+	$(DIST_BIN)/python examples/plot_digits.py --data digits --max-iter 20 --out $(DIST_VENV)/figures
 	$(DIST_BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.tar.gz
 	cd dist && $(abspath $(DIST_BIN))/python -c "import skvae; print(skvae.__version__, skvae.__file__)"
 

@@ -3,14 +3,14 @@
 # As one would read them.
 ORDER = [
     "plot_digits.py",
-    "plot_own_pictures.py",
+    "plot_own_images.py",
     "plot_component_meaning.py",
     "plot_interpolation.py",
     "plot_n_components.py",
     "plot_pipeline.py",
     "plot_likelihoods.py",
     "plot_photographs.py",
-    "plot_odd_pictures.py",
+    "plot_outliers.py",
     "plot_few_labels.py",
     "plot_wrong_labels.py",
     "plot_clusters.py",
@@ -50,4 +50,4 @@ def arguments(gallery_conf, script_vars):
     """
     if not script_vars["src_file"].endswith("plot_digits.py"):
         return []
-    return ["--max-iter", "6", "--out", "../docs/_build/pictures"]
+    return ["--max-iter", "6", "--out", "../docs/_build/figures"]

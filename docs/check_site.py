@@ -123,7 +123,7 @@ def code_of(notebook):
             yield "\n".join(line for line in lines if not line.startswith("%"))
 
 
-@pytest.mark.parametrize("name", ["plot_digits", "plot_own_pictures"])
+@pytest.mark.parametrize("name", ["plot_digits", "plot_own_images"])
 def test_a_notebook_runs(name, monkeypatch, tmp_path):
     # In small: few images, one epoch.
     monkeypatch.syspath_prepend(EXAMPLES)

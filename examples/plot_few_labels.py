@@ -3,18 +3,18 @@
 A hundred labels, and ten thousand images
 =========================================
 
-:class:`~skvae.ConvVAEClassifier` learns from images without a label, too. Here all but a hundred
-of the digits have none, and the test error is compared with that of methods of scikit-learn that
-see the same labels: logistic regression on the pixels and on principal components, and
+:class:`~skvae.ConvVAEClassifier` learns from images without a label, too. Here, only a hundred of
+10,000 digits have a label. The test error is compared with that of methods of scikit-learn that
+get the same labels: logistic regression on the pixels and on components of PCA, and
 :class:`~sklearn.semi_supervised.LabelSpreading`, which also uses the images without a label.
 
-The classifier is a transformer as well, so that its components can be drawn, and it generates
-images of each class.
+The classifier is a transformer as well, so its components can be drawn. It also generates images of
+each class.
 """
 
 # %%
-# Draw the labels
-# ---------------
+# Remove most labels
+# ------------------
 # -1 marks an image without a label. Each class keeps ten labels.
 import matplotlib.pyplot as plt
 import numpy as np
@@ -72,10 +72,11 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# Components and new images
-# -------------------------
-# Left: the components of the test images, in a plane by t-SNE, coloured by their true class. They
-# are divided by the standard deviation within a class. Right: generated images of each class.
+# Components and generated images
+# -------------------------------
+# Left: the components of the test images, mapped to a plane by t-SNE, coloured by their true class.
+# Before, each component is divided by its standard deviation within a class. Right: generated
+# images of each class.
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
 components = clf.transform(images_test) / np.sqrt(clf.variances_)
 points = TSNE(random_state=0).fit_transform(components)

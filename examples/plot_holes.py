@@ -4,13 +4,13 @@ Images with missing pixels
 ==========================
 
 Half of the pixels are missing: at random, or the whole lower half of the image.
-:class:`~skvae.ConvVAETransformer` takes them as they are, if it is told what marks a missing pixel:
-``missing_values=np.nan``. `impute` fills the holes, and is compared with
+:class:`~skvae.ConvVAETransformer` takes such images as they are. The parameter `missing_values`
+says what marks a missing pixel, here NaN. `impute` fills the holes, and is compared with
 :class:`~sklearn.impute.SimpleImputer` and :class:`~sklearn.impute.KNNImputer`. `IterativeImputer`
 is among the :doc:`benchmarks </benchmarks>`.
 
-Where the lower half is missing, the mean of all possible fillings is blurred. With
-``sample=True``, `impute` draws one possible filling, and another one with another seed.
+If the lower half is missing, the mean of all possible fillings is blurred. With ``sample=True``,
+`impute` draws one possible filling. Another seed gives another one.
 """
 
 # %%
@@ -31,12 +31,12 @@ rng = np.random.default_rng(0)
 train, test = X_train.copy(), X_test.copy()
 for X in (train, test):
     X[rng.random(X.shape) < 0.5] = np.nan
-train[::2] = X_train[::2]  # every second one loses its lower half instead
+train[::2] = X_train[::2]  # every second image loses its lower half instead
 train[::2, 14:] = np.nan
 
 # %%
-# Train on what is left
-# ---------------------
+# Train on the observed pixels
+# ----------------------------
 # No complete image is needed. The training is shorter than by default.
 vae = ConvVAETransformer(
     missing_values=np.nan, pixel_range=(0, 255), max_iter=12, random_state=0
@@ -45,8 +45,8 @@ vae = ConvVAETransformer(
 # %%
 # Fill the holes
 # --------------
-# The two others see 1,000 of the images, because the search for neighbours is slow. The error is
-# the root mean square over the filled pixels, which go from 0 to 255.
+# The two other imputers are fitted to 1,000 of the images, because the search for neighbours is
+# slow. The error is the root mean square over the filled pixels, which go from 0 to 255.
 rows, rows_test = train[:1_000].reshape(-1, 784), test.reshape(-1, 784)
 holes = np.isnan(rows_test)
 filled = {}

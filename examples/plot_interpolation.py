@@ -23,8 +23,8 @@ vae = ConvVAETransformer(n_components=16, max_iter=8, random_state=0).fit(images
 # %%
 # Two straight lines
 # ------------------
-# In each pair of rows, the upper one mixes the pixels of two test images, and the lower one their
-# components. So the lower row begins and ends with reconstructions.
+# In each pair of rows, the upper row mixes the pixels of two test images, and the lower row mixes
+# their components. So the lower row begins and ends with reconstructions.
 pairs = [(7, 1), (4, 9), (3, 5), (0, 6)]
 ends = np.array([[np.flatnonzero(digits.test_labels == c)[3] for c in pair] for pair in pairs])
 shares = np.linspace(0, 1, 9)

@@ -15,8 +15,8 @@ all others. Here all three are trained on the same handwritten digits.
 """
 
 # %%
-# Three trainings
-# ---------------
+# Train with three likelihoods
+# ----------------------------
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -42,10 +42,11 @@ models = {
 # Which scores can be compared?
 # -----------------------------
 # The scores of "gaussian" and "continuous_bernoulli" are log densities in the units of the pixels.
-# They can be compared with each other, and with `PCA.score`. That of "bernoulli" is a log
-# probability of 0/1 pixels; for grey pixels it is no density, and can be compared only with that of
-# another "bernoulli" model. Two measures can be compared between all models: the share of the
-# variance that the reconstructions explain (R²), and the accuracy of 5 nearest neighbours (5-NN).
+# They can be compared with each other, and with `PCA.score`. The score of "bernoulli" is a log
+# probability of 0/1 pixels. For grey pixels it is not a density, and can be compared only with the
+# score of another "bernoulli" model. Two measures can be compared between all models: the share of
+# the variance that the reconstructions explain (R²), and the accuracy of 5 nearest neighbours
+# (5-NN).
 rows_train, rows_test = (X.reshape(len(X), -1).astype(float) for X in (X_train, X_test))
 pca = PCA(10, random_state=0).fit(rows_train)
 features = {"PCA": (pca.transform(rows_train), pca.transform(rows_test))}
@@ -71,9 +72,9 @@ print(pd.DataFrame(table).T.to_string())
 # %%
 # Reconstructions
 # ---------------
-# The continuous Bernoulli has the highest density, and explains least of the variance. Most of
-# these pixels are exactly 0 or nearly 255, where its density is high, so the grey edges count for
-# little. A higher density does not always mean better reconstructions.
+# The continuous Bernoulli has the highest density, but explains the least of the variance. Most
+# pixels are exactly 0 or nearly 255, where its density is high. So the grey edges of the digits
+# count for little. A higher density does not always mean better reconstructions.
 columns = slice(0, 12)
 fig, axes = plt.subplots(5, 1, figsize=(8.6, 3.85), layout="compressed")
 lines = {"test images": rows_test, **reconstructions}

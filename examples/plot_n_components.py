@@ -4,9 +4,9 @@ How many components?
 ====================
 
 No label is needed to choose `n_components`. `score` is the mean ELBO of held-out images, a lower
-bound of their log density, so that :class:`~sklearn.model_selection.GridSearchCV` can compare
-numbers of components by itself. The score of :class:`~sklearn.decomposition.PCA` is a log density
-in the same units.
+bound of their log density. So :class:`~sklearn.model_selection.GridSearchCV` can compare numbers of
+components without labels. The score of :class:`~sklearn.decomposition.PCA` is a log density in the
+same units.
 """
 
 # %%
@@ -33,9 +33,9 @@ print(f"Best: {search.best_params_['n_components']}")
 # %%
 # How much a further component gains
 # ----------------------------------
-# Left: with eight components, the VAE explains held-out digits better than PCA does with sixteen.
-# Even the largest number still gains a little. Right: the information of each component of that
-# model. For few components, stop where the curve becomes flat.
+# Left: held-out digits are more probable under the VAE with eight components than under PCA with
+# sixteen. Even the largest number still gains a little. Right: the information of each component of
+# the model with the largest number. To have few components, stop where the curve becomes flat.
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 left.plot(numbers, elbo, label="ConvVAETransformer (ELBO)", color="#3f90da", marker="o")
 left.plot(numbers, pca, label="PCA", color="#94a4a2", marker="s")

@@ -1,10 +1,10 @@
 """
-==================================
-Colour images, and PCA beside them
-==================================
+========================================
+Photographs and drawings: a VAE, or PCA?
+========================================
 
-Where is a variational auto-encoder better than PCA, and where is it not? Here are two sets of
-colour images: patches of photographs, and drawings of ellipses. PCA and
+When is a variational auto-encoder (VAE) better than PCA? This example has two sets of colour
+images: patches of photographs, and drawings of ellipses. PCA and
 :class:`~skvae.ConvVAETransformer` reconstruct both from the same number of components.
 """
 
@@ -70,13 +70,13 @@ for name, (train, test) in sets.items():
         print(f"{name}: R² of {method} {r2[name, method]:.3f}")
 
 # %%
-# Side by side
-# ------------
-# On patches of photographs, PCA is as good. It is better if the test patches come from another
-# photograph than the training patches (see :doc:`the benchmarks </benchmarks>`): there is little to
+# Compare the reconstructions
+# ---------------------------
+# For patches of photographs, PCA is as good. It is better if the test patches come from another
+# photograph than the training patches (see :doc:`the benchmarks </benchmarks>`). There is little to
 # learn about such textures that is not linear. The ellipses differ in place and size. A moved
-# ellipse is no sum of a few fixed images, so PCA blurs its edge, and the VAE does not. The figure
-# shows images of high contrast.
+# ellipse is not a sum of a few fixed images, so PCA blurs its edge, and the VAE does not. The
+# figure shows images of high contrast.
 n = 12
 lines = []
 for name, (_, test) in sets.items():

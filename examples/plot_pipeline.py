@@ -5,7 +5,7 @@ A VAE in a pipeline, and in a grid search
 
 :class:`~skvae.ConvVAETransformer` works wherever a transformer of scikit-learn works. Here it is
 a step of a pipeline, before a classifier. A grid search tries several numbers of components, and
-:class:`~sklearn.decomposition.PCA` in its place.
+:class:`~sklearn.decomposition.PCA` instead of the VAE.
 """
 
 # %%
@@ -45,8 +45,8 @@ print(f"Accuracy on the test images: {best.score(X_test, digits.test_labels):.1%
 # %%
 # The result
 # ----------
-# With two and with five components, the accuracy is higher after the VAE. With ten, PCA is about as
-# good for images as small as these.
+# With two and with five components, the accuracy is higher with the VAE. With ten components, PCA
+# is about as good after this short training.
 results = pd.DataFrame(search.cv_results_)
 fig, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for cls, color, marker in ((ConvVAETransformer, "#3f90da", "o"), (PCA, "#94a4a2", "s")):
@@ -63,14 +63,14 @@ for cls, color, marker in ((ConvVAETransformer, "#3f90da", "o"), (PCA, "#94a4a2"
     )
 ax.set(xlabel="n_components", ylabel="cross-validated accuracy, %")
 ax.set_xticks(numbers)
-ax.set_title("Logistic regression on few components")
+ax.set_title("Logistic regression on the components of PCA and of the VAE")
 ax.legend(frameon=False, loc="lower right")
 ax.grid(alpha=0.3)
 plt.show()
 
 # %%
-# The plane of two components
-# ---------------------------
+# Test images in the plane of two components
+# ------------------------------------------
 plane = vae.set_params(n_components=2).fit(X_train)
 fig, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
 points = PCA(2, random_state=0).fit(X_train).transform(X_test)

@@ -12,7 +12,7 @@ the same as that of a training that never stopped, to the last bit.
 # %%
 # A training that never stops
 # ---------------------------
-# Its result is what the resumed training must reach.
+# The resumed training must reach the same result.
 import tempfile
 from pathlib import Path
 
@@ -49,8 +49,9 @@ except SystemExit as error:
     print(f"{error} The checkpoint has {path.stat().st_size / 1e6:.1f} MB.")
 
 # %%
-# The same call again
-# -------------------
+# The same fit again
+# ------------------
+# It continues after the twelfth epoch.
 resumed = ConvVAETransformer(checkpoint=path, **params).fit(digits.train_images)
 folder.cleanup()
 

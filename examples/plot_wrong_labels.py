@@ -3,10 +3,10 @@
 Finding wrong labels
 ====================
 
-One label in twenty is made wrong. :class:`~skvae.ConvVAEClassifier` is fitted on four fifths of the
-images at a time. `predict_proba` then gives the probability of the labels of the others. Labels
-of low probability are suspicious. `score_samples` measures something else: how probable the image
-itself is, whatever its label.
+In this example, one label in twenty is wrong. :class:`~skvae.ConvVAEClassifier` is fitted five
+times, each time to four fifths of the images. `predict_proba` gives the probability of the labels
+of the other images. Labels of low probability are suspicious. `score_samples` measures something
+else: how probable the image itself is, whatever its label.
 """
 
 # %%
@@ -45,8 +45,9 @@ scores = clf.fit(images, given).score_samples(images)
 # %%
 # Two kinds of suspicion
 # ----------------------
-# The upper two rows have the least probable labels: most of them are wrong. The lower two rows have
-# the least probable images: most of their labels are right, but the digits look unusual.
+# The upper two rows have the images with the least probable labels: most of these labels are wrong.
+# The lower two rows have the least probable images: most of their labels are right, but the digits
+# look unusual.
 fig, axes = plt.subplots(4, 8, figsize=(8.6, 6), layout="constrained")
 for ax, i in zip(axes.flat, [*suspects[:16], *np.argsort(scores)[:16]], strict=True):
     ax.imshow(images[i], cmap="gray_r")

@@ -25,7 +25,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     It is a classifier, and a transformer like :class:`ConvVAETransformer`. It also generates images
     of a class. Four parameters matter most. The defaults of all others suit most images.
 
-    - `unlabeled`: the value of y that marks images without a label. Training uses them, too.
+    - `unlabeled`: the value of y that marks images without a label. Training uses these, too.
     - `n_components`: the number of components that each image is compressed to.
     - `max_iter`: the length of the training. The default takes a few minutes.
     - `random_state`: a whole number, so that a second fit gives the same result.
@@ -44,11 +44,13 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         -log p(x|z) - beta * log sum_y pi_y exp(-KL(q(z|x) || p(z|y)))    if it is not,
 
     plus `label_weight` times the loss of the labels. The second line is a bound of -log p(x) in
-    which the class is summed out, as in [6]_. The loss of the labels is the mean of
-    -log p(y|z = mu) over labelled images. For the others it is the entropy of p(y|z = mu), so that
-    each image clearly belongs to one class, plus KL(shares || pi), so that the classes are as
-    frequent among them as pi says; see [7]_. For all, it is also KL(p(y|x) || p(y|T x)) with small
-    random maps T, so that a map leaves the class of an image as it is [8]_.
+    which the class is summed out, as in [6]_. The loss of the labels has three terms:
+
+    - for images with a label, the mean of -log p(y|z = mu);
+    - for images without a label, the mean entropy of p(y|z = mu), so that each image clearly
+      belongs to one class, plus KL(frequencies of the classes || pi), as in [7]_;
+    - for all images, KL(p(y|x) || p(y|T x)) with small random maps T, so that a map does not
+      change the class of an image, as in [8]_.
 
     Parameters
     ----------
@@ -62,17 +64,22 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         else ``(1, n_features)``.
 
     channel_axis : {-1, 0}, default=-1
-        Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
+        Place of the channels in an `image_shape` of three numbers, and in the images of a 4-D X:
         -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
 
     pixel_range : tuple, array-like of shape (n_channels, 2), "robust" or None, default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 that is only 0 and 1,
-        else the smallest and the largest value of the training data, for each channel separately.
-        "robust": the 0.1 and the 99.9 percentiles of the training data, so that a few hot pixels
-        do not reduce the contrast of all others; for each channel separately, except for uint8
-        and bool. Values outside the range are clipped to it; with the Gaussian likelihood, to half
-        a span beyond it.
+        of them.
+
+        - None is (0, 255) for uint8. It is (0, 1) for bool, and for uint8 whose values are all 0
+          or 1. For other types, it is the smallest and the largest value of the training data, for
+          each channel separately.
+        - "robust" is the 0.1 and the 99.9 percentiles of the training data, so that a few very
+          bright or dark pixels do not reduce the contrast of all others. It is for each channel
+          separately, except for uint8 and bool.
+
+        Values outside the range are clipped to it. With the Gaussian likelihood, they may lie up
+        to half the width of the range outside.
 
     missing_values : float or int, default=None
         The value of X that marks missing pixels, such as NaN or -1: all pixels with this value
@@ -100,21 +107,21 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         - "gaussian" has one noise variance for all pixels, estimated as in [4]_. Training starts
           at probabilistic PCA [5]_.
 
-        If `fit` gets fewer than 10,000 images, the training of the others starts at a linear
-        model, too. The last two are densities in the units of X. A density can be above 1, so
-        losses and scores can have either sign.
+        With the other likelihoods, training starts at a linear model if `fit` gets fewer than
+        10,000 images. "continuous_bernoulli" and "gaussian" are densities in the units of X. A
+        density can be above 1, so losses and scores can have either sign.
 
     binarize : bool, default=False
         Whether training replaces each image by random 0/1 pixels, drawn anew in every epoch. The
         scaled value of a pixel is its probability of a 1. Scores are those of one such draw,
         which depends on the image alone. `transform` and `posterior` use the grey images, but
-        `kl_per_component_` and `n_active_components_` describe drawn ones. Images of 0/1 pixels
-        stay as they are. Only with "bernoulli".
+        `kl_per_component_` and `n_active_components_` are those of the 0/1 images. Images of 0/1
+        pixels stay as they are. Only with "bernoulli".
 
     augment : float, default=0.0
         Strength of small random affine maps of the training images, drawn anew in every epoch: at
         1, up to 10 degrees of rotation, 10 % of scale and of shear, and shifts of 5 % of each side.
-        It helps if there are few images of things that may be a little turned or moved, and makes
+        It helps if there are few images, of things that may be a little turned or moved. It makes
         results worse for tiny images. Images set aside for `early_stopping` are not changed.
         `GridSearchCV` can choose it by `score`.
 
@@ -124,11 +131,11 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     beta_warmup : float, default=0.0
         Share of the training steps in which the weight of the KL term rises from 0 to `beta`.
         So components become useful before they cost anything. A warm start begins at 0 again.
-        Recorded losses always use `beta`. Has no effect on `partial_fit`.
+        Recorded losses always use `beta`. `partial_fit` does not use it.
 
     max_iter : int, default=None
-        Number of epochs. None: as many as take the time of 12 epochs of MNIST, a few minutes,
-        but at least 1 and at most 200.
+        Number of epochs. None: as many epochs as take about the time of 12 epochs of MNIST, which
+        is a few minutes; at least 1 and at most 200.
 
     batch_size : int or "auto", default="auto"
         Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
@@ -147,7 +154,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         training images, whichever is larger.
 
         "auto" is on for 20 to 29,999 images, and with the Gaussian likelihood for 20 or more. It
-        sets at most 2,048 images aside. Has no effect on `partial_fit`.
+        sets at most 2,048 images aside. `partial_fit` does not use it.
 
     validation_fraction : float, default=0.1
         Share of the images to set aside for `early_stopping`.
@@ -157,12 +164,12 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts for `early_stopping`, in nats
-        for each number of an image.
+        per number of an image.
 
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the previous `fit`. Shape, channel axis and
-        pixel range stay those of the first one. If that had fewer than 256 images, and the new one
-        has more, `fit` starts anew.
+        pixel range stay those of the first `fit`. If the first one had fewer than 256 images, and
+        the new one has more, `fit` starts anew.
 
     device : str or torch.device, default="auto"
         The device of the computations. "auto" is the accelerator that torch finds, such as CUDA
@@ -174,9 +181,10 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     checkpoint : str or path-like, default=None
         A file to which `fit` writes its progress after each epoch. If a fit was killed, the
         next one with the same parameters and data continues from the file. On a CPU, the result
-        is bit-identical to that of a fit that never stopped. If a fit was finished, one with the
-        same parameters and data is restored at once; any other starts anew and overwrites the
-        file. Fits that run at the same time need a file each. `partial_fit` does not use it.
+        is bit-identical to that of a fit that never stopped. If a fit was finished, the next one
+        with the same parameters and data is restored from the file at once; any other starts anew
+        and overwrites the file. Fits that run at the same time need a file each. `partial_fit`
+        does not use it.
 
     data_parallel : bool, default=False
         Whether `fit` trains together with the other processes of torch.distributed's default
@@ -199,24 +207,25 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
 
     label_weight : float, default=None
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
-        None: 30 if fewer than half of the images are labelled, else 100. In the first case, each
-        step also uses 64 labelled images in addition, as many of each class. This is decided once a
-        fit, for the images that are not set aside, and in `partial_fit` for those of the first
-        calls, up to 256 or more.
+        None: 30 if fewer than half of the images are labelled, else 100. If fewer than half are,
+        each step uses 64 labelled images in addition, as many of each class. This is decided once
+        per fit, for the images that are not set aside. `partial_fit` decides it by the images of
+        the first calls, up to 256 or more.
 
     consistency : float, default=1.0
         Strength of the small random affine maps that should not change the class of an image, in
         the units of `augment`: at 1, up to 10 degrees of rotation, 10 % of scale and of shear, and
-        shifts of 5 % of each side. Images are never mirrored. 0: no maps. This is needed if such a
-        map changes the class, as with orientations or positions.
+        shifts of 5 % of each side. Images are never mirrored. 0: no maps. Choose 0 if such a map
+        can change the class, as with orientations or positions.
 
     unlabeled : scalar, default=None
-        The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN stands for
-        all that pandas calls missing, and for masked labels. None: every value is a class.
+        The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN also stands
+        for None, for all that pandas calls missing, and for masked labels. None: every value is a
+        class.
 
     priors : array-like of shape (n_classes,), dict or Series, default=None
         Probability pi_y of each class, in the order of the sorted classes, or by class. None: the
-        frequencies of the labels. Give them if the images without a label have other frequencies.
+        frequencies of the labels. Set it if the images without a label have other frequencies.
 
     Attributes
     ----------
@@ -224,7 +233,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Shape of one image, in the layout of the X of `fit`.
 
     channel_axis_ : int
-        Place of the channels in a three-number `image_shape_`.
+        Place of the channels in an `image_shape_` of three numbers.
 
     pixel_range_ : tuple of float, or ndarray of shape (n_channels, 2)
         ``(low, high)`` in the units of X, for all channels or for each.
@@ -236,7 +245,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Numbers in one image.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, when X has names that are all strings.
+        Names of the features, if X has names that are all strings.
 
     n_iter_ : int
         Epochs of training so far.
@@ -256,11 +265,14 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         if each channel has its own pixel range. Only with the Gaussian likelihood.
 
     history_ : DataFrame
-        One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
-        (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
-        ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
-        of p(x|z) explains, for one draw of z and at most about 1,024 images during the steps; the
-        same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
+        One row for each epoch. The columns are ``epoch`` and
+
+        - ``train_loss``, ``train_log_likelihood`` (log p(x|z) of one draw of z) and ``train_kl``,
+          in nats per image;
+        - ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
+          of p(x|z) explains, for one draw of z and at most about 1,024 images of the epoch;
+        - the same four with ``valid_`` instead of ``train_``, if there was early stopping;
+        - ``duration``, in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component over images, in nats: the information of the component
@@ -285,7 +297,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Labelled images of each class.
 
     priors_ : ndarray of shape (n_classes,)
-        pi_y.
+        pi_y, the probability of each class.
 
     means_ : ndarray of shape (n_classes, n_components)
         m_y, the mean of the components of each class.
@@ -301,15 +313,14 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
 
     Notes
     -----
-    `history_` also has the columns ``train_label_loss``, the mean of -log p(y|z = mu) in nats, and
-    ``train_accuracy``, of the labelled images of the steps. ``train_loss`` and
-    `loss_curve_` include `label_weight` times the former, but nothing of the images without a
-    label and of the maps. If fewer than half of the images have a label, early stopping sets only
-    others aside.
+    `history_` also has two columns for the labelled images of each epoch: ``train_label_loss``, the
+    mean of -log p(y|z = mu) in nats, and ``train_accuracy``. ``train_loss`` and `loss_curve_`
+    include `label_weight` times ``train_label_loss``, but not the two other terms of the loss of
+    the labels. If fewer than half of the images have a label, early stopping sets only images
+    without a label aside.
 
-    KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
-    determined, are in units in which each latent variable has mean 0 and variance 1 under the prior
-    p(z) = sum_y pi_y p(z|y).
+    For `kl_per_component_` and `n_active_components_`, components are scaled to mean 0 and variance
+    1 under the prior p(z) = sum_y pi_y p(z|y).
 
     References
     ----------
@@ -451,9 +462,10 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Raises
         ------
         ValueError
-            As :meth:`ConvVAETransformer.fit`, and if y has another length than X, if no image has
-            a label, or if labels are numbers that are not whole. If labels are missing, or are
-            what another type makes of `unlabeled`, such as the text "-1" of -1.
+            As :meth:`ConvVAETransformer.fit`. Also if y has another length than X, if no image has
+            a label, if labels are missing and `unlabeled` does not say so, or if labels are numbers
+            that are not whole. Also if y holds `unlabeled` only as another type, such as the text
+            "-1" for -1.
 
         TypeError, MemoryError, OSError
             As :meth:`ConvVAETransformer.fit`. A TypeError also if some labels are text and others
@@ -645,8 +657,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
             Number of images.
 
         y : scalar, default=None
-            A class: z is drawn from p(z|y) = N(m_y, diag(tau^2)). None: the class of each image is
-            drawn from `priors_` first.
+            The class of the images: z is drawn from p(z|y) = N(m_y, diag(tau^2)). None: the class
+            of each image is drawn from `priors_`.
 
         random_state : int, RandomState instance or None, default=None
             Seeds the draws. None: NumPy's global generator.

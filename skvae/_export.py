@@ -18,8 +18,8 @@ MISSING_PACKAGES = (
 def to_onnx(estimator, part="transform"):
     """What a fitted estimator computes, as an ONNX model that needs neither Python nor PyTorch.
 
-    It takes any number of rows. It has no checks and no warnings: if `transform` would raise an
-    error, as for NaN without `missing_values`, its results are meaningless.
+    The model takes any number of rows. It does not check its input: if `transform` would raise an
+    error, as for NaN without `missing_values`, the results of the model are meaningless.
 
     Parameters
     ----------

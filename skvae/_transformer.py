@@ -128,17 +128,22 @@ class ConvVAETransformer(
         else ``(1, n_features)``.
 
     channel_axis : {-1, 0}, default=-1
-        Place of the channels in a three-number `image_shape` and in the images of a 4-D X:
+        Place of the channels in an `image_shape` of three numbers, and in the images of a 4-D X:
         -1 for ``(H, W, C)``, 0 for ``(C, H, W)``.
 
     pixel_range : tuple, array-like of shape (n_channels, 2), "robust" or None, default=None
         ``(low, high)``: the values of X that are mapped to 0 and 1, for all channels or for each
-        of them. None: (0, 255) for uint8, (0, 1) for bool and for uint8 that is only 0 and 1,
-        else the smallest and the largest value of the training data, for each channel separately.
-        "robust": the 0.1 and the 99.9 percentiles of the training data, so that a few hot pixels
-        do not reduce the contrast of all others; for each channel separately, except for uint8
-        and bool. Values outside the range are clipped to it; with the Gaussian likelihood, to half
-        a span beyond it.
+        of them.
+
+        - None is (0, 255) for uint8. It is (0, 1) for bool, and for uint8 whose values are all 0
+          or 1. For other types, it is the smallest and the largest value of the training data, for
+          each channel separately.
+        - "robust" is the 0.1 and the 99.9 percentiles of the training data, so that a few very
+          bright or dark pixels do not reduce the contrast of all others. It is for each channel
+          separately, except for uint8 and bool.
+
+        Values outside the range are clipped to it. With the Gaussian likelihood, they may lie up
+        to half the width of the range outside.
 
     missing_values : float or int, default=None
         The value of X that marks missing pixels, such as NaN or -1: all pixels with this value
@@ -166,21 +171,21 @@ class ConvVAETransformer(
         - "gaussian" has one noise variance for all pixels, estimated as in [4]_. Training starts
           at probabilistic PCA [5]_.
 
-        If `fit` gets fewer than 10,000 images, the training of the others starts at a linear
-        model, too. The last two are densities in the units of X. A density can be above 1, so
-        losses and scores can have either sign.
+        With the other likelihoods, training starts at a linear model if `fit` gets fewer than
+        10,000 images. "continuous_bernoulli" and "gaussian" are densities in the units of X. A
+        density can be above 1, so losses and scores can have either sign.
 
     binarize : bool, default=False
         Whether training replaces each image by random 0/1 pixels, drawn anew in every epoch. The
         scaled value of a pixel is its probability of a 1. Scores are those of one such draw,
         which depends on the image alone. `transform` and `posterior` use the grey images, but
-        `kl_per_component_` and `n_active_components_` describe drawn ones. Images of 0/1 pixels
-        stay as they are. Only with "bernoulli".
+        `kl_per_component_` and `n_active_components_` are those of the 0/1 images. Images of 0/1
+        pixels stay as they are. Only with "bernoulli".
 
     augment : float, default=0.0
         Strength of small random affine maps of the training images, drawn anew in every epoch: at
         1, up to 10 degrees of rotation, 10 % of scale and of shear, and shifts of 5 % of each side.
-        It helps if there are few images of things that may be a little turned or moved, and makes
+        It helps if there are few images, of things that may be a little turned or moved. It makes
         results worse for tiny images. Images set aside for `early_stopping` are not changed.
         `GridSearchCV` can choose it by `score`.
 
@@ -190,11 +195,11 @@ class ConvVAETransformer(
     beta_warmup : float, default=0.0
         Share of the training steps in which the weight of the KL term rises from 0 to `beta`.
         So components become useful before they cost anything. A warm start begins at 0 again.
-        Recorded losses always use `beta`. Has no effect on `partial_fit`.
+        Recorded losses always use `beta`. `partial_fit` does not use it.
 
     max_iter : int, default=None
-        Number of epochs. None: as many as take the time of 12 epochs of MNIST, a few minutes,
-        but at least 1 and at most 200.
+        Number of epochs. None: as many epochs as take about the time of 12 epochs of MNIST, which
+        is a few minutes; at least 1 and at most 200.
 
     batch_size : int or "auto", default="auto"
         Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
@@ -213,7 +218,7 @@ class ConvVAETransformer(
         training images, whichever is larger.
 
         "auto" is on for 20 to 29,999 images, and with the Gaussian likelihood for 20 or more. It
-        sets at most 2,048 images aside. Has no effect on `partial_fit`.
+        sets at most 2,048 images aside. `partial_fit` does not use it.
 
     validation_fraction : float, default=0.1
         Share of the images to set aside for `early_stopping`.
@@ -223,12 +228,12 @@ class ConvVAETransformer(
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts for `early_stopping`, in nats
-        for each number of an image.
+        per number of an image.
 
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the previous `fit`. Shape, channel axis and
-        pixel range stay those of the first one. If that had fewer than 256 images, and the new one
-        has more, `fit` starts anew.
+        pixel range stay those of the first `fit`. If the first one had fewer than 256 images, and
+        the new one has more, `fit` starts anew.
 
     device : str or torch.device, default="auto"
         The device of the computations. "auto" is the accelerator that torch finds, such as CUDA
@@ -240,9 +245,10 @@ class ConvVAETransformer(
     checkpoint : str or path-like, default=None
         A file to which `fit` writes its progress after each epoch. If a fit was killed, the
         next one with the same parameters and data continues from the file. On a CPU, the result
-        is bit-identical to that of a fit that never stopped. If a fit was finished, one with the
-        same parameters and data is restored at once; any other starts anew and overwrites the
-        file. Fits that run at the same time need a file each. `partial_fit` does not use it.
+        is bit-identical to that of a fit that never stopped. If a fit was finished, the next one
+        with the same parameters and data is restored from the file at once; any other starts anew
+        and overwrites the file. Fits that run at the same time need a file each. `partial_fit`
+        does not use it.
 
     data_parallel : bool, default=False
         Whether `fit` trains together with the other processes of torch.distributed's default
@@ -269,7 +275,7 @@ class ConvVAETransformer(
         Shape of one image, in the layout of the X of `fit`.
 
     channel_axis_ : int
-        Place of the channels in a three-number `image_shape_`.
+        Place of the channels in an `image_shape_` of three numbers.
 
     pixel_range_ : tuple of float, or ndarray of shape (n_channels, 2)
         ``(low, high)`` in the units of X, for all channels or for each.
@@ -281,7 +287,7 @@ class ConvVAETransformer(
         Numbers in one image.
 
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the features, when X has names that are all strings.
+        Names of the features, if X has names that are all strings.
 
     n_iter_ : int
         Epochs of training so far.
@@ -301,11 +307,14 @@ class ConvVAETransformer(
         if each channel has its own pixel range. Only with the Gaussian likelihood.
 
     history_ : DataFrame
-        One row for each epoch. Columns: ``epoch``, ``train_loss``, ``train_log_likelihood``
-        (log p(x|z) of one draw of z) and ``train_kl``, in nats per image;
-        ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
-        of p(x|z) explains, for one draw of z and at most about 1,024 images during the steps; the
-        same four with ``valid_`` if there was early stopping; ``duration`` in seconds.
+        One row for each epoch. The columns are ``epoch`` and
+
+        - ``train_loss``, ``train_log_likelihood`` (log p(x|z) of one draw of z) and ``train_kl``,
+          in nats per image;
+        - ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
+          of p(x|z) explains, for one draw of z and at most about 1,024 images of the epoch;
+        - the same four with ``valid_`` instead of ``train_``, if there was early stopping;
+        - ``duration``, in seconds.
 
     kl_per_component_ : ndarray of shape (n_components,)
         Mean KL divergence of each component over images, in nats: the information of the component
@@ -353,10 +362,10 @@ class ConvVAETransformer(
     >>> images.shape
     (1797, 8, 8)
     >>> vae = ConvVAETransformer(n_components=4, max_iter=10, random_state=0).fit(images)
-    >>> latents = vae.transform(images)
-    >>> latents.shape
+    >>> components = vae.transform(images)
+    >>> components.shape
     (1797, 4)
-    >>> vae.inverse_transform(latents).shape
+    >>> vae.inverse_transform(components).shape
     (1797, 8, 8)
     """
 
@@ -473,7 +482,7 @@ class ConvVAETransformer(
             After any error, the estimator is as it was before.
 
         TypeError
-            If X is stored in chunks, such as an array of dask or zarr, which would be loaded as a
+            If X is stored in chunks, such as an array of dask or zarr. It would be loaded as a
             whole. Pass a memory map instead.
 
         MemoryError
@@ -488,13 +497,14 @@ class ConvVAETransformer(
         Warns
         -----
         UserWarning
-            If X was perhaps misread, such as channels first as channels last, or rows that may
-            hold images other than squares. If values lie outside the pixel range, or span only
-            a small part of it. If Ctrl-C ends the training; the weights so far are kept. If the
-            training ends within `beta_warmup`. If fewer than half of the components are
-            active; see `n_active_components_`. The last three warnings are not given if a callback
-            of scikit-learn ends the training. With `data_parallel`, and within a search or a
-            cross-validation, Ctrl-C is a KeyboardInterrupt instead.
+            - If X was perhaps misread, such as channels first as channels last, or rows that may
+              hold images other than squares.
+            - If values lie outside the pixel range, or span only a small part of it.
+            - If Ctrl-C ends the training; the weights so far are kept. With `data_parallel`, and
+              within a search or a cross-validation, Ctrl-C is a KeyboardInterrupt instead.
+            - If the training hardly improved on PCA, if it ended within `beta_warmup`, or if fewer
+              than half of the components are active. These are not given if a callback of
+              scikit-learn ends the training.
         """
         return self._fit(X, y)
 
@@ -502,11 +512,11 @@ class ConvVAETransformer(
     def partial_fit(self, X, y=None):
         """Train for one epoch on X, at a constant learning rate.
 
-        The first call determines the shape and the pixel range. Give `pixel_range` if the first
-        images may not show the whole range. Up to 256 images in all, each call starts anew from all
-        images so far, which the estimator keeps for this purpose; a copy or a reloaded estimator
-        does not have them. Later calls continue. Adam keeps its state from call to call, but a copy
-        or a reloaded estimator starts it anew. Callbacks of scikit-learn are not called.
+        The first call determines the shape and the pixel range. Set `pixel_range` if the first
+        images may not show the whole range. Until there are 256 images, the estimator keeps all
+        images so far, and each call starts anew from them. Later calls continue, and Adam keeps its
+        state. A copy or a reloaded estimator has neither the first images nor the state of Adam.
+        Callbacks of scikit-learn are not called.
 
         Parameters
         ----------
@@ -529,7 +539,7 @@ class ConvVAETransformer(
         Warns
         -----
         UserWarning
-            As `fit`, except for the last two reasons.
+            As `fit`, except for those of its last point.
         """
         return self._partial_fit(X)
 
@@ -556,7 +566,7 @@ class ConvVAETransformer(
             run.start(vae, training.subsample() if valid is None else valid)
 
             n_images = len(training)
-            budget = resolve_budget(self.max_iter, self.batch_size, n_images, self._architecture)
+            budget = self._budget(self.max_iter, n_images)
             decay = resolve_weight_decay(n_images, self._architecture)
             net = run.train(
                 vae,
@@ -588,7 +598,7 @@ class ConvVAETransformer(
                 self._few_labels = scarce(images.y)
 
             annealed = continuing and self._annealed
-            budget = resolve_budget(1, self.batch_size, len(images), self._architecture)
+            budget = self._budget(1, len(images))
             settings = self._settings(budget, rate=ANNEALED_RATE if annealed else 1.0)
             if continuing:
                 net, so_far = self.net_, (self._component_moments, self._n_averaged)
@@ -664,6 +674,17 @@ class ConvVAETransformer(
             start.set_first_weights(vae, training, valid, self._seed)
         if vae.prior.n_classes:
             vae.prior.set_priors(self._priors)
+
+    def _budget(self, max_iter, n_images):
+        """Epochs and size of a batch of a training on so many images."""
+        return resolve_budget(
+            max_iter,
+            self.batch_size,
+            n_images,
+            self._architecture,
+            consistency=self._consistency,
+            few_labels=self._few_labels,
+        )
 
     def _settings(self, budget, *, rate=1.0, weight_decay=0.0):
         """What a training depends on; `rate` is a factor of the learning rate."""
@@ -822,21 +843,20 @@ class ConvVAETransformer(
         """ELBO of each image: log p(x|z) - KL(q(z|x) || p(z)), regardless of `beta`.
 
         The prior p(z) is N(0, I); for a classifier, it is the mixture of the priors of its classes.
-        The estimate uses one draw z ~ q(z|x), which depends on the pixels of the image alone.
-        The same image gets the same value in every call and at every place. Images are the same
-        if their values are equal as float32, whatever the dtype of X; as float64 if `pixel_range_`
-        is so far from 0 that float32 would blur it.
+        The estimate uses one draw z ~ q(z|x), which depends on the pixels of the image alone. So
+        the same image gets the same value in every call and at every place in X. Images are the
+        same if their values are equal as float32, whatever the dtype of X. (They must be equal as
+        float64 if `pixel_range_` is narrow and far from 0.)
 
         In expectation, the ELBO is a lower bound of log p(x). This holds for the continuous
         likelihoods, whose p is a density in the units of X, and for "bernoulli" with 0/1 pixels.
         For grey pixels, "bernoulli" is not a normalised density. The score is then a mean of
         such bounds, over 0/1 images drawn from the grey one.
 
-        Values outside `pixel_range_` count as clipped to it; with "gaussian", to half a span
-        beyond. The density of "continuous_bernoulli" is 0 there, so the log p of such an image is
-        minus infinity, but its score is that of the clipped one. Otherwise a single held-out pixel
-        beyond those of the training would make the mean of all scores infinite. To compare
-        densities strictly, give a `pixel_range` that holds all values.
+        Values outside `pixel_range_` are clipped to it. With "gaussian", they may lie up to half
+        the width of the range outside. Strictly, the density of "continuous_bernoulli" is 0 outside
+        the range. Then a single pixel of a held-out image would make the mean of all scores minus
+        infinity. To compare densities strictly, set a `pixel_range` that includes all values.
 
         Scores of different models, such as those of a grid search, can only be compared if the
         models have the same `likelihood`, `binarize` and `pixel_range`. The two continuous
@@ -860,8 +880,8 @@ class ConvVAETransformer(
     def score(self, X, y=None):
         """Mean of `score_samples`.
 
-        What is said there holds here too: which models can be compared, and that values outside
-        `pixel_range_` count as clipped to it.
+        Its notes hold here, too: which scores can be compared, and that values outside
+        `pixel_range_` are clipped.
 
         Parameters
         ----------
@@ -881,8 +901,8 @@ class ConvVAETransformer(
     def explained_variance_ratio(self, X):
         """Share of the variance of the pixels of X that `reconstruct` explains.
 
-        That is 1 - sum (x - reconstruction)^2 / sum (x - mean image of X)^2 over all observed
-        pixels of all images, in the units of X: R^2 of all pixels together. If no pixel has the
+        It is 1 - sum (x - reconstruction)^2 / sum (x - mean image of X)^2 over all observed
+        pixels of all images, in the units of X: the R^2 of all pixels together. If no pixel has the
         same value in all images, it is ``sklearn.metrics.r2_score`` of rows with
         ``multioutput="variance_weighted"``. PCA, on its training data, has the sum of its
         ``explained_variance_ratio_``.
@@ -900,9 +920,9 @@ class ConvVAETransformer(
         Returns
         -------
         ratio : float
-            At most 1. It is 0 for reconstructions that are all the mean image of X, and below 0 for
-            worse ones. If all images of X are equal, nothing varies: it is 1 if the reconstructions
-            are equal to them, else 0.
+            At most 1. It is 0 if all reconstructions are the mean image of X, and below 0 if they
+            are worse. If all images of X are equal, it is 1 if the reconstructions are equal to
+            them, else 0.
 
         Examples
         --------
@@ -968,10 +988,10 @@ class ConvVAETransformer(
     def impute(self, X, n_draws=100, *, sample=False, random_state=None):
         """Fill the missing pixels of images.
 
-        By default with their mean given what was observed: the mean of E[x|z] over draws
-        z ~ q(z|x), weighted by p(x|z) p(z) / q(z|x), as in [1]_. With `sample`, each image is
-        filled by E[x|z] for one draw from the posterior p(z|x): one possible filling. The noise of
-        single pixels is not added.
+        By default, they are filled by their mean given the observed pixels: the mean of E[x|z] over
+        draws z ~ q(z|x), weighted by p(x|z) p(z) / q(z|x), as in [1]_. With `sample`, each image is
+        filled by E[x|z] for one draw from the posterior p(z|x), which is one possible filling. The
+        noise of single pixels is not added.
 
         Parameters
         ----------
@@ -983,7 +1003,7 @@ class ConvVAETransformer(
 
         sample : bool, default=False
             Whether to fill each image by a single draw, which is chosen among `n_draws` by its
-            weight. The draws of each image are its own.
+            weight. Each image has different draws.
 
         random_state : int, RandomState instance or None, default=None
             Seeds the draws and the choice of `sample`. None: NumPy's global generator.
@@ -991,8 +1011,8 @@ class ConvVAETransformer(
         Returns
         -------
         X_filled : ndarray of the shape of X
-            Observed values are those of X, to the bit. The dtype is that of ``np.asarray(X)``.
-            Integers are rounded, and next to the marker where they would be equal to it.
+            Observed values are those of X, to the bit. The dtype is that of ``np.asarray(X)``. For
+            integers, the filled values are rounded, but never to `missing_values`.
 
         Raises
         ------
@@ -1113,7 +1133,7 @@ class ConvVAETransformer(
 
     @property
     def channel_axis_(self):
-        """Place of the channels in a three-number `image_shape_`."""
+        """Place of the channels in an `image_shape_` of three numbers."""
         return self._format.channel_axis
 
     @property

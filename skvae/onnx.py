@@ -1,9 +1,9 @@
 """After ``import skvae.onnx``, skl2onnx converts pipelines that hold estimators of skvae.
 
-`skl2onnx.to_onnx` and `skl2onnx.convert_sklearn` then know both estimators: a `ConvVAETransformer`
-anywhere in a pipeline, and a `ConvVAEClassifier` at its end, with the options ``zipmap`` and
-``output_class_labels`` of other classifiers. If a `ConvVAEClassifier` stands before the last step,
-where it transforms, say so: ``options={id(classifier): {"transform": True}}``.
+`skl2onnx.to_onnx` and `skl2onnx.convert_sklearn` then convert both estimators: a
+`ConvVAETransformer` anywhere in a pipeline, and a `ConvVAEClassifier` as its last step, with the
+options ``zipmap`` and ``output_class_labels`` of other classifiers. If a `ConvVAEClassifier` is an
+earlier step, where it transforms, set an option: ``options={id(classifier): {"transform": True}}``.
 
 `target_opset` must be at least 18. A single estimator needs no skl2onnx: see `skvae.to_onnx`.
 """

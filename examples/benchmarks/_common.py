@@ -1,4 +1,4 @@
-"""What the benchmarks share: arguments, pictures, timing, worker processes, tables and files."""
+"""What the benchmarks share: arguments, images, timing, worker processes, tables and files."""
 
 import argparse
 import json
@@ -42,7 +42,7 @@ def argument_parser(doc):
 
 
 def load_images(source, n_train=None):
-    """28 x 28 pictures of digits and their labels, uint8: MNIST, or scikit-learn's without it."""
+    """28 x 28 images of digits and their labels, uint8: MNIST, or scikit-learn's without it."""
     images = _enlarged_digits() if source is None else Images(*load(source)[1:])
     return images._replace(train=images.train[:n_train], train_labels=images.train_labels[:n_train])
 
@@ -55,7 +55,7 @@ def _enlarged_digits():
 
 
 def split_off_validation(images, n_valid, seed):
-    """``(train, valid)``: `n_valid` of the training pictures, drawn at random, set aside."""
+    """``(train, valid)``: `n_valid` of the training images, drawn at random, set aside."""
     order = np.random.default_rng(seed).permutation(len(images))
     return images[np.sort(order[n_valid:])], images[np.sort(order[:n_valid])]
 
@@ -139,7 +139,7 @@ def run_worker(python, script, *arguments):
 
 
 def save_pictures(folder, **pictures):
-    """Write each set of pictures to `folder` as ``name.npy``, where the workers look."""
+    """Write each set of images to `folder` as ``name.npy``, where the workers look."""
     for name, X in pictures.items():
         np.save(Path(folder) / f"{name}.npy", X)
 

@@ -62,7 +62,7 @@ def bare_fit(start, pixels, vae, n_epochs):
 
 
 class Autoencoder(torch.nn.Module):
-    """A network that takes uint8 pictures, for skorch."""
+    """A network that takes uint8 images, for skorch."""
 
     def __init__(self, module, n_components):
         super().__init__()
@@ -104,7 +104,7 @@ def skorch_fit(start, X, vae, n_epochs):
 
 @torch.inference_mode()
 def held_out_loss(module, pixels, n_components):
-    """Mean -ELBO in nats of uint8 pictures, with the same noise for every network."""
+    """Mean -ELBO in nats of uint8 images, with the same noise for every network."""
     noise = torch.randn(len(pixels), n_components, generator=torch.Generator().manual_seed(0))
     noise = noise.to(pixels.device)
     parts = zip(pixels.split(1000), noise.split(1000), strict=True)

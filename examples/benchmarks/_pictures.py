@@ -1,9 +1,9 @@
-"""Picture sets of many kinds, each split into training and test pictures (NumPy, scikit-learn).
+"""Image sets of many kinds, each split into training and test images (NumPy, scikit-learn).
 
-Every function returns a `PictureSet`; the same arguments always give the same pictures.
+Every function returns a `PictureSet`; the same arguments always give the same images.
 
->>> pictures = grey_patches(seed=0)
->>> pictures.train.shape, pictures.train.dtype
+>>> images = grey_patches(seed=0)
+>>> images.train.shape, images.train.dtype
 ((6000, 16, 16), dtype('uint8'))
 """
 
@@ -18,12 +18,12 @@ from sklearn.model_selection import train_test_split
 
 
 class PictureSet(NamedTuple):
-    """Training and test pictures.
+    """Training and test images.
 
     Parameters
     ----------
     train, test : ndarray of shape (n, H, W) or (n, H, W, C)
-        Pictures.
+        Images.
 
     train_labels, test_labels : ndarray of shape (n,) or None
         Their classes, where they have any.
@@ -210,7 +210,7 @@ def fluorescence(seed=0, *, side=32, n_train=4_000, n_test=1_000):
 def hot_pixels(seed=0, *, side=32, n_train=3_000, n_test=1_000):
     """Blurred spots on a noisy camera: (n, side, side), uint16, with a few hot pixels.
 
-    Nearly all values lie between 900 and 6,000; about one picture in five has a pixel of
+    Nearly all values lie between 900 and 6,000; about one image in five has a pixel of
     40,000 to 65,535, at a random place.
     """
     rng = np.random.default_rng(seed)
@@ -230,7 +230,7 @@ def hot_pixels(seed=0, *, side=32, n_train=3_000, n_test=1_000):
 
 
 def few_pictures(seed=0):
-    """200 training pictures of `grey_ellipses`, 64 x 64, and 500 test pictures."""
+    """200 training images of `grey_ellipses`, 64 x 64, and 500 test images."""
     return grey_ellipses(seed, n_train=200, n_test=500)
 
 
@@ -270,6 +270,6 @@ FIELD_SETS = {
     "heartbeats": heartbeats,
     "fluorescence": fluorescence,
     "hot pixels": hot_pixels,
-    "few pictures": few_pictures,
+    "few images": few_pictures,
     "strokes": strokes,
 }

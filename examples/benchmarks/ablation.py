@@ -126,7 +126,7 @@ def main():
         {
             "variant": name,
             "-ELBO": f"{result['negative_elbo']:.2f}",
-            "against default": f"{result['negative_elbo'] - reference:+.2f}",
+            "difference": f"{result['negative_elbo'] - reference:+.2f}",
             "epochs": str(result["n_epochs"]),
             "seconds": f"{result['seconds']:.0f}",
         }

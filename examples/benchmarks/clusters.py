@@ -2,9 +2,9 @@
 
 Accuracy is that of the best matching of clusters and classes. The labels are used for nothing
 else. `KMeans`, with ten starts, sees pixels, principal components, or the components of
-`ConvVAETransformer`. Accuracy is of the test pictures.
+`ConvVAETransformer`. Accuracy is of the test images.
 
-``--split valid`` scores on the last sixth of the training pictures instead, which are then not
+``--split valid`` scores on the last sixth of the training images instead, which are then not
 trained on. All choices were made with it.
 """
 
@@ -36,13 +36,13 @@ def main():
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seeds, arguments.max_iter, arguments.n_train = 1, 1, 300
-    pictures = read(arguments)
+    images = read(arguments)
 
     table, results = [], []
     for method in arguments.methods:
         rows = []
         for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-            rows.append(measure(method, pictures, seed, arguments))
+            rows.append(measure(method, images, seed, arguments))
             print(rows[-1], flush=True)
         results += rows
         accuracies = [row["accuracy"] for row in rows]
@@ -57,12 +57,12 @@ def main():
     report(arguments, table, results=results)
 
 
-def measure(method, pictures, seed, arguments):
+def measure(method, images, seed, arguments):
     """Figures of one method with one seed."""
-    X, test = pictures.train, pictures.test
+    X, test = images.train, images.test
     if method in ("pixels", "PCA"):
         X, test = flat(X), flat(test)
-    n_clusters = len(np.unique(pictures.train_labels))
+    n_clusters = len(np.unique(images.train_labels))
     network = {"max_iter": arguments.max_iter, "random_state": seed}
     k_means = KMeans(n_clusters, n_init=10, random_state=seed)
     model = {
@@ -74,7 +74,7 @@ def measure(method, pictures, seed, arguments):
     start = perf_counter()
     model.fit(X)
     seconds = perf_counter() - start
-    accuracy = 100 * matched_accuracy(pictures.test_labels, model.predict(test))
+    accuracy = 100 * matched_accuracy(images.test_labels, model.predict(test))
     return {"method": method, "seed": seed, "accuracy": accuracy, "seconds": seconds}
 
 

@@ -30,7 +30,7 @@ def main():
 
 
 def measure(name, pictures, likelihood, arguments):
-    result = {"pictures": name, "family": likelihood}
+    result = {"images": name, "family": likelihood}
     for label, early_stopping in (("all epochs", False), ("early stopping", True)):
         watch = HeldOut(rows_of(pictures.test[:2_000]).astype(pictures.test.dtype))
         vae = ConvVAETransformer(

@@ -1,8 +1,8 @@
-"""Default parameters on pictures of many kinds, beside PCA, NMF and a grid over beta.
+"""Default parameters on images of many kinds, beside PCA, NMF and a grid over beta.
 
 Each set of `_pictures.py` (with ``--data`` and ``--clothes`` also MNIST and Fashion-MNIST) is split
-into training and test pictures, all models have the same number of components, and all figures are
-of the test pictures: R2, the share of the variance of the pixels that reconstructions explain; the
+into training and test images, all models have the same number of components, and all figures are
+of the test images: R2, the share of the variance of the pixels that reconstructions explain; the
 accuracy of logistic regression and of 5 nearest neighbours on standardised and on raw components,
 where there are classes; and the mean log density, in the units of X, beside that of
 `sklearn.decomposition.PCA.score`, for the Gaussian family.
@@ -36,7 +36,7 @@ COMPONENTS = {"colour patches": 32, "colour patches, within": 32, "emoji": 32}
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--clothes", help="a folder with the four IDX files of Fashion-MNIST")
-    parser.add_argument("--emoji", help="a .npz file of pictures, with arrays train and test")
+    parser.add_argument("--emoji", help="a .npz file of images, with arrays train and test")
     parser.add_argument("--sets", nargs="+", help="names of sets; none: all")
     parser.add_argument("--components", type=int, help="none: 10, and 32 for colour patches")
     parser.add_argument("--likelihood", nargs="+", default=["auto"])
@@ -51,7 +51,7 @@ def main():
     for name, pictures in picture_sets(arguments).items():
         n_components = arguments.components or COMPONENTS.get(name, 10)
         for method, model in models(n_components, pictures, arguments).items():
-            result = {"pictures": name, "K": n_components, "method": method}
+            result = {"images": name, "K": n_components, "method": method}
             result |= measure(model, pictures)
             results.append(result)
             table.append({key: text(key, result.get(key)) for key in COLUMNS})
@@ -60,7 +60,7 @@ def main():
 
 
 COLUMNS = {
-    "pictures": "{}",
+    "images": "{}",
     "K": "{}",
     "method": "{}",
     "R2": "{:.3f}",
@@ -124,7 +124,7 @@ def models(n_components, pictures, arguments):
 
 
 class HeldOut(Callback):
-    """Note -ELBO of pictures after each epoch."""
+    """Note -ELBO of images after each epoch."""
 
     def __init__(self, rows):
         self.rows = rows

@@ -1,11 +1,11 @@
-"""Pictures with missing pixels: how well they are filled, and what their latents still tell.
+"""Images with missing pixels: how well they are filled, and what their latents still tell.
 
-In training and test pictures, half of the pixels are missing at random. The table has the root mean
+In training and test images, half of the pixels are missing at random. The table has the root mean
 squared error of the filled pixels, in units of their range, and the test accuracy of logistic
-regression and of a small convolutional network that are trained on filled training pictures and
-tested on filled test pictures. The other imputers see as many training pictures as ``--peer-train``
+regression and of a small convolutional network that are trained on filled training images and
+tested on filled test images. The other imputers see as many training images as ``--peer-train``
 says. Printed, too: the accuracy of 5 nearest neighbours on latents, and with ``--complete`` fits on
-the complete pictures, without and with ``missing_values``.
+the complete images, without and with ``missing_values``.
 """
 
 from time import perf_counter
@@ -23,14 +23,14 @@ from skvae import ConvVAETransformer
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--share", type=float, default=0.5, help="of the pixels that are missing")
-    parser.add_argument("--n-train", type=int, help="training pictures; none: all")
+    parser.add_argument("--n-train", type=int, help="training images; none: all")
     parser.add_argument("--n-test", type=int, default=2_000)
     parser.add_argument("--peer-train", type=int, default=2_000)
     parser.add_argument("--peers", nargs="*", default=["KNNImputer", "IterativeImputer"])
     parser.add_argument("--components", type=int, default=10)
     parser.add_argument("--n-draws", type=int, default=100)
     parser.add_argument("--max-iter", type=int)
-    parser.add_argument("--complete", action="store_true", help="also fits on complete pictures")
+    parser.add_argument("--complete", action="store_true", help="also fits on complete images")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.n_train, arguments.n_test, arguments.peer_train = 300, 50, 100
@@ -69,7 +69,7 @@ def imputers(arguments):
         ),
     }
     mean = SimpleImputer(keep_empty_features=True)
-    return {"mean picture": mean, **{name: peers[name] for name in arguments.peers}}
+    return {"mean image": mean, **{name: peers[name] for name in arguments.peers}}
 
 
 def fill_and_classify(name, imputer, images, train, test, arguments):
@@ -85,7 +85,7 @@ def fill_and_classify(name, imputer, images, train, test, arguments):
 
 def row_of(name, images, filled, filled_test, test, seconds, arguments):
     error = root_mean_square(filled_test - flat(images.test), np.isnan(test))
-    row = {"method": name, "training pictures": len(filled), "error": f"{error:.4f}"}
+    row = {"method": name, "training images": len(filled), "error": f"{error:.4f}"}
     labels = images.train_labels[: len(filled)]
     for classifier, model in (
         ("logistic regression", linear()),
@@ -120,11 +120,11 @@ def ours(images, train, test, arguments):
 
 
 def complete_row(images, arguments):
-    """The classifiers on complete pictures."""
+    """The classifiers on complete images."""
     n = min(len(images.train), 10_000)
     test = flat(images.test)
     holes = np.where(np.ones_like(test, dtype=bool), np.nan, test)
-    row = row_of("complete pictures", images, flat(images.train[:n]), test, holes, 0.0, arguments)
+    row = row_of("complete images", images, flat(images.train[:n]), test, holes, 0.0, arguments)
     return row | {"error": "", "seconds": ""}
 
 
@@ -137,7 +137,7 @@ def neighbours(name, vae, images, train, test):
 
 
 def complete_fits(images, arguments):
-    """-ELBO, time and 5-NN of fits on complete pictures, without and with `missing_values`."""
+    """-ELBO, time and 5-NN of fits on complete images, without and with `missing_values`."""
     for missing_values in (None, np.nan):
         start = perf_counter()
         vae = ConvVAETransformer(

@@ -1,14 +1,14 @@
 """How few labels do: test error of ConvVAEClassifier and of others, over draws of labels.
 
-Each draw labels as many training pictures of each class, at random; all others have no label. The
+Each draw labels as many training images of each class, at random; all others have no label. The
 number of errors is a mean over the draws, with its standard error. The other methods see the same
 labels: logistic regression on pixels and on principal components, `LabelSpreading` and
-`SelfTrainingClassifier` (which also use pictures without a label), `ConvVAETransformer` with
-logistic regression after it (its components are learned from all pictures, once), and a
+`SelfTrainingClassifier` (which also use images without a label), `ConvVAETransformer` with
+logistic regression after it (its components are learned from all images, once), and a
 convolutional network of the size of our encoder, trained by cross entropy on the labelled ones,
 as they are or under the small maps that the classifier uses.
 
-``--split valid`` scores on the last sixth of the training pictures instead, which are then not
+``--split valid`` scores on the last sixth of the training images instead, which are then not
 trained on. All choices were made with it.
 """
 
@@ -79,7 +79,7 @@ def main():
 
 
 def read(arguments):
-    """The pictures and their labels; with ``--split valid`` the test pictures are not touched."""
+    """The images and their labels; with ``--split valid`` the test images are not touched."""
     pictures = idx_files(arguments.data) if arguments.data else digits(arguments.seed)
     if arguments.split == "valid":
         n = len(pictures.train) // 6
@@ -108,7 +108,7 @@ def draw_labels(labels, n_labels, seed):
 
 
 class LatentsOfAll:
-    """A transformer fitted once on all training pictures, when it is first asked for."""
+    """A transformer fitted once on all training images, when it is first asked for."""
 
     def __init__(self, X, arguments):
         self.X, self.arguments, self.vae = X, arguments, None

@@ -1,11 +1,11 @@
-"""Time and memory by the size of the picture: colour pictures from 28 x 28 to 1,024 x 1,024.
+"""Time and memory by the size of the image: colour images from 28 x 28 to 1,024 x 1,024.
 
 An epoch of `fit` and the other methods, with default parameters. Each side has its own process,
-and so many pictures that all together have about as many pixels. Times are per 1,000 pictures, and
+and so many images that all together have about as many pixels. Times are per 1,000 images, and
 for `fit` also per pixel; memory is the peak of anonymous pages above that after importing.
 
 With ``--default-fits``: whole fits with default parameters of drawn ellipses, beside PCA. R2 is the
-share of the variance of the pixels of 50 test pictures that reconstructions explain.
+share of the variance of the pixels of 50 test images that reconstructions explain.
 """
 
 import json
@@ -21,14 +21,14 @@ from sklearn.decomposition import IncrementalPCA
 from skvae import ConvVAETransformer
 
 METHODS = ("transform", "score_samples", "inverse_transform")
-# Side and number of pictures of the default fits.
+# Side and number of images of the default fits.
 DEFAULT_FITS = [(256, 500), (256, 5_000), (1_024, 1_000)]
 
 
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--sides", nargs="+", type=int, default=[28, 64, 128, 256, 512, 1024])
-    parser.add_argument("--pixels", type=float, default=16e6, help="in all pictures together")
+    parser.add_argument("--pixels", type=float, default=16e6, help="in all images together")
     parser.add_argument("--side", type=int, help="measure this one; for the workers")
     parser.add_argument("--default-fits", action="store_true", help="whole fits, beside PCA")
     parser.add_argument("--pictures", type=int, help="fit so many of --side; for the workers")
@@ -53,7 +53,7 @@ def main():
     table = [
         {
             "side": f"{r['side']:,}",
-            "pictures": f"{r['n']:,}",
+            "images": f"{r['n']:,}",
             "fit, an epoch": f"{1e3 * r['fit']:.3g} s",
             "per pixel": f"{r['fit'] / r['side'] ** 2 / flattest:.2f}",
             **{name: f"{1e3 * r[name]:.3g} s" for name in METHODS},
@@ -65,7 +65,7 @@ def main():
 
 
 def measure(side, n_pixels, seed):
-    """Seconds per picture of an epoch of `fit` and of each method, and the peak of memory."""
+    """Seconds per image of an epoch of `fit` and of each method, and the peak of memory."""
     n = min(4_096, max(6, n_pixels // side**2))
     X = np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
     with peak_anonymous_memory() as memory:
@@ -91,7 +91,7 @@ def report_default_fits(arguments):
         table.append(
             {
                 "side": f"{side:,}",
-                "pictures": f"{n:,}",
+                "images": f"{n:,}",
                 "epochs": f"{r['epochs']}",
                 "seconds": f"{r['seconds']:.0f}",
                 "MB above import": f"{r['memory_mb']:,.0f}",

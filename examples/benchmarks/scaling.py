@@ -1,6 +1,6 @@
 """Time per image and memory as the number of images and their size grow.
 
-The images are a uint8 memory map on disk: digits, repeated with noise, or synthetic pictures of
+The images are a uint8 memory map on disk: digits, repeated with noise, or synthetic images of
 other sides. Each measurement is a process of its own. Memory is the peak of the anonymous pages
 (RssAnon, so without the pages of the map) above that of the idle process after importing.
 """

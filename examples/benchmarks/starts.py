@@ -2,7 +2,7 @@
 
 Short fits of each set with several seeds and sizes of batches. The gain is the share of the
 variance that the linear start (probabilistic PCA) leaves unexplained and the fit explains, on test
-pictures. The table has its least and greatest value over the seeds.
+images. The table has its least and greatest value over the seeds.
 """
 
 import warnings
@@ -20,7 +20,7 @@ COMPONENTS = {"colour patches": 32, "colour patches, within": 32, "emoji": 32}
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--clothes", help="a folder with the four IDX files of Fashion-MNIST")
-    parser.add_argument("--emoji", help="a .npz file of pictures, with arrays train and test")
+    parser.add_argument("--emoji", help="a .npz file of images, with arrays train and test")
     parser.add_argument("--sets", nargs="+", help="names of sets; none: all")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 128])
@@ -41,7 +41,7 @@ def main():
             ]
             table.append(
                 {
-                    "pictures": name,
+                    "images": name,
                     "batch": str(batch_size),
                     "PCA": f"{of_pca:.3f}",
                     "least gain": f"{min(gains):.1%}",

@@ -23,7 +23,7 @@ SETS = ["digits", "heartbeats", "strokes", "grey ellipses", "colour patches", "M
 def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--clothes", help="a folder with the four IDX files of Fashion-MNIST")
-    parser.add_argument("--emoji", help="a .npz file of pictures, with arrays train and test")
+    parser.add_argument("--emoji", help="a .npz file of images, with arrays train and test")
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--images", type=int, default=20_000, help="images that a fit sees")
     parser.add_argument("--rounds", type=int, default=3)
@@ -53,7 +53,7 @@ def row_of(name, n_rounds):
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             seconds[flush].append(float(done.stdout.split()[-1]))
     return {
-        "pictures": name,
+        "images": name,
         "seconds": spread(seconds["0"]),
         "flushed": spread(seconds["1"]),
         "ratio": spread(ratios(seconds["0"], seconds["1"])),

@@ -1,6 +1,6 @@
 """Seconds until the held-out loss reaches what another library reaches.
 
-Every contender trains in a process of its own, on the same pictures and as many threads, on the
+Every contender trains in a process of its own, on the same images and as many threads, on the
 CPU. The clock runs from building the network on, after the imports, so that compiling and tracing
 count; it stands still while the held-out loss is computed: -ELBO in nats per image, grey targets,
 one draw. Ours is the shortest of a list of fits whose loss is not above the target: a one-cycle

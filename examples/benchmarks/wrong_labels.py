@@ -1,9 +1,9 @@
 """How well wrong labels are found: ROC AUC of out-of-fold probabilities of the given labels.
 
-One label in twenty is made wrong, at random. Each method is fitted on four fifths of the pictures
+One label in twenty is made wrong, at random. Each method is fitted on four fifths of the images
 at a time and tells how probable the labels of the others are. The suspicion is that the label is
 improbable, as in the usual recipe of cleanlab ("self-confidence"), there with logistic regression
-on the pixels. The pictures are some of the training pictures of ``--data``.
+on the pixels. The images are some of the training images of ``--data``.
 """
 
 from time import perf_counter
@@ -26,7 +26,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.n_train, arguments.max_iter = 300, 1
-    arguments.split = "test"  # whose pictures are not used
+    arguments.split = "test"  # whose images are not used
     pictures = read(arguments)
     images, true = pictures.train, pictures.train_labels
     rng = np.random.default_rng(arguments.seed)

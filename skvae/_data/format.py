@@ -13,8 +13,8 @@ from .pixel_range import FLOAT32_MAX, MARGIN, dtype_fits, dtype_holds, is_hole, 
 # Where the steps of float32 are larger than this share of the span, pixels are scaled in float64.
 COARSE_STEP = 2.0**-18
 
-# Rows of fewer numbers are taken for signals, without a warning that they may be pictures.
-MIN_PICTURE_FEATURES = 16
+# Rows of fewer numbers are taken for signals, without a warning that they may be images.
+MIN_IMAGE_FEATURES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +329,7 @@ def warn_if_ambiguous(image_format, *, shape_given):
     """Warn when X was perhaps misread, and say which parameter or which line changes that.
 
     Three cases are doubtful: images whose shape suggests that the channels are at the other axis,
-    narrow ones without channels, and rows that may hold pictures although their length is not a
+    narrow ones without channels, and rows that may hold images although their length is not a
     square number. `shape_given` says whether the user gave `image_shape`.
     """
     channels, height, width = image_format.channels_first_shape
@@ -341,7 +341,7 @@ def warn_if_ambiguous(image_format, *, shape_given):
                 f"If its shape (n, {', '.join(map(str, image_format.shape))}) has the channels "
                 f"{'first' if other_axis == 0 else 'last'}, set channel_axis={other_axis}."
             )
-    elif shape_given or height * width < MIN_PICTURE_FEATURES:
+    elif shape_given or height * width < MIN_IMAGE_FEATURES:
         return
     elif not image_format.as_rows and 2 <= width <= 4 and height > 2 * width:
         warn(

@@ -1,4 +1,4 @@
-"""One file of a picture -> its pixels (NumPy; Pillow inside functions)."""
+"""One file of an image -> its pixels (NumPy; Pillow inside functions)."""
 
 import contextlib
 
@@ -20,7 +20,7 @@ SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex
 def read_pixels(file, name, mode, size):
     """The pixels of one file, a path or a binary file, upright: (H, W) or (H, W, C).
 
-    Messages call it `name`. A ValueError if it is no picture, is damaged, or holds what an array
+    Messages call it `name`. A ValueError if it is no image, is damaged, or holds what an array
     cannot keep.
     """
     from PIL import Image, UnidentifiedImageError
@@ -70,7 +70,7 @@ def _kind_of_tiff(file):
 
 
 def _pixels(image, mode, size):
-    """The pixels of a picture of Pillow, upright, as `mode` and `size` ask."""
+    """The pixels of an image of Pillow, upright, as `mode` and `size` ask."""
     from PIL import Image
 
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
@@ -103,7 +103,7 @@ def _pixels(image, mode, size):
 
 
 def _in_mode(image, mode):
-    """A picture of at most 8 bits in each channel, upright, in the mode "L", "RGB" or its own."""
+    """An image of at most 8 bits in each channel, upright, in the mode "L", "RGB" or its own."""
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(image)

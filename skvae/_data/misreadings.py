@@ -13,7 +13,7 @@ def refuse_misreadings(X, image_shape=None):
 
     A TypeError if X is a file or the path of a file or a folder, or several of these; a Dataset or
     a DataLoader of torch; a dict, a generator, or anything else that has to be iterated over. A
-    ValueError if X is one picture of Pillow, or one image of a fitted estimator, whose images have
+    ValueError if X is one image of Pillow, or one image of a fitted estimator, whose images have
     `image_shape`.
     """
     shape = getattr(X, "shape", None)

@@ -1,4 +1,4 @@
-"""`skvae.read_images`: files of pictures -> one array (NumPy)."""
+"""`skvae.read_images`: files of images -> one array (NumPy)."""
 
 import glob
 import itertools
@@ -45,9 +45,9 @@ def read_images(
         - A folder: its files with the endings .bmp, .gif, .jpeg, .jpg, .pbm, .pgm, .png, .pnm,
           .ppm, .tif, .tiff and .webp, in upper or lower case. Hidden files and sub-folders are
           left out.
-        - A pattern of :mod:`glob`, such as ``"faces/**/*.png"``: all files that match. One of
-          these endings matches in upper and lower case. Brackets in the name of a folder that
-          exists are part of its name.
+        - A pattern of :mod:`glob`, such as ``"faces/**/*.png"``: all files that match. The endings
+          match in upper and lower case. Brackets in the name of a folder that exists are part of
+          its name.
         - One file: a path, or a file that is open for reading bytes, such as a
           ``io.BytesIO``.
         - An iterable of files, which keep their order.
@@ -65,9 +65,9 @@ def read_images(
         With "L" and "RGB", transparent images are put on white.
 
     size : tuple of int, default=None
-        ``(H, W)``, to which each image is resized, by interpolation that is linear and averages
-        when it shrinks, so that no value leaves the range of the image. Pixels of 1 bit take
-        the nearest. The proportions are not kept. None: no resizing.
+        ``(H, W)``, to which each image is resized. Interpolation is linear, with an average over
+        pixels if the image shrinks, so that no value leaves the range of the image. Pixels of 1 bit
+        take the value of the nearest pixel. The proportions are not kept. None: no resizing.
 
     labels : bool, default=False
         Whether to return the class of each image as well: the name of the folder in which its
@@ -76,8 +76,8 @@ def read_images(
 
     on_error : {"raise", "skip"}, default="raise"
         What to do with a file that cannot be read. "raise": raise the error. "skip": leave the file
-        out, and return which files were left out as well. Images of different shapes
-        or dtypes are an error in any case, because nothing says which of them are wrong.
+        out, and also return which files were left out. Images of different shapes or dtypes are an
+        error in any case, because nothing says which of them are wrong.
 
     out : str or path-like, default=None
         A ``.npy`` file to write, so that the images need not fit into memory. It is written
@@ -111,7 +111,7 @@ def read_images(
         Also if `paths` is an empty iterable, if no file can be read, or if a parameter is wrong.
 
     FileNotFoundError
-        If there is no such file, or if a folder has no images, or if nothing matches a pattern.
+        If there is no such file, if a folder has no images, or if nothing matches a pattern.
 
     TypeError
         If `paths` holds anything but paths and binary files.
@@ -121,23 +121,23 @@ def read_images(
 
     Notes
     -----
-    Labels that stand elsewhere go with an iterable::
+    If the labels are in a table, read the files in the order of the table::
 
         table = pandas.read_csv("drawings.csv")
         images = read_images(table["file"], size=(64, 64))
         y = table["kind"]
 
-    If some of its files are skipped, these labels belong to the others::
+    With ``on_error="skip"``, leave out the labels of the skipped files::
 
         images, skipped = read_images(table["file"], size=(64, 64), on_error="skip")
         y = table["kind"][~table["file"].isin(list(skipped))]
 
-    Of images that a phone stores together in one JPEG, the first is read. The values of a PNM
-    are scaled so that white is 255 or 65,535. Where a TIFF says that 0 is white, the values are
-    turned round, so that 0 is black. Colour profiles are not applied.
+    If a JPEG of a phone holds several images, the first is read. The values of a PNM are scaled so
+    that white is 255 or 65,535. If a TIFF says that 0 is white, the values are inverted, so that 0
+    is black. Colour profiles are not applied.
 
-    TIFF stacks, 16 bits in each colour, 64 bits and more than four channels are for tifffile. It
-    gives arrays that `fit` takes as they are, and so does zarr::
+    For TIFF stacks, 16 bits in each colour, 64 bits or more than four channels, use tifffile. `fit`
+    takes its arrays, and those of zarr, as they are::
 
         images = tifffile.imread("stack.tif")  # (pages, H, W)
         images = np.stack([tifffile.imread(path) for path in paths])
@@ -229,7 +229,7 @@ def _listed(paths, labels):
 
 
 def _of_folder(folder):
-    """The pictures in a folder."""
+    """The images in a folder."""
     with os.scandir(folder) as entries:
         files = [
             entry.path
@@ -248,7 +248,7 @@ def _of_folder(folder):
 
 
 def _of_classes(folder):
-    """The pictures in the sub-folders of a folder."""
+    """The images in the sub-folders of a folder."""
     with os.scandir(folder) as entries:
         classes = [e.path for e in entries if e.is_dir() and not e.name.startswith(".")]
     if not classes:

@@ -1,4 +1,4 @@
-"""Charts and pictures of fitted estimators, by their public methods only."""
+"""Charts and images of fitted estimators, by their public methods only."""
 
 from .charts import ComponentInformationDisplay, LatentSpaceDisplay, TrainingCurveDisplay
 from .reconstruction import ReconstructionDisplay

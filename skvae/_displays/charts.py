@@ -144,7 +144,7 @@ class LatentSpaceDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, embedding=None, ax=None, size=8):
-        """Transform X and draw the latents.
+        """Transform X and draw its images as points in a plane.
 
         Parameters
         ----------
@@ -159,8 +159,8 @@ class LatentSpaceDisplay:
             NaN are grey.
 
         embedding : object with a method `fit_transform`, default=None
-            Maps the latents to a plane, such as ``TSNE()``. None: show the two components that
-            are most informative, by `kl_per_component_`.
+            Maps the components to a plane, such as ``TSNE()``. None: show the two most informative
+            components, by `kl_per_component_`.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
@@ -333,8 +333,7 @@ class ComponentInformationDisplay:
         Parameters
         ----------
         estimator : ConvVAETransformer
-            Fitted. Its `n_active_components_` components with the largest KL are taken as the
-            active ones.
+            Fitted. The `n_active_components_` components with the largest KL count as active.
 
         ax : matplotlib Axes, default=None
             Axes to draw on; None: a new figure.
@@ -359,7 +358,7 @@ def _markers(ax, places, kl, kind, **colors):
 
 
 class TrainingCurveDisplay:
-    """Plot of the ELBO and its two terms over the epochs of training; of labels, too.
+    """Plot of the ELBO and its terms over the epochs of training, and of the loss of labels.
 
     Create one with :meth:`from_estimator`, or from a history.
 
@@ -375,8 +374,8 @@ class TrainingCurveDisplay:
         ``"valid_elbo"``.
 
     axes_ : list of three or five matplotlib Axes
-        The panels, inside `ax_`: -ELBO, as in `score` without `beta` and without the loss of the
-        labels; -log p(x|z); and KL. Of a classifier, also -log p(y|z) and the accuracy, over the
+        The panels, inside `ax_`: -ELBO (as in `score`, without `beta` and without the loss of the
+        labels), -log p(x|z), and KL. For a classifier, also -log p(y|z) and the accuracy, over the
         images that have a label.
 
     ax_ : matplotlib Axes

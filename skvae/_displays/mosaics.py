@@ -1,16 +1,16 @@
-"""Mosaics: pictures side by side, and the channels of them that are drawn (NumPy)."""
+"""Mosaics: images side by side, and the channels of them that are drawn (NumPy)."""
 
 from numbers import Integral
 
 import numpy as np
 
 
-def pictures_of(estimator, X):
-    """Rows or images X as pictures with the channels last: (n, H, W) or (n, H, W, C)."""
-    pictures = X.reshape(len(X), *estimator.image_shape_)
-    if pictures.ndim == 4 and estimator.channel_axis_ == 0:
-        pictures = np.moveaxis(pictures, 1, -1)
-    return pictures
+def images_of(estimator, X):
+    """Rows or images X as images with the channels last: (n, H, W) or (n, H, W, C)."""
+    images = X.reshape(len(X), *estimator.image_shape_)
+    if images.ndim == 4 and estimator.channel_axis_ == 0:
+        images = np.moveaxis(images, 1, -1)
+    return images
 
 
 def proportion(height, width):
@@ -18,17 +18,17 @@ def proportion(height, width):
     return min(max(height / width, 0.4), 3)
 
 
-def row(pictures, n_columns, *, right=1, below=1):
-    """At most `n_columns` pictures side by side: (n, H, W) or (n, H, W, C) -> (height, width, C).
+def row(images, n_columns, *, right=1, below=1):
+    """At most `n_columns` images side by side: (n, H, W) or (n, H, W, C) -> (height, width, C).
 
-    NaN stands for those that are missing, and in `right` and `below` pixels beside each picture.
+    NaN stands for those that are missing, and in `right` and `below` pixels beside each image.
     """
-    if pictures.ndim == 3:
-        pictures = pictures[..., None]
-    n, height, width, channels = pictures.shape
-    dtype = np.result_type(pictures.dtype, np.float32)
+    if images.ndim == 3:
+        images = images[..., None]
+    n, height, width, channels = images.shape
+    dtype = np.result_type(images.dtype, np.float32)
     mosaic = np.full((height + below, n_columns, width + right, channels), np.nan, dtype)
-    mosaic[:height, :n, :width] = np.moveaxis(pictures, 0, 1)
+    mosaic[:height, :n, :width] = np.moveaxis(images, 0, 1)
     return mosaic.reshape(len(mosaic), -1, channels)
 
 
@@ -47,7 +47,7 @@ def draw(ax, mosaic, pixel_range, *, channels, cmap, **options):
         mosaic, low, high = mosaic[..., 0], low[0], high[0]
     else:
         span = np.where(high > low, high - low, 1)
-        # White between the pictures, as matplotlib leaves it for one channel.
+        # White between the images, as matplotlib leaves it for one channel.
         mosaic = np.nan_to_num(np.clip((mosaic - low) / span, 0, 1), nan=1)
         low, high = 0, 1
     image = ax.imshow(mosaic, cmap=cmap, vmin=low, vmax=high, interpolation="nearest", **options)

@@ -23,7 +23,7 @@ class ReconstructionDisplay:
         Originals.
 
     reconstructions : ndarray of the same shape
-        Images that the model decodes from the latents of the originals.
+        Images that the model decodes from the components of the originals.
 
     pixel_range : tuple of float, or array-like of shape (C, 2), default=(0, 1)
         Values of the darkest and the lightest pixel, for all channels or for each.
@@ -154,8 +154,8 @@ class ReconstructionDisplay:
         values = check_images(estimator, X)
         holes = is_hole(values.rows, values.missing_values)
         display = cls(
-            images=mosaics.pictures_of(estimator, np.where(holes, np.nan, values.rows)),
-            reconstructions=mosaics.pictures_of(estimator, estimator.reconstruct(X)),
+            images=mosaics.images_of(estimator, np.where(holes, np.nan, values.rows)),
+            reconstructions=mosaics.images_of(estimator, estimator.reconstruct(X)),
             pixel_range=estimator.pixel_range_,
         )
         return display.plot(ax, n_columns=n_columns, channels=channels, cmap=cmap)

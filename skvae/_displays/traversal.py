@@ -1,4 +1,4 @@
-"""Displays of the pictures along one or two components (NumPy, scikit-learn; matplotlib inside)."""
+"""Displays of the images along one or two components (NumPy, scikit-learn; matplotlib inside)."""
 
 import math
 
@@ -16,7 +16,7 @@ N_STEPS = 7  # of a traversal; odd, so that one is at 0
 
 
 class LatentTraversalDisplay:
-    """Plot of the meaning of components: each row has images for several values of one.
+    """Plot of the meaning of components: each row has images for several values of one component.
 
     Create one with :meth:`from_estimator`, or from images already computed.
 
@@ -128,9 +128,9 @@ class LatentTraversalDisplay:
             Fitted.
 
         image : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
-            Start from the latents of this image, in the units of the training data. The middle
-            column then is its reconstruction. It may also come as X with one image, such as
-            ``X[:1]``. None: start from the mean of the prior, z = 0.
+            Start from the components of this image, which is in the units of the training data.
+            The middle column is then its reconstruction. X with one image, such as ``X[:1]``, is
+            accepted as well. None: start from the mean of the prior, z = 0.
 
         n_components : int, default=10
             Number of components to show, or all if there are fewer. The most informative ones
@@ -354,7 +354,7 @@ def _alone(estimator, image):
 
 
 def _decoded(estimator, z):
-    """Mean pictures of p(x|z), shape (rows, columns, H, W) or (rows, columns, H, W, C)."""
+    """Mean images of p(x|z), shape (rows, columns, H, W) or (rows, columns, H, W, C)."""
     X = estimator.inverse_transform(z.reshape(-1, z.shape[-1]))
-    pictures = mosaics.pictures_of(estimator, np.asarray(X))
-    return pictures.reshape(*z.shape[:2], *pictures.shape[1:])
+    images = mosaics.images_of(estimator, np.asarray(X))
+    return images.reshape(*z.shape[:2], *images.shape[1:])

@@ -225,8 +225,8 @@ def save(estimator, path):
 def load(path, device=None):
     """Read an estimator that its method `save` wrote.
 
-    The file need not be trusted. Nothing in it is executed. Memory for its arrays is taken only if
-    the file has exactly the size that its header asks for, which is at most 4 GiB.
+    You need not trust the file. Nothing in it is executed. Memory for its arrays is taken only if
+    the file has exactly the size that its header requires, which is at most 4 GiB.
 
     Parameters
     ----------
@@ -234,8 +234,8 @@ def load(path, device=None):
         The file.
 
     device : str or torch.device, default=None
-        Where to compute. It also becomes the parameter `device`. None: where that parameter
-        says, or on the CPU if this machine does not have that device.
+        Where to compute. It also becomes the parameter `device` of the estimator. None: as
+        that parameter says, or the CPU if this machine does not have that device.
 
     Returns
     -------

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .convolutions import (
+    GELU,
     Dense,
     FromLatents,
-    SmoothReLU,
     ToLatents,
     cells_of,
     stage_folds,
@@ -79,12 +79,12 @@ class ConvVAE(nn.Module):
         n_masks = channels if holes else 0
         encoder, decoder = stages([channels, *hidden_channels], folds, cells, n_masks)
         n_bottom = hidden_channels[-1] * math.prod(cells)
-        self.encoder = nn.Sequential(*encoder, Dense(n_bottom, hidden_units), SmoothReLU())
+        self.encoder = nn.Sequential(*encoder, Dense(n_bottom, hidden_units), GELU())
         self.mu_head = ToLatents(hidden_units, n_components)
         self.logvar_head = ToLatents(hidden_units, n_components)
         self.decoder = nn.Sequential(
             FromLatents(n_components, hidden_units),
-            SmoothReLU(),
+            GELU(),
             Dense(hidden_units, n_bottom),
             *decoder,
         )

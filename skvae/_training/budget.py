@@ -3,9 +3,13 @@
 from typing import NamedTuple
 
 from .._model import n_products
+from .batches import N_LABELLED
 
 # Multiplications of the network that take the time of what else is done for a number of an image.
 PRODUCTS_PER_NUMBER = 400
+
+# Share of the multiplications of the network that are the encoder's.
+ENCODER_SHARE = 0.5
 
 # The default work: that of 12 epochs of 60,000 images of 28 x 28 pixels.
 WORK = 12 * 60_000 * (6_129_152 + PRODUCTS_PER_NUMBER * 784)
@@ -27,12 +31,13 @@ class Budget(NamedTuple):
     batch_size: int
 
 
-def default_budget(n_images, architecture):
+def default_budget(n_images, architecture, n_encoded=0.0):
     """The work of MNIST's 12 epochs: the time of a fit, whatever the size and number of images.
 
-    An image costs the multiplications of the network, and 400 for each of its numbers. Of images
-    that are few or cheap, 200 epochs are enough. The size of a batch is a power of two from 16 to
-    128 with which there are at least 4,500 steps.
+    An image costs the multiplications of the network, and 400 for each of its numbers. For each
+    image, `n_encoded` others pass through the encoder alone, which costs half of the
+    multiplications. Of images that are few or cheap, 200 epochs are enough. The size of a batch is
+    a power of two from 16 to 128 with which there are at least 4,500 steps.
 
     >>> mnist = {
     ...     "image_shape": (1, 28, 28),
@@ -46,7 +51,8 @@ def default_budget(n_images, architecture):
     Budget(n_epochs=200, batch_size=32)
     """
     channels, height, width = architecture["image_shape"]
-    cost = n_products(**architecture) + PRODUCTS_PER_NUMBER * channels * height * width
+    products = n_products(**architecture) * (1 + ENCODER_SHARE * n_encoded)
+    cost = products + PRODUCTS_PER_NUMBER * channels * height * width
     n_epochs = min(MAX_EPOCHS, max(1, round(WORK / (cost * n_images))))
     batch_size = MIN_BATCH_SIZE
     while batch_size < MAX_BATCH_SIZE and 2 * batch_size * N_STEPS <= n_epochs * n_images:
@@ -54,9 +60,11 @@ def default_budget(n_images, architecture):
     return Budget(n_epochs, batch_size)
 
 
-def resolve_budget(max_iter, batch_size, n_images, architecture):
+def resolve_budget(max_iter, batch_size, n_images, architecture, *, consistency, few_labels):
     """Epochs and size of a batch: the parameters, or the default for so many images."""
-    n_epochs, default_size = default_budget(n_images, architecture)
+    # Images under maps, and the labelled images that a step sees in addition.
+    n_encoded = (consistency > 0) + few_labels * N_LABELLED / MAX_BATCH_SIZE
+    n_epochs, default_size = default_budget(n_images, architecture, n_encoded)
     return Budget(
         n_epochs if max_iter is None else int(max_iter),
         default_size if batch_size == "auto" else int(batch_size),

@@ -114,7 +114,7 @@ PAGES_WITH_CODE = [page for page in PAGES if blocks_of(page)]
 
 def test_there_is_code_to_run():
     names = {page.name for page in PAGES_WITH_CODE}
-    assert {"README.md", "index.md", "start.md", "file-format.md", "pictures.md"} <= names
+    assert {"README.md", "index.md", "start.md", "file-format.md", "images.md"} <= names
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)

@@ -27,7 +27,7 @@ def number(pattern, text):
     return float(re.search(pattern, text).group(1))
 
 
-def assert_picture(path):
+def assert_figure(path):
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG")
     assert len(data) > 10_000
@@ -39,11 +39,11 @@ def demo(tmp_path_factory):
     return run("plot_digits.py", "--data", "digits", "--max-iter", "30", cwd=folder), folder
 
 
-def test_demo_draws_its_pictures(demo):
+def test_demo_draws_its_figures(demo):
     done, folder = demo
     for name in ("overview", "tsne", "reconstructions", "samples", "loss_curve"):
-        assert f"pictures/{name}.png" in done.stdout
-        assert_picture(folder / "pictures" / f"{name}.png")
+        assert f"figures/{name}.png" in done.stdout
+        assert_figure(folder / "figures" / f"{name}.png")
     assert re.search(r"epoch \d+, best of \d+ 100%", done.stderr)  # the progress bar
     assert 8 <= number(r"Active components: (\d+) of 10", done.stdout) <= 10
 
@@ -85,7 +85,7 @@ EPOCHS = {"plot_resume.py": 15}
 
 @pytest.fixture
 def small_examples(datasets, monkeypatch, tmp_path):
-    """Few pictures and small nets; a function that sets the number of epochs."""
+    """Few images and small nets; a function that sets the number of epochs."""
     from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
     load = datasets.load
@@ -124,7 +124,7 @@ def test_examples_of_the_gallery_run(script, small_examples, tmp_path, capsys):
     figures = [plt.figure(number) for number in plt.get_fignums()]
     assert figures
     for figure in figures:
-        # sphinx-gallery makes the text for those who do not see a picture of its titles.
+        # sphinx-gallery makes the text for those who do not see a figure of its titles.
         titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
         assert any(titles)
         figure.canvas.draw()

@@ -8,7 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from skvae._model.convolutions import default_hidden_channels
 from skvae._model.vae import ConvVAE
 from skvae._model.weights import n_products
-from skvae._training.budget import N_STEPS, PRODUCTS_PER_NUMBER, WORK, default_budget
+from skvae._training.budget import (
+    ENCODER_SHARE,
+    N_STEPS,
+    PRODUCTS_PER_NUMBER,
+    WORK,
+    default_budget,
+    resolve_budget,
+)
 
 
 def architecture(*image_shape, n_components=10):
@@ -33,6 +40,31 @@ def test_products_are_those_that_torch_counts(image_shape, linear_path):
         module.decode(module.encode(torch.zeros(1, *image_shape))[0])
     # Zeros that fill up a sum count there.
     assert n_products(**sizes) == pytest.approx(counter.get_total_flops() / 2, rel=0.02, abs=1e4)
+
+
+@pytest.mark.parametrize("image_shape", SHAPES, ids=str)
+def test_half_of_the_products_are_the_encoders(image_shape):
+    sizes = architecture(*image_shape)
+    module = ConvVAE(**sizes)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        module.encode(torch.zeros(1, *image_shape))
+    share = counter.get_total_flops() / 2 / n_products(**sizes)
+    assert share == pytest.approx(ENCODER_SHARE, abs=0.03)
+
+
+def test_images_that_only_the_encoder_sees_are_paid_for_by_epochs():
+    plain, consistent, few = (
+        resolve_budget(None, "auto", 60_000, architecture(1, 28, 28), **labels).n_epochs
+        for labels in (
+            {"consistency": 0.0, "few_labels": False},
+            {"consistency": 1.0, "few_labels": False},
+            {"consistency": 1.0, "few_labels": True},
+        )
+    )
+    # An image and its map; and half an image with a label: 64 beside 128.
+    assert consistent == pytest.approx(plain / 1.5, abs=0.6)
+    assert few == pytest.approx(plain / 1.75, abs=0.6)
 
 
 @pytest.mark.parametrize("n_components", [2, 10, 20])

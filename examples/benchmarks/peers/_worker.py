@@ -1,4 +1,4 @@
-"""What the workers share: arguments, pictures, a stopwatch, and the held-out loss.
+"""What the workers share: arguments, images, a stopwatch, and the held-out loss.
 
 NumPy only: each worker runs in the environment of its own library. It prints one JSON object a
 line; `time_to_loss.py` and `quality.py` read them.
@@ -26,7 +26,7 @@ def arguments():
 
 
 def load(args, name):
-    """The pictures in ``name.npy``, uint8 of shape (n, 28, 28)."""
+    """The images in ``name.npy``, uint8 of shape (n, 28, 28)."""
     return np.load(Path(args.images) / f"{name}.npy")
 
 
@@ -43,7 +43,7 @@ class Stopwatch:
     encode : callable
         To be set before the first epoch ends, as `decode`.
         ``encode(x)`` gives mu and log sigma^2, (n, K) each, as NumPy arrays, for float32
-        pictures x of shape (n, 28, 28) in [0, 1].
+        images x of shape (n, 28, 28) in [0, 1].
 
     decode : callable
         ``decode(z)`` gives the pixels' means, (n, 28 * 28) numbers in any shape.
@@ -65,7 +65,7 @@ class Stopwatch:
         self.start = perf_counter()
 
     def negative_elbo(self):
-        """Mean of -log p(x|z) + KL(q(z|x) || N(0, I)) in nats, one draw of z for each picture."""
+        """Mean of -log p(x|z) + KL(q(z|x) || N(0, I)) in nats, one draw of z for each image."""
         total = 0.0
         for rows in np.array_split(np.arange(len(self.x)), -(-len(self.x) // 1000)):
             x = self.x[rows]

@@ -1,6 +1,6 @@
 """Train the VAE of pytorch/examples: dense layers 784-400-K and back, Adam 1e-3.
 
-https://github.com/pytorch/examples/tree/main/vae. Its loader turns a picture object into a tensor
+https://github.com/pytorch/examples/tree/main/vae. Its loader turns an image of Pillow into a tensor
 for every image; here the pixels are a tensor from the start, which makes the peer faster.
 """
 

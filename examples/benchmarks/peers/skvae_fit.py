@@ -1,4 +1,4 @@
-"""Fit ConvVAETransformer for so many epochs; below one: on that share of the pictures, once."""
+"""Fit ConvVAETransformer for so many epochs; below one: on that share of the images, once."""
 
 import _worker
 import torch

@@ -1,4 +1,4 @@
-"""Fit UMAP as it comes; write the codes of both sets of pictures beside them."""
+"""Fit UMAP as it comes; write the codes of both sets of images beside them."""
 
 from pathlib import Path
 from time import perf_counter

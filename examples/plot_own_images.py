@@ -3,16 +3,16 @@
 Your own images, from a folder
 ==============================
 
-:func:`~skvae.read_images` makes one array of a folder of images of different sizes, with the labels
-that the names of the folders give. :class:`~skvae.ConvVAETransformer` takes the array as it is.
-This example first makes such a folder: 1,500 drawings of arrows, rings and stars.
+:func:`~skvae.read_images` reads a folder of images of different sizes into one array. The names of
+the sub-folders are the labels. :class:`~skvae.ConvVAETransformer` takes the array as it is. This
+example first makes such a folder: 1,500 drawings of arrows, rings and stars.
 """
 
 # %%
 # A folder of drawings
 # --------------------
-# You have such a folder already. Here the drawings have random sizes, colours, places and angles,
-# and lie in a folder for each kind: ``drawings/arrow/0.png`` and so on.
+# You have such a folder already, so skip this. The drawings have random sizes, colours, places and
+# angles. There is a sub-folder for each kind: ``drawings/arrow/0.png`` and so on.
 import colorsys
 import tempfile
 from pathlib import Path
@@ -70,7 +70,7 @@ for kind in ("arrow", "ring", "star"):
 # Read them
 # ---------
 # ``labels=True`` also returns the name of the folder of each image. ``mode="RGB"`` makes all of
-# them colour images of 8 bits. ``size`` resizes them to one size; without it, images of different
+# them colour images of 8 bits. ``size`` resizes them to one size. Without it, images of different
 # sizes are an error.
 images, kinds = read_images(folder, labels=True, mode="RGB", size=(24, 24))
 temporary.cleanup()
@@ -79,8 +79,8 @@ print(images.shape, images.dtype, np.unique(kinds))
 # %%
 # Train, and compare with PCA
 # ---------------------------
-# Training uses no label. 150 images are kept for the test. To be quick, the training is short; the
-# default is up to 200 epochs for so few images. `explained_variance_ratio` is the share of the
+# Training uses no label. 150 images are kept for the test. To be quick, the training has 60 epochs;
+# the default is up to 200 epochs for so few images. `explained_variance_ratio` is the share of the
 # variance of the pixels that the reconstructions explain.
 order = rng.permutation(len(images))
 train, test = images[order[150:]], images[order[:150]]
@@ -90,8 +90,8 @@ pca = PCA(8, random_state=0).fit(train.reshape(len(train), -1))
 rows = test.reshape(len(test), -1)
 errors = rows - pca.inverse_transform(pca.transform(rows))
 of_pca = 1 - (errors**2).sum() / ((rows - rows.mean(0)) ** 2).sum()
-print(f"Share of the variance explained: VAE {vae.explained_variance_ratio(test):.3f}")
-print(f"                                 PCA {of_pca:.3f}")
+print("Share of the variance of the test images that is explained:")
+print(f"VAE {vae.explained_variance_ratio(test):.3f}, PCA {of_pca:.3f}")
 
 # %%
 # Images and their reconstructions

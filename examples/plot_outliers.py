@@ -4,18 +4,18 @@ Finding outliers
 ================
 
 `score_samples` measures how probable an image is, in nats. So it finds outliers: images that are
-unlike those of the training. Here six kinds of outliers are made from handwritten digits. The
-scores are compared with those of :class:`~sklearn.ensemble.IsolationForest`,
-:class:`~sklearn.neighbors.LocalOutlierFactor` and the reconstruction error of
+unlike those of the training. This example makes six kinds of outliers from handwritten digits. It
+compares `score_samples` with :class:`~sklearn.ensemble.IsolationForest`, with
+:class:`~sklearn.neighbors.LocalOutlierFactor`, and with the reconstruction error of
 :class:`~sklearn.decomposition.PCA`.
 """
 
 # %%
 # Train on usual images
 # ---------------------
-# All methods see the same 6,000 digits, and no outlier. "auto" would choose "bernoulli" for such
-# nearly black-and-white images. Its score depends more on the amount of ink, and it was a little
-# worse at this task.
+# All methods are fitted to the same 6,000 digits, without outliers. For such nearly black-and-white
+# images, ``likelihood="auto"`` would choose "bernoulli". The score of "bernoulli" depends more on
+# the amount of ink, and it was a little worse at this task.
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -80,12 +80,13 @@ odd = {
 # %%
 # Which method finds which kind?
 # ------------------------------
-# The area under the ROC curve is 1 if all outliers have a higher score than all usual images, and
-# 0.5 by chance. `LocalOutlierFactor` keeps all training images and compares with them. It is second
+# The area under the ROC curve is 1 if a method ranks all outliers above all usual images, and 0.5
+# by chance. `LocalOutlierFactor` keeps all training images and compares with them. It is second
 # overall, and better at mirrored digits. Hardly any method finds a missing patch.
 #
-# A class that was not in the training is another task. There, `LocalOutlierFactor` was better for
-# three of the four digits that were tried (4, 7 and 8, but not 0).
+# To find images of a class that was not in the training is another task. There,
+# `LocalOutlierFactor` was better for three of the four digits that were tried (4, 7 and 8, but not
+# 0).
 of_usual = {name: score(usual) for name, score in oddness.items()}
 of_odd = {name: {kind: score(X) for kind, X in odd.items()} for name, score in oddness.items()}
 truth = np.repeat([0, 1], [len(usual), len(others)])
@@ -132,6 +133,6 @@ fig, axes = plt.subplots(2, 8, figsize=(8.4, 2.45), layout="compressed")
 for ax, i in zip(axes.flat, of_usual["ConvVAETransformer"].argsort()[::-1], strict=False):
     ax.imshow(usual[i], cmap="gray")
     ax.set_axis_off()
-fig.suptitle("The 16 of 1,000 unchanged test images with the lowest score_samples")
+fig.suptitle("The 16 least probable of 1,000 unchanged test images, by score_samples")
 # sphinx_gallery_thumbnail_number = 1
 plt.show()
