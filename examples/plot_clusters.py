@@ -1,7 +1,7 @@
 """
-=================
+==================
 Clusters of digits
-=================
+==================
 
 :class:`~skvae.ConvVAECluster` sorts images into clusters, and sees no label. Here it is compared
 with :class:`~sklearn.cluster.KMeans` on the pixels of handwritten digits, by how often the clusters
@@ -58,4 +58,5 @@ drawn = [np.hstack(list(cluster.sample(10, cluster=c, random_state=0))) for c in
 fig, ax = plt.subplots(figsize=(4.6, 4.6), layout="constrained")
 ax.imshow(np.vstack(drawn), cmap="gray", vmin=0, vmax=255)
 ax.set_axis_off()
+ax.set_title("Generated images: a row for each cluster")
 plt.show()

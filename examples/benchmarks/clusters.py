@@ -74,7 +74,7 @@ def measure(method, images, seed, arguments):
     start = perf_counter()
     model.fit(X)
     seconds = perf_counter() - start
-    accuracy = 100 * matched_accuracy(images.test_labels, model.predict(test))
+    accuracy = 100 * float(matched_accuracy(images.test_labels, model.predict(test)))
     return {"method": method, "seed": seed, "accuracy": accuracy, "seconds": seconds}
 
 
