@@ -63,6 +63,7 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/field.py $(BENCH_DATA) $(if $(CLOTHES),--clothes $(CLOTHES))
 	$(BENCH)/likelihood.py $(BENCH_DATA)
 	$(BENCH)/labels.py $(BENCH_DATA)
+	$(BENCH)/clusters.py $(BENCH_DATA)
 	$(BENCH)/holes.py $(BENCH_DATA) --complete
 	$(BENCH)/runtimes.py $(BENCH_DATA)
 	$(BENCH)/gpu.py $(BENCH_DATA)

@@ -13,6 +13,7 @@ ORDER = [
     "plot_outliers.py",
     "plot_few_labels.py",
     "plot_wrong_labels.py",
+    "plot_clusters.py",
     "plot_holes.py",
     "plot_resume.py",
 ]

@@ -1,6 +1,7 @@
-"""Components and classes of images by variational auto-encoders, as scikit-learn estimators."""
+"""Components, classes and clusters of images by variational auto-encoders (scikit-learn)."""
 
 from ._classifier import ConvVAEClassifier
+from ._cluster import ConvVAECluster
 from ._data import read_images
 from ._displays import (
     ComponentInformationDisplay,
@@ -18,6 +19,7 @@ from ._version import __version__
 __all__ = [
     "ComponentInformationDisplay",
     "ConvVAEClassifier",
+    "ConvVAECluster",
     "ConvVAETransformer",
     "InvalidFileError",
     "LatentManifoldDisplay",

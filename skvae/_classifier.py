@@ -7,12 +7,11 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
 
+from ._class_normals import ClassNormalsMixin
 from ._data import check_classes, encode_labels, known_labels, resolve_priors
 from ._files import storable
 from ._keywords import suggesting
-from ._model import passes
 from ._transformer import ConvVAETransformer
 
 # Default weights of the labels: if fewer than half of the images are labelled, and if more are.
@@ -20,7 +19,7 @@ FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 
 
 @storable
-class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
+class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     """Non-linear discriminant analysis for images, by a convolutional VAE with a label decoder.
 
     It is a classifier, and a transformer like :class:`ConvVAETransformer`. It also generates images
@@ -545,8 +544,12 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
         return FEW_LABELS_WEIGHT if self._few_labels else MANY_LABELS_WEIGHT
 
     @property
-    def _consistency(self):
-        return float(self.consistency)
+    def _n_classes(self):
+        return len(self.classes_)
+
+    @property
+    def _priors(self):
+        return self.priors_
 
     def decision_function(self, X):
         """Log of pi_y p(z|y) of each class, at the posterior mean z = mu of each image.
@@ -678,19 +681,4 @@ class ConvVAEClassifier(ClassifierMixin, ConvVAETransformer):
             codes = np.flatnonzero(self.classes_ == y) if np.ndim(y) == 0 else []
             if len(codes) == 0:
                 raise ValueError(f"y={y!r} is not one of the classes {self.classes_}.")
-        noise = rng.standard_normal((n_samples, self.n_components_))
-        return self._decode(self.means_[codes] + np.sqrt(self.variances_) * noise)
-
-    def _log_joint(self, X):
-        check_is_fitted(self)
-        return passes.label_log_joint(self.module_, self._dataset(X)).astype(np.float64)
-
-    @property
-    def means_(self):
-        """Mean of the components of each class."""
-        return self.module_.prior.means.detach().cpu().double().numpy()
-
-    @property
-    def variances_(self):
-        """Variance of the components within each class."""
-        return np.exp(self.module_.prior.logvar.detach().cpu().double().numpy())
+        return self._draw(np.resize(codes, n_samples), rng)

@@ -1,6 +1,6 @@
 """ConvVAETransformer: components of images, and how a fit finds them (scikit-learn).
 
-`ConvVAEClassifier` extends it by what labels add.
+`ConvVAEClassifier` and `ConvVAECluster` extend it by what classes and clusters add.
 """
 
 import os
@@ -615,7 +615,7 @@ class ConvVAETransformer(
             if not continuing:
                 self._n_start, self._first_images = len(images), _kept(images)
             if net.module_.prior.n_classes:
-                net.module_.prior.set_priors(self.priors_)
+                net.module_.prior.set_priors(self._priors)
             # In place, so that the cost of a call does not grow. Last, so that nothing fails after.
             extend(self._history, net.finished_epochs)
         if interrupted:
@@ -673,7 +673,7 @@ class ConvVAETransformer(
         elif is_first:
             start.set_first_weights(vae, training, valid, self._seed)
         if vae.prior.n_classes:
-            vae.prior.set_priors(self.priors_)
+            vae.prior.set_priors(self._priors)
 
     def _budget(self, max_iter, n_images):
         """Epochs and size of a batch of a training on so many images."""
@@ -710,6 +710,10 @@ class ConvVAETransformer(
             callbacks=tuple(self.callbacks or ()),
             few_labels=self._few_labels,
         )
+
+    @property
+    def _n_classes(self):
+        return 0
 
     @property
     def _label_weight(self):

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import is_classifier, is_clusterer
 
 from .._data import ImageFormat, fits_float32
 from .._history import n_epochs_of
@@ -88,10 +88,10 @@ def _classes_from_header(value):
 
 
 def _are_classes(value, header):
-    """Whether a value is right for the number of classes; null is right for a transformer."""
-    n_classes = header["architecture"]["n_classes"]
-    require(is_classifier(_estimator_of(header)) == (value is not None), "classes")
-    require((value is None) == (n_classes == 0), "classes")
+    """Whether a value is right for the number of classes; null is right without labels."""
+    n_classes, estimator = header["architecture"]["n_classes"], _estimator_of(header)
+    require(is_classifier(estimator) == (value is not None), "classes")
+    require((is_classifier(estimator) or is_clusterer(estimator)) == (n_classes > 0), "classes")
     if value is None:
         return True
     require(value.keys() == {"dtype", "values", "counts", "priors"}, "classes")
@@ -200,9 +200,10 @@ def save(estimator, path):
     """Write a fitted estimator to a file."""
     cls = type(estimator)
     if CLASSES.get(cls.__name__) is not cls:
+        *names, last = sorted(CLASSES)
         raise TypeError(
             f"{cls.__name__} cannot be saved: a file holds no code, so `skvae.load` knows only "
-            f"{' and '.join(sorted(CLASSES))}. Keep an estimator of your own class with joblib or "
+            f"{', '.join(names)} and {last}. Keep an estimator of your own class with joblib or "
             "skops."
         )
     MODEL.write(path, _attributes_of(estimator))
@@ -225,7 +226,7 @@ def load(path, device=None):
 
     Returns
     -------
-    estimator : ConvVAETransformer or ConvVAEClassifier
+    estimator : ConvVAETransformer, ConvVAEClassifier or ConvVAECluster
         The fitted estimator. On the same machine, its results are bit-identical to those of the
         one that was saved.
 

@@ -8,7 +8,16 @@ from .convolutions import default_hidden_channels
 from .devices import Device, resolve_device, sum_dtype, to_device, with_gradients
 from .explained_variance import ExplainedVariance
 from .likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
-from .noise import BINARIZE, EPOCH, PixelNoise, checksum, generator_for, normal_draws, uniform_draws
+from .noise import (
+    BINARIZE,
+    CLUSTERS,
+    EPOCH,
+    PixelNoise,
+    checksum,
+    generator_for,
+    normal_draws,
+    uniform_draws,
+)
 from .passes import part_size, pass_size, slices
-from .priors import class_divergences
+from .priors import SHARES_WINDOW, class_divergences
 from .weights import as_arrays, n_products, set_weights, weight_shapes

@@ -13,7 +13,7 @@ NOISE_TABLE_SIZE = 2**14
 MAX_NOISE_NUMBERS = 2**26
 
 # Uses of a seed. Each has its own generator.
-WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS = range(5)
+WEIGHTS, EPOCH, SCORE, BINARIZE, DRAWS, CLUSTERS = range(6)
 
 
 def generator_for(seed, *use):

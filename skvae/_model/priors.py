@@ -58,9 +58,9 @@ class ClassNormals(nn.Module):
         self.log_priors.copy_(torch.log(torch.tensor(priors, device="cpu")))
 
     @torch.no_grad()
-    def update_shares(self, total, n_images):
-        """Update the running mean of p(y|z) by its sum over some images without a label."""
-        self.shares.lerp_(total / n_images, min(1.0, n_images / SHARES_WINDOW))
+    def update_shares(self, total, n_images, window=SHARES_WINDOW):
+        """Update the mean of p(y|z) over about `window` images by its sum over some of them."""
+        self.shares.lerp_(total / n_images, min(1.0, n_images / window))
 
     def class_logits(self, mu, logvar):
         """log pi_y - KL(q(z|x) || p(z|y)) of each class: (n, K) twice -> (n, n_classes).
@@ -117,18 +117,19 @@ class ClassNormals(nn.Module):
         losses = torch.logsumexp(class_logits, 1) - _chosen(class_logits, y)
         return torch.where(y < 0, 0.0, losses)
 
-    def undecided_losses(self, class_logits, y):
-        """sum_y p(y|z) log(shares_y / (pi_y p(y|z))) at z = mu, and 0 if the class is known: (n,).
+    def undecided_losses(self, class_logits, y, entropy_weight=1.0):
+        """sum_y p(y|z) (log(shares_y / pi_y) - w log p(y|z)) at z = mu; 0 for a known class: (n,).
 
         `shares` is the mean of p(y|z) over such images. With it, the mean of this term is the
-        entropy of p(y|z), which is low if each image clearly belongs to one class, plus
-        KL(shares || pi), which is low if the classes are as frequent as they should be. With equal
-        pi_y it is the information that an image gives about its class, with the opposite sign, up
-        to a number; Krause et al., "Discriminative clustering by regularized information
-        maximization", NeurIPS 2010.
+        entropy of p(y|z), times its weight w, which is low if each image clearly belongs to one
+        class, plus KL(shares || pi), which is low if the classes are as frequent as they should be.
+        With equal pi_y and w = 1 it is the information that an image gives about its class, with
+        the opposite sign, up to a number; Krause et al., "Discriminative clustering by regularized
+        information maximization", NeurIPS 2010.
         """
         log_p = torch.log_softmax(class_logits, 1)
-        losses = (log_p.exp() * (self.shares.log() - self.log_priors - log_p)).sum(1)
+        of_classes = self.shares.log() - self.log_priors - entropy_weight * log_p
+        losses = (log_p.exp() * of_classes).sum(1)
         return torch.where(y < 0, losses, 0.0)
 
 

@@ -1,7 +1,6 @@
 """The sizes of a network, from parameters and images; parameters that contradict each other."""
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from .._counts import is_count
 from .._model import LIKELIHOODS, default_hidden_channels
@@ -55,7 +54,7 @@ def resolve_architecture(estimator, n_images, *, continuing):
         "hidden_units": int(estimator.hidden_units),
         "linear_path": linear_path,
         "holes": estimator._format.missing_values is not None,
-        "n_classes": len(estimator.classes_) if is_classifier(estimator) else 0,
+        "n_classes": estimator._n_classes,
     }
     if continuing:
         _check_same_model(estimator, architecture)

@@ -10,6 +10,7 @@ import torch
 from .._history import EXPLAINED, LABEL_TERMS, PHASES, row_of
 from .._model import (
     EPOCH,
+    SHARES_WINDOW,
     ExplainedVariance,
     PixelNoise,
     class_divergences,
@@ -53,6 +54,8 @@ class TrainSettings:
     name: str  # of the estimator, for the progress bar
     callbacks: tuple = ()  # the user's, of skorch
     few_labels: bool = False  # whether each step also sees labelled images in addition
+    entropy_weight: float = 1.0  # in the loss of unknown classes
+    shares_window: int = SHARES_WINDOW  # images without a label that tell how frequent classes are
 
 
 @dataclass
@@ -196,7 +199,7 @@ class VAENet(skorch.NeuralNet):
         if self.processes.size > 1:
             self._sum_over_processes(step)
         if prior.n_classes and n_unknown:
-            prior.update_shares(step.unknown, n_unknown)
+            prior.update_shares(step.unknown, n_unknown, self.settings.shares_window)
         if self.module_.likelihood.normal and self.train_split is None:
             self.module_.likelihood.follow(step.squared_error, step.n_observed)
         posterior = [torch.cat(parts) for parts in zip(*step.posteriors, strict=True)]
@@ -297,7 +300,8 @@ class VAENet(skorch.NeuralNet):
         if training and len(batch) > batch.n_labelled:
             p = torch.softmax(class_logits.detach(), 1)
             self.step_.unknown = self.step_.unknown + (y < 0).to(p.dtype) @ p
-            losses = self.module_.prior.undecided_losses(class_logits, y)
+            weight = self.settings.entropy_weight
+            losses = self.module_.prior.undecided_losses(class_logits, y, weight)
             loss = self.settings.label_weight * losses.sum() / len(batch)
         if batch.n_labelled and not batch.labelled:
             loss = loss + self._label_loss(

@@ -8,7 +8,7 @@ import torch
 from conftest import HAS_CALLBACKS, SMALL, weights_of
 from numpy.testing import assert_array_equal
 
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
 REFUSED = r"need scikit-learn 1\.9 or later, and this is \d.*callbacks takes those of skorch"
 
@@ -25,7 +25,7 @@ def lowest(monkeypatch):
     return module
 
 
-@pytest.mark.parametrize("cls", [ConvVAETransformer, ConvVAEClassifier])
+@pytest.mark.parametrize("cls", [ConvVAETransformer, ConvVAEClassifier, ConvVAECluster])
 def test_estimators_take_the_callbacks_that_scikit_learn_has(cls):
     if HAS_CALLBACKS:
         assert isinstance(cls().set_callbacks(), cls)

@@ -6,13 +6,14 @@ from importlib.metadata import version
 from inspect import Parameter, signature
 
 import skvae
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
 
 def test_all_is_exact():
     assert sorted(skvae.__all__) == [
         "ComponentInformationDisplay",
         "ConvVAEClassifier",
+        "ConvVAECluster",
         "ConvVAETransformer",
         "InvalidFileError",
         "LatentManifoldDisplay",
@@ -94,6 +95,7 @@ def test_methods():
     }
     more = {"decision_function", "predict", "predict_log_proba", "predict_proba"}
     assert methods_of(ConvVAEClassifier) == methods_of(ConvVAETransformer) | more
+    assert methods_of(ConvVAECluster) == methods_of(ConvVAETransformer) | {"predict"}
 
 
 def test_import_adds_no_package_to_those_it_stands_on():

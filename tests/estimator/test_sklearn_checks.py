@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import sklearn.utils.estimator_checks as checks
 from conftest import HAS_CALLBACKS
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_clusterer
 from sklearn.utils import get_tags
 
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
 QUICK = {"max_iter": 3}
 SMALL = {**QUICK, "hidden_channels": (4,), "hidden_units": 16}
 # For the one check that asks for an accuracy.
 ACCURATE = {"max_iter": 10, "learning_rate": 0.02, "batch_size": 32}
 # Each class by its defaults, but for a short training: these run all checks.
-DEFAULTS = [ConvVAETransformer(**QUICK), ConvVAEClassifier(**SMALL)]
+DEFAULTS = [ConvVAETransformer(**QUICK), ConvVAEClassifier(**SMALL), ConvVAECluster(**SMALL)]
 # Parameters that change what `fit` does with images and labels: these run the checks of results.
 FURTHER = [
     ConvVAETransformer(**SMALL, image_shape=(1, -1)),
@@ -34,10 +34,12 @@ FURTHER = [
         early_stopping=False,
         beta_warmup=0.5,
     ),
+    ConvVAECluster(**SMALL, missing_values=np.nan, early_stopping=True, image_shape=(1, -1)),
 ]
+OF_CLUSTERERS = {"check_clustering", "check_clusterer_compute_labels_predict"}
 # What the others look at belongs to the class, whatever its parameters: names, tags, copies,
 # parameters, frames, errors before a fit, kinds of arrays.
-CHECKS_OF_RESULTS = {
+CHECKS_OF_RESULTS = OF_CLUSTERERS | {
     "check_dtype_object",
     "check_estimators_dtypes",
     "check_estimators_pickle",
@@ -140,7 +142,7 @@ def test_the_number_of_checks(estimator):
         "check_decision_proba_consistency",
         "check_supervised_y_no_nan",
     }
-    assert CHECKS_OF_RESULTS - of_classifiers <= names
+    assert CHECKS_OF_RESULTS - of_classifiers - OF_CLUSTERERS <= names
     assert "check_positive_only_tag_during_fit" in names
     assert ("check_estimators_nan_inf" in names) is not allow_nan
     of_classifiers |= {
@@ -149,9 +151,12 @@ def test_the_number_of_checks(estimator):
         "check_requires_y_none",
     }
     assert names & of_classifiers == (of_classifiers if is_classifier(estimator) else set())
+    assert names & OF_CLUSTERERS == (OF_CLUSTERERS if is_clusterer(estimator) else set())
 
 
-@pytest.mark.parametrize("estimator", [ConvVAETransformer(), ConvVAEClassifier()], ids=str)
+@pytest.mark.parametrize(
+    "estimator", [ConvVAETransformer(), ConvVAEClassifier(), ConvVAECluster()], ids=str
+)
 def test_no_tag_that_would_leave_checks_out(estimator):
     tags = get_tags(estimator)
     assert not tags.no_validation

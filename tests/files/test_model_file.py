@@ -436,7 +436,7 @@ def test_a_subclass_is_refused_when_it_is_saved(small, tmp_path):
         vae.__setstate__(small.__getstate__())
         match = (
             f"^{cls.__name__} cannot be saved: a file holds no code, so `skvae.load` knows only "
-            "ConvVAEClassifier and ConvVAETransformer. Keep .* with joblib or skops"
+            "ConvVAEClassifier, ConvVAECluster and ConvVAETransformer. Keep .* with joblib or skops"
         )
         with pytest.raises(TypeError, match=match):
             vae.save(tmp_path / "model")

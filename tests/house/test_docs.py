@@ -123,7 +123,7 @@ def test_python_code_runs(page, whole_start, digits, small, tmp_path, monkeypatc
     from PIL import Image
     from sklearn.model_selection import GridSearchCV
 
-    from skvae import ConvVAEClassifier, ConvVAETransformer
+    from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
     # The blocks of the page, one after the other, on small data and for few epochs.
     images, labels = digits[0][:80], digits[1][:80]
@@ -141,7 +141,7 @@ def test_python_code_runs(page, whole_start, digits, small, tmp_path, monkeypatc
 
         return fit
 
-    for cls in (ConvVAEClassifier, ConvVAETransformer):
+    for cls in (ConvVAEClassifier, ConvVAECluster, ConvVAETransformer):
         monkeypatch.setattr(cls, "fit", made_small(cls.fit))
     namespace = {"images": images, "held_out": images[:20], "labels": labels, "np": np}
     if page.name == "callbacks.md" and not HAS_CALLBACKS:

@@ -88,7 +88,7 @@ EPOCHS = {"plot_resume.py": 15}
 @pytest.fixture
 def small_examples(datasets, monkeypatch, tmp_path):
     """Few images and small nets; a function that sets the number of epochs."""
-    from skvae import ConvVAEClassifier, ConvVAETransformer
+    from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 
     load = datasets.load
 
@@ -109,7 +109,7 @@ def small_examples(datasets, monkeypatch, tmp_path):
 
             return fit
 
-        for cls in (ConvVAEClassifier, ConvVAETransformer):
+        for cls in (ConvVAEClassifier, ConvVAECluster, ConvVAETransformer):
             monkeypatch.setattr(cls, "fit", made_small(cls.fit))
 
     monkeypatch.setattr(datasets, "load", load_few)
