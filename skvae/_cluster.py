@@ -503,6 +503,12 @@ class ConvVAECluster(ClusterMixin, ClassNormalsMixin, ConvVAETransformer):
         settings = super()._settings(budget, **how)
         return replace(settings, entropy_weight=ENTROPY_WEIGHT, shares_window=SHARES_WINDOW)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # ClusterMixin empties this: other clusterers transform to distances, in float64.
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
     @property
     def _n_classes(self):
         return int(self.n_clusters)
