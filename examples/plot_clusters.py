@@ -38,7 +38,7 @@ found = {
     "ConvVAECluster": cluster.labels_,
     "KMeans": KMeans(10, n_init=10, random_state=0).fit_predict(rows),
 }
-fig, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(9, 5), layout="compressed")
 for ax, (name, clusters) in zip(axes, found.items(), strict=True):
     counts = contingency_matrix(labels, clusters)
     _, order = linear_sum_assignment(-counts)
