@@ -486,7 +486,7 @@ class ConvVAECluster(ClusterMixin, ClassNormalsMixin, ConvVAETransformer):
 
     def _set_weights(self, vae, training, valid, continuing, *, is_first=True):
         super()._set_weights(vae, training, valid, continuing, is_first=is_first)
-        if not continuing:
+        if is_first and not continuing:  # the other processes get the weights of the first
             vae.prior.start_at(self._first_means(vae, training))
 
     def _first_means(self, vae, images):
