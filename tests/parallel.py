@@ -17,7 +17,7 @@ import torch._dynamo  # as the first optimiser does
 import torch.distributed as dist
 from skorch.callbacks import Callback, EarlyStopping
 
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 from skvae._model import passes
 
 # Processes are copies of one that has imported everything: a start takes no seconds.
@@ -89,6 +89,7 @@ def kinds(data_parallel):
         "holes": (vae(missing_values=np.nan), (holes,)),
         "labels": (classifier(), (X, labels)),
         "few labels": (classifier(unlabeled=-1), (X, few)),
+        "clusters": (ConvVAECluster(4, **SMALL, data_parallel=data_parallel), (X,)),
         "large": (vae(**large), (large_images(),)),
     }
 
