@@ -22,7 +22,7 @@ import pandas as pd
 from _datasets import load
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
-from sklearn.metrics import RocCurveDisplay, roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.neighbors import LocalOutlierFactor
 
 from skvae import ConvVAETransformer
@@ -114,14 +114,11 @@ truth = np.repeat([0, 1], [len(usual), len(odd) * len(others)])
 styles = [("#3f90da", "-"), ("#bd1f01", "--"), ("#94a4a2", "-."), ("#ffa90e", ":")]
 for name, (color, style) in zip(oddness, styles, strict=True):
     scores = np.concatenate([of_usual[name], *of_odd[name].values()])
-    RocCurveDisplay.from_predictions(
-        truth,
-        scores,
-        name=name,
-        ax=ax,
-        curve_kwargs={"color": color, "linestyle": style, "linewidth": 2},
-    )
-ax.set(xlabel="false positive rate", ylabel="true positive rate")
+    label = f"{name} (AUC = {roc_auc_score(truth, scores):.2f})"
+    false_positives, true_positives, _ = roc_curve(truth, scores)
+    ax.plot(false_positives, true_positives, style, color=color, linewidth=2, label=label)
+ax.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
+ax.legend(loc="lower right")
 ax.set_title("ROC curves, all kinds of outliers together")
 plt.show()
 

@@ -31,7 +31,12 @@ def main():
 
     images = load_images(arguments.data, arguments.train)
     n_epochs, device = arguments.epochs, arguments.device
-    vae = ConvVAETransformer(arguments.components, device=device, random_state=arguments.seed)
+    vae = ConvVAETransformer(
+        arguments.components,
+        likelihood="bernoulli",
+        device=device,
+        random_state=arguments.seed,
+    )
     begin = perf_counter()
     start = start_of_fit(vae, images.train)
     first_fit = perf_counter() - begin

@@ -107,6 +107,6 @@ def test_import_adds_no_package_to_those_it_stands_on():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     added = {name.split(".")[0] for name in done.stdout.split()}
     assert "skvae" in added
-    # pandas and matplotlib are imported where they are used.
-    known = {"skvae", "sklearn", "skorch", "scipy", "torch", "tqdm", *sys.stdlib_module_names}
-    assert added <= known
+    # pandas and matplotlib are imported where they are used; _loss is a module of scikit-learn.
+    known = {"_loss", "skvae", "sklearn", "skorch", "scipy", "torch", "tqdm"}
+    assert added <= known | set(sys.stdlib_module_names)

@@ -20,7 +20,6 @@ from faults import interrupt
 from joblib import Parallel, delayed
 from nets import network, split_of
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -606,8 +605,7 @@ def test_callbacks_that_cannot_work_are_refused(digits, name, method):
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_what_is_no_callback_of_skorch(digits, method):
-    monitor = ScoringMonitor(scoring={"elbo": ConvVAETransformer.score})
-    for other, name in ((monitor, "ScoringMonitor"), (print, "builtin"), (("a", monitor), "Sc")):
+    for other, name in ((print, "builtin"), (("a", Path()), r"\w*Path")):
         vae = ConvVAETransformer(**SMALL, callbacks=[other])
         with pytest.raises(TypeError, match=rf"callbacks has {name}.*set by set_callbacks"):
             getattr(vae, method)(digits[0])

@@ -357,6 +357,13 @@ def test_scoring_monitor_has_a_row_for_each_epoch(digits, cls):
     assert [row["score"] for row in rows[1:] + rows[:1]] == expected
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_callbacks_of_scikit_learn_are_no_callbacks_of_skorch(digits, method):
+    vae = ConvVAETransformer(**QUICK, callbacks=[ScoringMonitor(scoring="accuracy")])
+    with pytest.raises(TypeError, match="callbacks has ScoringMonitor.*set by set_callbacks"):
+        getattr(vae, method)(digits[0])
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_scoring_monitor_of_a_search(digits, n_jobs):
     monitor = ScoringMonitor(scoring="accuracy")
