@@ -95,7 +95,7 @@ class GELU(nn.Module):
     """
 
     def forward(self, x):
-        return F.gelu(x.clamp_min(LEAST_INPUT))
+        return F.gelu(F.threshold(x, LEAST_INPUT, LEAST_INPUT))
 
 
 # The activation is constant below this input.
@@ -155,10 +155,11 @@ def stages(channels, folds, cells, n_masks):
     `channels` are those of the image and of each stage; `cells` is the size that the last stage
     leaves. The encoder sees `n_masks` channels more.
     """
-    # From the last stage to the first, because each needs to know the cells that it leaves.
-    encoder, decoder = [nn.Flatten()], [nn.Unflatten(1, (channels[-1], *cells))]
+    # Activations at the dense layers see flat rows, so that both passes have one order in memory.
+    encoder, decoder = [nn.Flatten(), GELU()], [GELU(), nn.Unflatten(1, (channels[-1], *cells))]
     more = [n_masks] + [0] * (len(folds) - 1)
     sizes = list(zip(folds, channels[:-1], channels[1:], more, strict=True))
+    # From the last stage to the first, because each needs to know the cells that it leaves.
     for fold, n_in, n_out, n_more in reversed(sizes):
         n_folded, n_seen = (n * fold[0] * fold[1] for n in (n_in, n_in + n_more))
         # A large block knows enough of its surroundings by itself.
@@ -168,15 +169,15 @@ def stages(channels, folds, cells, n_masks):
             _conv(n_seen, n_out, cells, width),
             GELU(),
             _conv(n_out, n_out, cells),
-            GELU(),
             *encoder,
         ]
         decoder += [
-            GELU(),
             _conv(n_out, n_out, cells),
             GELU(),
             _conv(n_out, n_folded, cells, width),
             Unfold(*fold),
+            GELU(),
         ]
         cells = [cells[0] * fold[0], cells[1] * fold[1]]
-    return encoder, decoder
+        encoder.insert(0, GELU())
+    return encoder[1:], decoder[:-1]

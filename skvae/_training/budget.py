@@ -21,7 +21,7 @@ MAX_EPOCHS, N_STEPS = 200, 4_500
 MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
 
 # Weight decay of networks with a linear path, times the number of images.
-WEIGHT_DECAY = 1_000.0
+WEIGHT_DECAY = 1_700.0
 
 
 class Budget(NamedTuple):

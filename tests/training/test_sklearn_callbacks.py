@@ -360,7 +360,7 @@ def test_scoring_monitor_has_a_row_for_each_epoch(digits, cls):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_callbacks_of_scikit_learn_are_no_callbacks_of_skorch(digits, method):
     vae = ConvVAETransformer(**QUICK, callbacks=[ScoringMonitor(scoring="accuracy")])
-    with pytest.raises(TypeError, match="callbacks has ScoringMonitor.*set by set_callbacks"):
+    with pytest.raises(TypeError, match=r"callbacks has ScoringMonitor.*set by set_callbacks"):
         getattr(vae, method)(digits[0])
 
 
