@@ -68,6 +68,11 @@ bench-full: $(BENCH_READY) ## The tables of docs/benchmarks.md (hours)
 	$(BENCH)/runtimes.py $(BENCH_DATA)
 	$(BENCH)/gpu.py $(BENCH_DATA)
 
+bench-check: $(BENCH_READY) ## Run every benchmark once on few images, to see that it runs (minutes)
+	for script in examples/benchmarks/[a-z]*.py; do \
+		echo "$$script" && $(BENCH_BIN)/python "$$script" --quick --out benchmarks/quick > /dev/null; \
+	done
+
 docs: $(DOCS_READY) ## Build the site in docs/_build/html; the gallery runs (minutes)
 	$(SPHINX) docs docs/_build/html
 
@@ -121,4 +126,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	$(DOCS_BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-.PHONY: help demo test test-lowest coverage bench bench-full docs docs-check dist soak lint format clean
+.PHONY: help demo test test-lowest coverage bench bench-full bench-check docs docs-check dist soak lint format clean
