@@ -141,10 +141,12 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Images in each step of the optimiser. "auto": 16, 32, 64 or 128, so that the default
         number of epochs has at least 4,500 steps. Small batches are better for few images.
 
-    learning_rate : float, default=0.003
-        Peak of the one-cycle schedule of Adam. The default suits the default number of epochs.
-        A higher rate is better for very few epochs, and a lower one for many more. `partial_fit`
-        uses this rate throughout, or a tenth of it after a `fit`.
+    learning_rate : float or "auto", default="auto"
+        Peak of the one-cycle schedule of Adam. "auto": 0.005 if the network has a linear path,
+        that is with the Gaussian likelihood or with fewer than 10,000 images, else 0.003. It
+        suits the default number of epochs. A higher rate is better for very few epochs, and a
+        lower one for many more. `partial_fit` uses this rate throughout, or a tenth of it after
+        a `fit`.
 
     early_stopping : bool or "auto", default="auto"
         Whether to set `validation_fraction` of the images aside and to monitor their loss. When
@@ -160,8 +162,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Share of the images to set aside for `early_stopping`.
 
     n_iter_no_change : int, default=10
-        Epochs without improvement after which `early_stopping` lowers the learning rate. They are
-        counted from the peak of the rate, which is reached after 30 % of the epochs.
+        Epochs without improvement after which `early_stopping` lowers the learning rate.
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts for `early_stopping`, in nats
@@ -392,7 +393,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         beta_warmup=0.0,
         max_iter=None,
         batch_size="auto",
-        learning_rate=3e-3,
+        learning_rate="auto",
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=10,

@@ -22,11 +22,11 @@ class KeepStart(Callback):
 def start_of_fit(vae, X):
     """The network and the optimiser with which ``vae.fit(X)`` begins.
 
-    All loops are to take batches of the same size, so an automatic one is fixed here.
+    All loops are to have the same rate and size of a batch, so automatic ones are fixed here.
     """
     keep = KeepStart()
     vae.set_params(callbacks=[keep], max_iter=1).fit(X)
-    vae.set_params(batch_size=vae.net_.batch_size)
+    vae.set_params(batch_size=vae.net_.batch_size, learning_rate=vae.net_.lr)
     return keep.start_
 
 

@@ -1,4 +1,4 @@
-"""How long a fit trains by default, and in how large batches."""
+"""How long a fit trains by default, in how large batches, and at which rates."""
 
 from typing import NamedTuple
 
@@ -20,8 +20,11 @@ MAX_EPOCHS, N_STEPS = 200, 4_500
 # Smallest and largest automatic size of a batch.
 MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
 
+# Peak of the learning rate, without and with a linear path.
+LEARNING_RATE, LEARNING_RATE_BESIDE_LINEAR = 3e-3, 5e-3
+
 # Weight decay of networks with a linear path, times the number of images.
-WEIGHT_DECAY = 1_700.0
+WEIGHT_DECAY = 1_000.0
 
 
 class Budget(NamedTuple):
@@ -69,6 +72,13 @@ def resolve_budget(max_iter, batch_size, n_images, architecture, *, consistency,
         n_epochs if max_iter is None else int(max_iter),
         default_size if batch_size == "auto" else int(batch_size),
     )
+
+
+def resolve_learning_rate(learning_rate, architecture):
+    """Peak of the learning rate: the parameter, or the default of the network."""
+    if learning_rate == "auto":
+        return LEARNING_RATE_BESIDE_LINEAR if architecture["linear_path"] else LEARNING_RATE
+    return float(learning_rate)
 
 
 def resolve_weight_decay(n_images, architecture):

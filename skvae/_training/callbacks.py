@@ -155,7 +155,6 @@ class EarlyStopping(Callback):
     In the middle of a schedule the learning rate is high, and the loss is far above its value at
     the end. So a stalled loss does not end the training at once. After `patience` epochs in which
     it has not fallen by `tol`, in nats per image, a cool-down starts, in which the rate falls to 0.
-    While the rate rises, a stall tells nothing, so these epochs are counted from its peak on.
     """
 
     def __init__(self, patience, tol, n_epochs):
@@ -177,8 +176,7 @@ class EarlyStopping(Callback):
             self.best_weights_ = as_arrays(net.module_.state_dict())
         if loss < self.reference_loss_ - self.tol:
             self.reference_loss_, self.reference_epoch_ = loss, epoch
-        start = max(self.reference_epoch_, RISE * self.n_epochs)
-        if self.cooldown_ is None and epoch - start >= self.patience:
+        if self.cooldown_ is None and epoch - self.reference_epoch_ >= self.patience:
             self.cooldown_ = epoch
 
     def on_train_end(self, net, **kwargs):

@@ -49,7 +49,7 @@ def test_parameters_and_defaults():
         "beta_warmup": 0.0,
         "max_iter": None,
         "batch_size": "auto",
-        "learning_rate": 3e-3,
+        "learning_rate": "auto",
         "early_stopping": "auto",
         "validation_fraction": 0.1,
         "n_iter_no_change": 10,

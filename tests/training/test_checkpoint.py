@@ -22,7 +22,7 @@ from skvae._training import checkpoint
 TRAINING = {field.key for field in checkpoint.PLAN}
 
 # An early stopping that waits three epochs and cools down for one: epochs 4 and 5.
-SOON = {"early_stopping": True, "tol": 1e6, "n_iter_no_change": 1, "max_iter": 10}
+SOON = {"early_stopping": True, "tol": 1e6, "n_iter_no_change": 3, "max_iter": 20}
 
 
 @pytest.fixture(scope="module")

@@ -344,7 +344,9 @@ def test_partial_fit_after_fit_takes_smaller_steps(digits):
         rates.append(vae.net_.optimizer_.param_groups[0]["lr"])
         copied = pickle.loads(pickle.dumps(vae)).partial_fit(digits[0][:32])
         assert copied.net_.optimizer_.param_groups[0]["lr"] == rates[-1]
-    assert rates == pytest.approx([0.1 * 0.003, 0.003])
+    # The network of the first fit has a linear path, as its images are few. That of the second
+    # has none, as more images may come.
+    assert rates == pytest.approx([0.1 * 0.005, 0.003])
 
 
 def test_the_cost_of_partial_fit_does_not_grow(digits, monkeypatch):
