@@ -25,8 +25,7 @@ digits = load("mnist")
 images, labels = digits.train_images, digits.train_labels
 cluster = ConvVAECluster(
     n_clusters=10, hidden_channels=(32,), batch_size=64, max_iter=10, random_state=0
-)
-cluster.fit(images)
+).fit(images)
 
 # %%
 # Which digits a cluster holds
