@@ -20,7 +20,9 @@ from skvae import ConvVAEClassifier, ConvVAETransformer
 from skvae._model import start
 
 mpl.use("Agg")
-torch.set_num_threads(1)  # nets this small gain nothing from more
+# Nets this small gain nothing from more, in this process and in those that tests start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # The linear start takes more than half of the time of a fit of a small net; see `whole_start`.
 ALL_START_STEPS, start.N_START_STEPS = start.N_START_STEPS, 20
