@@ -215,7 +215,7 @@ class CrossEntropyNetwork:
         step = 0
         for _ in range(n_epochs):
             for batch in torch.randperm(len(X), generator=self.generator).split(128):
-                rate = 3e-3 * one_cycle(step / (n_epochs * n_batches))
+                rate = 5e-3 * one_cycle(step / (n_epochs * n_batches))
                 optimizer.param_groups[0]["lr"] = rate
                 optimizer.zero_grad()
                 x = X[batch]

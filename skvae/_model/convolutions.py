@@ -180,4 +180,5 @@ def stages(channels, folds, cells, n_masks):
         ]
         cells = [cells[0] * fold[0], cells[1] * fold[1]]
         encoder.insert(0, GELU())
+    # The image itself has no activation.
     return encoder[1:], decoder[:-1]

@@ -242,6 +242,7 @@ def test_strange_images_score_lower(small, digits):
         ("max_iter", 0),
         ("batch_size", 0),
         ("learning_rate", 0),
+        ("learning_rate", "fast"),
         ("early_stopping", "yes"),
         ("validation_fraction", 1.0),
         ("n_iter_no_change", 0),

@@ -282,6 +282,23 @@ def test_every_network_has_a_gradient_at_its_bound(digits, likelihood):
 
 
 @pytest.mark.parametrize(
+    ("n_images", "likelihood", "expected"),
+    [
+        (400, "bernoulli", 0.005),
+        (10_000, "gaussian", 0.005),
+        # Without a linear path.
+        (10_000, "bernoulli", 0.003),
+        (10_000, "continuous_bernoulli", 0.003),
+    ],
+)
+def test_the_automatic_learning_rate(n_images, likelihood, expected):
+    X = np.random.default_rng(0).uniform(size=(n_images, 1, 3))
+    params = {"pixel_range": None, "batch_size": 2_500, "max_iter": 1, "likelihood": likelihood}
+    assert fit(X, **params).net_.lr == expected
+    assert fit(X, **params, learning_rate=0.01).net_.lr == 0.01
+
+
+@pytest.mark.parametrize(
     ("n_images", "likelihood", "early_stopping", "expected"),
     [
         (400, "gaussian", True, 1.0),
