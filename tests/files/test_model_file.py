@@ -121,6 +121,27 @@ MORE_LIES = [
     ("params.checkpoint", "evil.txt"),
     ("params.callbacks", []),
     ("unseen epochs", 10**12),
+    ("skvae_version", None),
+    ("params.callbacks", None),
+    ("seed", 2**31),
+    ("seed", False),
+    ("n_epochs", fields.MAX_FILE_EPOCHS + 1),
+    ("history", ["duration"] * 2),
+    ("history", ["train_loss", "test_loss"]),
+    ("history", ["duration"]),
+    ("history", ["train_loss", "train_accuracy", "duration"]),  # without classes
+    ("architecture.more", 1),
+    ("architecture.image_shape", [8, 8]),
+    ("architecture.n_components", 2**24 + 1),
+    ("architecture.n_components", 3.0),
+    ("architecture.n_components", True),
+    ("architecture.n_classes", 2**24 + 1),
+    ("architecture.n_classes", -1),
+    ("architecture.n_classes", False),
+    ("architecture.n_classes", 0.0),
+    ("architecture.n_classes", None),
+    ("architecture.holes", 1),
+    ("architecture.holes", None),
 ]
 
 

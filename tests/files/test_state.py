@@ -81,11 +81,15 @@ def test_what_a_file_cannot_hold_is_left_out(tmp_path, digits):
     rng = np.random.RandomState(0)
     path = tmp_path / "checkpoint"
     vae = ConvVAETransformer(
-        **{**SMALL, "random_state": rng, "max_iter": 1}, callbacks=[Callback()], checkpoint=path
+        **{**SMALL, "random_state": rng, "max_iter": 1, "device": torch.device("cpu")},
+        callbacks=[Callback()],
+        checkpoint=path,
     ).fit(digits[0])
     vae.save(tmp_path / "model")
     other = skvae.load(tmp_path / "model")
     assert other.callbacks is other.checkpoint is other.random_state is None
+    assert other.device == "cpu"
+    assert vae.device == torch.device("cpu")  # the estimator that was saved is left alone
     assert_same_model(vae, other, digits[0])
     assert str(path).encode() not in (tmp_path / "model").read_bytes()
 
