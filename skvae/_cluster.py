@@ -255,7 +255,8 @@ class ConvVAECluster(ClusterMixin, ClassNormalsMixin, ConvVAETransformer):
         - ``train_loss``, ``train_log_likelihood`` (log p(x|z) of one draw of z) and ``train_kl``,
           in nats per image;
         - ``train_explained_variance_ratio``, the share of the variance of the pixels that the mean
-          of p(x|z) explains, for one draw of z and at most about 1,024 images of the epoch;
+          of p(x|z) explains, for one draw of z and at most about 1,024 images of the epoch (fewer
+          if they are large);
         - the same four with ``valid_`` instead of ``train_``, if there was early stopping;
         - ``duration``, in seconds.
 

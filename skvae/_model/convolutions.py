@@ -68,8 +68,9 @@ class Fold(nn.Module):
     def forward(self, x):
         n, c, h, w = x.shape
         h, w = h // self.rows, w // self.columns
-        x = x.reshape(n, c, h, self.rows, w, self.columns).permute(0, 1, 3, 5, 2, 4)
-        return x.reshape(n, c * self.rows * self.columns, h, w)
+        x = x.reshape(n, c, h, self.rows, w, self.columns).permute(0, 2, 4, 1, 3, 5)
+        # With the channels last in memory, as the convolution needs them.
+        return x.reshape(n, h, w, c * self.rows * self.columns).permute(0, 3, 1, 2)
 
 
 class Unfold(nn.Module):
@@ -82,8 +83,9 @@ class Unfold(nn.Module):
     def forward(self, x):
         n, c, h, w = x.shape
         c = c // (self.rows * self.columns)
-        x = x.reshape(n, c, self.rows, self.columns, h, w).permute(0, 1, 4, 2, 5, 3)
-        return x.reshape(n, c, h * self.rows, w * self.columns)
+        # From channels that are last in memory, so that their gradient is, too.
+        x = x.permute(0, 2, 3, 1).reshape(n, h, w, c, self.rows, self.columns)
+        return x.permute(0, 3, 1, 4, 2, 5).reshape(n, c, h * self.rows, w * self.columns)
 
 
 class GELU(nn.Module):

@@ -38,7 +38,7 @@ def kl_divergence(mu, logvar):
 
 def log_standard_normal(z):
     """log N(z; 0, I) in nats: (..., K) -> (...)."""
-    return normal_log_density(z.square(), z.new_ones(())).sum(-1)
+    return normal_log_density(z.square(), 1, z.new_ones(())).sum(-1)
 
 
 def log_weights(log_p, log_prior, noise, logvar):

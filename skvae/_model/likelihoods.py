@@ -25,9 +25,9 @@ class PixelErrors(NamedTuple):
 class Likelihood(nn.Module):
     """p(x|z) of an image, whose pixels are independent given z; missing ones, NaN, sum out.
 
-    A subclass has ``log_density(logits, x)``, log p of each pixel in nats, and ``mean(logits)``,
-    which rises with the natural parameter. Both keep the shape. `holes` says whether pixels of x
-    may be missing.
+    A subclass has ``mean(logits)``, which rises with the natural parameter, and
+    ``log_density(logits, x)``, log p of each pixel in nats, or a `log_likelihood` of its own. The
+    first two keep the shape. `holes` says whether pixels of x may be missing.
     """
 
     # Whether p is a density, which depends on the units of x. Otherwise it is a probability.
@@ -64,13 +64,16 @@ class Likelihood(nn.Module):
         each = torch.tensor(log_jacobian, dtype=dtype, device="cpu").to(x.device)
         return (~x.isnan()).sum((2, 3), dtype=dtype) @ each.expand(x.shape[1])
 
-    def squared_errors(self, mean, x):
-        """The `PixelErrors` of images of these means: (n, C, H, W) twice."""
-        error = (x - mean).square().flatten(1)
+    def squared_errors(self, mean, x, dtype=None):
+        """The `PixelErrors` of images of these means, summed in `dtype`: (n, C, H, W) twice."""
+        n_observed = x.new_full((len(x),), math.prod(x.shape[1:]), dtype=dtype)
         if self.holes:
-            n_observed = (~error.isnan()).sum(1, dtype=error.dtype)
-            return PixelErrors(error.nan_to_num().sum(1), n_observed)
-        return PixelErrors(error.sum(1), torch.full_like(error[:, 0], error.shape[1]))
+            observed = ~x.isnan()
+            n_observed = observed.sum((1, 2, 3), dtype=n_observed.dtype)
+            x = torch.where(observed, x, mean.detach())
+        # One pass over the numbers forwards and one backwards, unlike (x - mean).square().
+        error = F.mse_loss(mean, x, reduction="none")
+        return PixelErrors(error.flatten(1).sum(1, dtype=dtype), n_observed)
 
     def natural_parameter(self, mean):
         """The natural parameter that gives a mean within (0, 1), by bisection, in float64."""
@@ -133,8 +136,10 @@ class Gaussian(Likelihood):
         super().__init__(holes)
         self.register_buffer("noise_logvar", torch.empty(()))
 
-    def log_density(self, logits, x):
-        return normal_log_density((x - logits).square(), self.variance)
+    def log_likelihood(self, logits, x, log_jacobian=(0.0,), dtype=None):
+        errors = self.squared_errors(logits, x, dtype)
+        total = normal_log_density(*errors, self.variance)
+        return total + self.image_jacobian(x, log_jacobian, total.dtype)
 
     def mean(self, logits):
         return logits.clone()
@@ -174,12 +179,12 @@ class Gaussian(Likelihood):
         """Mean of log p over pixels whose mean squared error, a float, is given: a float."""
         error = torch.tensor(squared_error, dtype=torch.float64, device="cpu")
         variance = self.noise_logvar.cpu().double().exp().clamp_min(MIN_NOISE_VARIANCE)
-        return normal_log_density(error, variance).item()
+        return normal_log_density(error, 1, variance).item()
 
 
-def normal_log_density(squared_error, variance):
-    """-1/2 (x - m)^2 / s^2 - 1/2 log(2 pi s^2) in nats; a mean error gives a mean of log p."""
-    return -0.5 * (squared_error / variance + torch.log(2 * math.pi * variance))
+def normal_log_density(squared_error, n, variance):
+    """-1/2 sum (x - m)^2 / s^2 - n/2 log(2 pi s^2) in nats, for the squared error of n numbers."""
+    return -0.5 * (squared_error / variance + n * torch.log(2 * math.pi * variance))
 
 
 LIKELIHOODS = {

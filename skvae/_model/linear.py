@@ -132,8 +132,10 @@ class LinearPath(nn.Module):
         x = dense(self.decoder_gate * z, self.decoder, self.bias)
         x = x.unflatten(1, self.coarse_shape)
         if self.coarse_shape != self.image_shape:
+            x = F.interpolate(x, scale_factor=self.blocks, mode="nearest")
+        if x.shape[1:] != self.image_shape:
             _, height, width = self.image_shape
-            x = F.interpolate(x, scale_factor=self.blocks, mode="nearest")[..., :height, :width]
+            x = x[..., :height, :width]
         return x
 
 

@@ -145,8 +145,10 @@ class ConvVAE(nn.Module):
         seen = x - self.mean_image
         if self.holes:
             seen = torch.cat([seen, observed - 1], 1)
-        seen = seen * self.pixel_scale
-        hidden = self.encoder(F.pad(seen, self.padding))  # (n, hidden_units)
+        seen.mul_(self.pixel_scale)
+        if any(self.padding):  # no padding would be a copy
+            seen = F.pad(seen, self.padding)
+        hidden = self.encoder(seen)  # (n, hidden_units)
         mu, logvar = self.mu_head(hidden), self.logvar_head(hidden)
         if self.linear is not None:
             mu = self.mu_unit * mu + self.linear.encode(x, observed)
@@ -156,11 +158,13 @@ class ConvVAE(nn.Module):
 
     def decode(self, z):
         """Natural parameters of p(x|z): (n, K) -> (n, C, H, W)."""
-        _, height, width = self.image_shape
-        logits = self.decoder(z)[..., :height, :width]
+        logits = self.decoder(z)
+        if any(self.padding):  # the gradient of a slice would be a copy
+            _, height, width = self.image_shape
+            logits = logits[..., :height, :width]
         if self.linear is None:
             return logits
-        return self.logit_unit * logits + self.linear.decode(z)
+        return (self.logit_unit * logits).add_(self.linear.decode(z))
 
     def forward(self, x, noise):
         """The `Draw` z = mu + sigma * noise, for x of shape (n, C, H, W) and noise of (n, K)."""

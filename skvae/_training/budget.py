@@ -6,7 +6,7 @@ from .._model import n_products
 from .batches import N_LABELLED
 
 # Multiplications of the network that take the time of what else is done for a number of an image.
-PRODUCTS_PER_NUMBER = 400
+PRODUCTS_PER_NUMBER = 250
 
 # Share of the multiplications of the network that are the encoder's.
 ENCODER_SHARE = 0.5
@@ -37,7 +37,7 @@ class Budget(NamedTuple):
 def default_budget(n_images, architecture, n_encoded=0.0):
     """The work of MNIST's 12 epochs: the time of a fit, whatever the size and number of images.
 
-    An image costs the multiplications of the network, and 400 for each of its numbers. For each
+    An image costs the multiplications of the network, and 250 for each of its numbers. For each
     image, `n_encoded` others pass through the encoder alone, which costs half of the
     multiplications. Of images that are few or cheap, 200 epochs are enough. The size of a batch is
     a power of two from 16 to 128 with which there are at least 4,500 steps.

@@ -25,9 +25,9 @@ ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 # Largest norm of the gradient, for each number in an image.
 MAX_GRADIENT = 0.3
 
-# Images of an epoch, spread over its steps, that tell the share of the variance explained. More
-# would cost more than a hundredth of the time of small networks.
-MAX_MEASURED = 1_024
+# Images of an epoch, spread over its steps, that tell the share of the variance explained: so many,
+# or fewer if they have more numbers. More would cost more than a hundredth of the time of training.
+MAX_MEASURED, MIN_MEASURED, MAX_MEASURED_NUMBERS = 1_024, 64, 2**23
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,11 @@ class VAENet(skorch.NeuralNet):
         if iterator is None:
             return
         dataset = iterator.dataset
-        scale = channel_scale(dataset.image_format, self.device)
+        image_format = dataset.image_format
+        scale = channel_scale(image_format, self.device)
         self.explained_[training] = ExplainedVariance(self.module_.holes, scale)
-        every = math.ceil(len(dataset) / MAX_MEASURED)
+        most = max(MIN_MEASURED, MAX_MEASURED_NUMBERS // image_format.n_features)
+        every = math.ceil(len(dataset) / min(MAX_MEASURED, most))
         for i, batch in enumerate(iterator):
             self.measures_ = i % every == 0
             self.notify("on_batch_begin", batch=batch, training=training)

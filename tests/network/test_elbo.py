@@ -209,12 +209,14 @@ def test_sums_in_the_precision_asked_for():
 
 
 @pytest.mark.parametrize("variance", [1e-6, 0.01, 3.0])
-def test_the_normal_density_is_that_of_torch_and_that_of_a_mean_the_mean(variance, generator):
+def test_the_normal_density_is_that_of_torch_and_sums_give_sums(variance, generator):
     mean, x = randn(6, 20, generator=generator), randn(6, 20, generator=generator)
     errors, variance = (x - mean).square(), torch.tensor(variance, dtype=torch.float64)
     expected = Normal(mean, variance.sqrt()).log_prob(x)
-    torch.testing.assert_close(normal_log_density(errors, variance), expected)
-    torch.testing.assert_close(normal_log_density(errors.mean(), variance), expected.mean())
+    torch.testing.assert_close(normal_log_density(errors, 1, variance), expected)
+    sums = normal_log_density(errors.sum(1), errors.shape[1], variance)
+    torch.testing.assert_close(sums, expected.sum(1))
+    torch.testing.assert_close(normal_log_density(errors.mean(), 1, variance), expected.mean())
 
 
 def noise_of_batch(given, logits, x, holes=False):
