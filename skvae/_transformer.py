@@ -208,10 +208,10 @@ class ConvVAETransformer(
 
     learning_rate : float or "auto", default="auto"
         Peak of the one-cycle schedule of Adam. "auto": 0.005 if the network has a linear path,
-        that is with the Gaussian likelihood or with fewer than 10,000 images, else 0.003. It
-        suits the default number of epochs. A higher rate is better for very few epochs, and a
-        lower one for many more. `partial_fit` uses this rate throughout, or a tenth of it after
-        a `fit`.
+        that is with the Gaussian likelihood or with fewer than 10,000 images. Otherwise 0.003,
+        or 0.002 if there are classes or clusters. It suits the default number of epochs. A higher
+        rate is better for very few epochs, and a lower one for many more. `partial_fit` uses this
+        rate throughout, or a tenth of it after a `fit`.
 
     early_stopping : bool or "auto", default="auto"
         Whether to set `validation_fraction` of the images aside and to monitor their loss. When

@@ -20,8 +20,8 @@ MAX_EPOCHS, N_STEPS = 200, 4_500
 # Smallest and largest automatic size of a batch.
 MIN_BATCH_SIZE, MAX_BATCH_SIZE = 16, 128
 
-# Peak of the learning rate, without and with a linear path.
-LEARNING_RATE, LEARNING_RATE_BESIDE_LINEAR = 3e-3, 5e-3
+# Peak of the learning rate with a linear path, and without: with no classes, and with classes.
+LEARNING_RATE_BESIDE_LINEAR, LEARNING_RATE, LEARNING_RATE_OF_CLASSES = 5e-3, 3e-3, 2e-3
 
 # Weight decay of networks with a linear path, times the number of images.
 WEIGHT_DECAY = 1_000.0
@@ -76,9 +76,11 @@ def resolve_budget(max_iter, batch_size, n_images, architecture, *, consistency,
 
 def resolve_learning_rate(learning_rate, architecture):
     """Peak of the learning rate: the parameter, or the default of the network."""
-    if learning_rate == "auto":
-        return LEARNING_RATE_BESIDE_LINEAR if architecture["linear_path"] else LEARNING_RATE
-    return float(learning_rate)
+    if learning_rate != "auto":
+        return float(learning_rate)
+    if architecture["linear_path"]:
+        return LEARNING_RATE_BESIDE_LINEAR
+    return LEARNING_RATE_OF_CLASSES if architecture["n_classes"] else LEARNING_RATE
 
 
 def resolve_weight_decay(n_images, architecture):

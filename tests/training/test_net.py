@@ -9,7 +9,7 @@ from conftest import SMALL, fit, fit_classifier, weights_of
 from nets import ARCHITECTURE, LIKELIHOODS, SETTINGS, build_module, dataset_of, network, split_of
 from skorch.callbacks import Callback
 
-from skvae import ConvVAEClassifier, ConvVAETransformer
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
 from skvae._model import passes
 from skvae._model.likelihoods import NOISE_UPDATE_SHARE
 from skvae._model.noise import generator_for, normal_draws
@@ -296,6 +296,14 @@ def test_the_automatic_learning_rate(n_images, likelihood, expected):
     params = {"pixel_range": None, "batch_size": 2_500, "max_iter": 1, "likelihood": likelihood}
     assert fit(X, **params).net_.lr == expected
     assert fit(X, **params, learning_rate=0.01).net_.lr == 0.01
+
+
+@pytest.mark.parametrize(("likelihood", "expected"), [("gaussian", 0.005), ("bernoulli", 0.002)])
+@pytest.mark.parametrize("cls", [ConvVAEClassifier, ConvVAECluster])
+def test_the_automatic_learning_rate_with_classes(cls, likelihood, expected):
+    X = np.random.default_rng(0).uniform(size=(10_000, 1, 3))
+    params = {**SMALL, "batch_size": 2_500, "max_iter": 1, "likelihood": likelihood}
+    assert cls(**params).fit(X, np.arange(len(X)) % 2).net_.lr == expected
 
 
 @pytest.mark.parametrize(
