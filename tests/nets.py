@@ -1,15 +1,29 @@
 """Small networks, images and settings for the tests of nets and of training.
 
-What many of them need of the inside comes from here.
+What several of them need of the inside comes from here, so that few files know where it lives.
 """
+# ruff: noqa: F401 (imported for others)
 
 import torch
 
 from skvae._data.dataset import ImageDataset
 from skvae._data.format import ImageFormat
-from skvae._model.likelihoods import LIKELIHOODS
-from skvae._model.passes import build_module
-from skvae._training import n_set_aside, split
+from skvae._data.pixel_range import PixelValues, resolve_pixel_range
+from skvae._files import archive, fields
+from skvae._model import passes
+from skvae._model.convolutions import GELU, default_hidden_channels
+from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
+from skvae._model.noise import PixelNoise, generator_for
+from skvae._model.passes import build_module, pass_size
+from skvae._model.priors import ClassNormals
+from skvae._model.start import linear_network
+from skvae._model.vae import ConvVAE
+from skvae._model.weights import draw_weights, set_pixel_units
+from skvae._training import Budget, batches, n_set_aside, split, train
+from skvae._training.augment import affine_maps, mapped
+from skvae._training.callbacks import WINDOW, OneCycle, RunningStatistics
+from skvae._training.net import TrainSettings
+from skvae._training.processes import Processes
 
 FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
 ARCHITECTURE = {

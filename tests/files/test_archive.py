@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from conftest import without_address
 from mutate import members_of, mutants, pack, resealed
+from nets import archive
 
-from skvae._files import archive
 from skvae._files.archive import DTYPES, InvalidFileError, read, write
 
 HEADER = {"n": 3, "k": 2, "rate": 0.005, "tol": float("inf"), "names": ["a", "é"], "none": None}

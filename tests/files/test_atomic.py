@@ -6,9 +6,9 @@ import os
 import sys
 
 import pytest
+from nets import archive
 
 from skvae._atomic import replacing
-from skvae._files import archive
 
 OLD, NEW = b"old", b"new" * 1_000
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import fit_classifier
 from mutate import mutants, resealed, set_value
+from nets import archive, fields
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_digits
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 import skvae
 from skvae import ConvVAETransformer, InvalidFileError
-from skvae._files import archive, fields, model
+from skvae._files import model
 from skvae._files.model import MODEL
 
 DATA = Path(__file__).parents[1] / "data"

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from nets import ImageFormat
+from nets import ImageFormat, PixelValues, resolve_pixel_range
 
 from skvae._data.format import flatten_images, resolve_shape
-from skvae._data.pixel_range import PixelValues, resolve_pixel_range
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from nets import ImageFormat
+from nets import ImageFormat, PixelValues, resolve_pixel_range
 
 from skvae._data import pixel_range
 from skvae._data.pixel_range import (
-    PixelValues,
     dtype_fits,
     fits_float32,
     is_hole,
-    resolve_pixel_range,
     warn_about_values,
     whole_numbers,
 )

@@ -12,7 +12,7 @@ import torch
 from comparisons import assert_same_classes, assert_same_model, assert_same_training
 from conftest import SMALL, fit_classifier, weights_of
 from faults import Crash, CrashAtTheEnd
-from nets import split_of
+from nets import Budget, split_of
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import log_softmax, softmax
 from scipy.stats import multivariate_normal
@@ -28,7 +28,6 @@ from skorch.callbacks import Callback
 
 import skvae
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._training import Budget
 
 NAN = float("nan")
 NAMES = np.array(["zero", "one", "two"])

@@ -5,6 +5,7 @@ import pytest
 import torch
 from comparisons import assert_same_training
 from conftest import SMALL, fit, fit_classifier, weights_of
+from nets import affine_maps, mapped
 from numpy.testing import assert_allclose
 from scipy.special import rel_entr, softmax
 from skorch.callbacks import Callback
@@ -12,7 +13,6 @@ from skorch.callbacks import Callback
 import skvae
 from skvae import ConvVAEClassifier
 from skvae._model import class_divergences
-from skvae._training.augment import affine_maps, mapped
 
 FEW = {"unlabeled": -1}
 

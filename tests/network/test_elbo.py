@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import LIKELIHOODS
+from nets import LIKELIHOODS, MIN_NOISE_VARIANCE, ClassNormals
 from torch.distributions import (
     Bernoulli,
     Categorical,
@@ -19,8 +19,8 @@ from torch.distributions import (
 from torch.distributions import kl_divergence as oracle_kl
 
 from skvae._model.latents import kl_divergence, log_weights
-from skvae._model.likelihoods import MIN_NOISE_VARIANCE, normal_log_density
-from skvae._model.priors import ClassNormals, StandardNormal
+from skvae._model.likelihoods import normal_log_density
+from skvae._model.priors import StandardNormal
 
 NOISE_LOGVAR = torch.tensor(-2.5, dtype=torch.float64)
 CONTINUOUS = [name for name, family in LIKELIHOODS.items() if family.continuous]

@@ -6,26 +6,25 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from nets import (
+    GELU,
+    ClassNormals,
+    ConvVAE,
+    default_hidden_channels,
+    draw_weights,
+    linear_network,
+    pass_size,
+    set_pixel_units,
+)
 from sklearn.decomposition import PCA
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal
 from torch.distributions import Normal as NormalDistribution
 
 from skvae._model import linear
-from skvae._model.convolutions import (
-    GELU,
-    Fold,
-    Unfold,
-    default_hidden_channels,
-    dense,
-    stage_folds,
-)
+from skvae._model.convolutions import Fold, Unfold, dense, stage_folds
 from skvae._model.linear import LinearPath, solve_by_elimination
-from skvae._model.passes import pass_size
-from skvae._model.priors import ClassNormals
-from skvae._model.start import linear_network
-from skvae._model.vae import LEAST_PRECISION, ConvVAE, reparametrize
-from skvae._model.weights import draw_weights, set_pixel_units
+from skvae._model.vae import LEAST_PRECISION, reparametrize
 
 SHAPES = [
     (1, 1, 1),

@@ -5,25 +5,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nets import LIKELIHOODS, ImageDataset, ImageFormat, build_module
+from nets import (
+    LIKELIHOODS,
+    MIN_NOISE_VARIANCE,
+    ConvVAE,
+    ImageDataset,
+    ImageFormat,
+    build_module,
+    draw_weights,
+    linear_network,
+    set_pixel_units,
+)
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from skvae._model import start as start_module
-from skvae._model.likelihoods import MIN_NOISE_VARIANCE
 from skvae._model.start import (
     class_means,
     coarse_rows,
     fit_linear_decoder,
     incremental_pca,
-    linear_network,
     pixel_statistics,
     principal_components,
     probabilistic_pca,
     set_first_weights,
 )
-from skvae._model.vae import ConvVAE
-from skvae._model.weights import draw_weights, set_pixel_units
 
 pytestmark = pytest.mark.usefixtures("whole_start")
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from nets import GELU
 from skorch.callbacks import Callback
 from torch import nn
 
 from skvae import ConvVAETransformer
-from skvae._model.convolutions import GELU
 
 TINY = float(np.finfo(np.float32).tiny)
 

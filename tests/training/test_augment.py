@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import fit, fit_classifier
+from nets import affine_maps, mapped
 from scipy import ndimage
 from skorch.callbacks import Callback
-
-from skvae._training.augment import affine_maps, mapped
 
 
 def draws(n=50, seed=0):

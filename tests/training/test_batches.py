@@ -5,14 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nets import ImageDataset, ImageFormat
+from nets import (
+    ImageDataset,
+    ImageFormat,
+    PixelNoise,
+    Processes,
+    batches,
+    generator_for,
+    pass_size,
+    passes,
+)
 
 from skvae._data.dataset import binary_draw
 from skvae._data.labels import scarce
-from skvae._model import passes
-from skvae._model.noise import EPOCH, NOISE_TABLE_SIZE, PixelNoise, generator_for, uniform_draws
-from skvae._model.passes import pass_size
-from skvae._training import batches
+from skvae._model.noise import EPOCH, NOISE_TABLE_SIZE, uniform_draws
 from skvae._training.batches import (
     N_LABELLED,
     EpochBatches,
@@ -20,7 +26,6 @@ from skvae._training.batches import (
     batches_of,
     random_order,
 )
-from skvae._training.processes import Processes
 
 FORMAT = ImageFormat((2, 2), -1, (0.0, 255.0), True)
 ALONE = Processes()

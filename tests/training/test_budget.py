@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from nets import ConvVAE, default_hidden_channels
 from torch.utils.flop_counter import FlopCounterMode
 
-from skvae._model.convolutions import default_hidden_channels
-from skvae._model.vae import ConvVAE
 from skvae._model.weights import n_products
 from skvae._training.budget import (
     ENCODER_SHARE,

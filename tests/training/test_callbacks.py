@@ -18,7 +18,7 @@ import torch
 from conftest import SMALL, fit, weights_of
 from faults import interrupt
 from joblib import Parallel, delayed
-from nets import network, split_of
+from nets import WINDOW, OneCycle, RunningStatistics, network, split_of
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -34,10 +34,7 @@ from skvae._training.callbacks import (
     LAST_RATE,
     REFUSED,
     RISE,
-    WINDOW,
     EarlyStopping,
-    OneCycle,
-    RunningStatistics,
     one_cycle,
 )
 

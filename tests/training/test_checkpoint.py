@@ -11,12 +11,12 @@ from comparisons import FixedSeed, assert_same_training
 from conftest import SMALL, without_address
 from faults import Crash, CrashAtTheEnd, full_disk, interrupt
 from mutate import set_value
+from nets import archive, fields
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from skorch.callbacks import Callback, EarlyStopping, Freezer
 
 import skvae
 from skvae import ConvVAETransformer, InvalidFileError
-from skvae._files import archive, fields
 from skvae._training import checkpoint
 
 TRAINING = {field.key for field in checkpoint.PLAN}

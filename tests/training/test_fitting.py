@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, weights_of
-from nets import dataset_of
+from nets import WINDOW, dataset_of, n_set_aside, passes, train
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from skvae import ConvVAETransformer, load
-from skvae._model import passes
-from skvae._training import n_set_aside, train
-from skvae._training.callbacks import WINDOW
 
 
 def test_collapse_is_told(digits):

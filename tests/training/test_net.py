@@ -6,16 +6,29 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, fit, fit_classifier, weights_of
-from nets import ARCHITECTURE, LIKELIHOODS, SETTINGS, build_module, dataset_of, network, split_of
+from nets import (
+    ARCHITECTURE,
+    LIKELIHOODS,
+    SETTINGS,
+    Budget,
+    OneCycle,
+    RunningStatistics,
+    TrainSettings,
+    batches,
+    build_module,
+    dataset_of,
+    generator_for,
+    network,
+    passes,
+    split_of,
+)
 from skorch.callbacks import Callback
 
 from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer
-from skvae._model import passes
 from skvae._model.likelihoods import NOISE_UPDATE_SHARE
-from skvae._model.noise import generator_for, normal_draws
-from skvae._training import Budget, batches
-from skvae._training.callbacks import OneCycle, RunningStatistics, Warmup
-from skvae._training.net import MAX_GRADIENT, TrainSettings, build_net
+from skvae._model.noise import normal_draws
+from skvae._training.callbacks import Warmup
+from skvae._training.net import MAX_GRADIENT, build_net
 
 
 def test_settings_are_those_of_the_estimator(small):

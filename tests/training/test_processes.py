@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from conftest import HAS_CALLBACKS
+from nets import Processes
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._training.processes import Processes, training_processes
+from skvae._training.processes import training_processes
 
 # Seconds after which a process hangs: far more than all fits take on the busiest machine, but less
 # than the 30 minutes of torch, after which a process that waits for another one ends.

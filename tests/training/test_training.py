@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import fit, weights_of
-from nets import SETTINGS, dataset_of, network
+from nets import SETTINGS, TrainSettings, dataset_of, network
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
-from skvae._training.net import TrainSettings
 from skvae._training.train import reorder_net, train
 
 

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, all_start_steps
-from nets import ImageDataset, ImageFormat, dataset_of, network
+from nets import (
+    ConvVAE,
+    ImageDataset,
+    ImageFormat,
+    PixelNoise,
+    dataset_of,
+    draw_weights,
+    linear_network,
+    network,
+    passes,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 
 from skvae import ConvVAETransformer
-from skvae._model import passes
-from skvae._model.noise import PixelNoise
 from skvae._model.passes import (
     MAX_PASS_IMAGES,
     component_moments,
@@ -26,9 +34,6 @@ from skvae._model.passes import (
     weighted_choice,
     weighted_mean,
 )
-from skvae._model.start import linear_network
-from skvae._model.vae import ConvVAE
-from skvae._model.weights import draw_weights
 
 
 @pytest.fixture(scope="module")
