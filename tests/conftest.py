@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.utils.fixes import parse_version
 
 from skvae import ConvVAEClassifier, ConvVAETransformer
-from skvae._model import start
+from skvae._model import passes, start
 
 mpl.use("Agg")
 # Nets this small gain nothing from more, in this process and in those that tests start.
@@ -82,6 +82,17 @@ def whole_start():
     """For tests in which the start counts."""
     with all_start_steps():
         yield
+
+
+@pytest.fixture
+def limit_passes(monkeypatch):
+    """A function that sets how many images go through a network at once, and numbers in them."""
+
+    def limit(n_images=passes.MAX_PASS_IMAGES, n_numbers=passes.MAX_PASS_NUMBERS):
+        monkeypatch.setattr(passes, "MAX_PASS_IMAGES", n_images)
+        monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", n_numbers)
+
+    return limit
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from nets import (
     batches,
     generator_for,
     pass_size,
-    passes,
 )
 
 from skvae._data.dataset import binary_draw
@@ -136,9 +135,8 @@ def test_large_images_go_through_a_network_in_small_numbers(image_shape, expecte
 
 
 @pytest.mark.parametrize("binarize", [False, True])
-def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, monkeypatch):
-    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 3)
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * 4)  # four images
+def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, limit_passes):
+    limit_passes(3, 4 * 4)  # four images
     generator = generator_for(0, EPOCH, 0)
     batches = EpochBatches(dataset(20), 10, 3, generator, binarize, 0.0, "cpu", ALONE)
     sizes, images = [], []
@@ -276,11 +274,10 @@ def test_each_image_counts_once_in_an_epoch_of_many(monkeypatch):
 @pytest.mark.parametrize("labels", ["none", "many", "few"])
 @pytest.mark.parametrize("binarize", [False, True])
 @pytest.mark.parametrize("in_parts", [False, True])
-def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, monkeypatch):
+def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, limit_passes):
     def set_limits(n_images):
         if in_parts:
-            monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
-            monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * n_images)
+            limit_passes(1, 4 * n_images)
 
     data = dataset(40, labels={"none": None, "many": MANY, "few": FEW}[labels])
     settings = {"batch_size": 13, "binarize": binarize}
@@ -304,12 +301,11 @@ def test_shares_add_up_to_the_batch(size, labels, binarize, in_parts, monkeypatc
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("labels", ["none", "few"])
 @pytest.mark.parametrize("binarize", [False, True])
-def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize, monkeypatch):
+def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize, limit_passes):
     data = dataset(40, labels={"none": None, "few": FEW}[labels])
     settings = {"batch_size": 13, "binarize": binarize, "consistency": float(labels == "few")}
     expected = labelled_batches(data, **settings)
-    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * 2)  # two images of each process
+    limit_passes(1, 4 * 2)  # two images of each process
     shares = [labelled_batches(data, **settings, processes=OneOf(r, size)) for r in range(size)]
     for (_, (part,), labelled), *others in zip(expected, *shares, strict=True):
         for r, (_, parts, further) in enumerate(others):
@@ -321,9 +317,8 @@ def test_draws_belong_to_the_batch_however_it_is_divided(size, labels, binarize,
 
 @pytest.mark.parametrize("binarize", [False, True])
 @pytest.mark.parametrize("n_in_a_pass", [4, 100])
-def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, monkeypatch):
-    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 1)
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 4 * n_in_a_pass)
+def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, limit_passes):
+    limit_passes(1, 4 * n_in_a_pass)
     settings = {"batch_size": 10, "binarize": binarize, "augment": 0.5, "consistency": 0.5}
     data, generator = dataset(30, labels=FEW[:30]), generator_for(0, EPOCH, 0)
     once = labelled_batches(data, **settings)
@@ -404,8 +399,8 @@ def test_labels_follow_their_images_into_every_batch(labels, subset):
 
 
 @pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
-def test_labels_follow_their_images_into_the_scores(labels, monkeypatch):
-    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 7)
+def test_labels_follow_their_images_into_the_scores(labels, limit_passes):
+    limit_passes(7)
     data = dataset(40, labels=labels).at(np.arange(3, 38))
     for batch, _ in ScoringBatches(data, PixelNoise(3, 0), "cpu", ALONE):
         (part,) = batch
@@ -462,9 +457,8 @@ def test_further_images_are_labelled_ones_and_each_comes_up():
     assert seen == set(np.flatnonzero(labels >= 0).tolist())
 
 
-def test_further_images_come_in_parts_that_memory_can_hold(monkeypatch):
-    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", 3)
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 10 * 4)
+def test_further_images_come_in_parts_that_memory_can_hold(limit_passes):
+    limit_passes(3, 10 * 4)
     for _, _, further in labelled_batches(dataset(40, labels=FEW)):
         assert [len(part["x"]) for part in further] == [10] * 6 + [4]
         assert all(part.keys() == {"x", "y"} for part in further)

@@ -19,7 +19,6 @@ from nets import (
     dataset_of,
     generator_for,
     network,
-    passes,
     split_of,
 )
 from skorch.callbacks import Callback
@@ -371,7 +370,7 @@ def first_step(parts, likelihood, noise_logvar, *, set_aside=True, holes=False):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
-def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, likelihood):
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, limit_passes, likelihood):
     settings = TrainSettings(**{**SETTINGS, "batch_size": 50})
     net, dataset = build_net(network(likelihood=likelihood), settings), dataset_of(digits[0][:60])
 
@@ -381,7 +380,7 @@ def test_a_step_in_parts_is_the_step_of_the_whole_batch(digits, monkeypatch, lik
         return batches[0]
 
     (part,) = parts_of_a_batch()
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 16 * 64)
+    limit_passes(n_numbers=16 * 64)
     divided = parts_of_a_batch()
     assert [len(part["x"]) for part in divided] == [16, 16, 16, 2]
     expected, step, sums, _ = first_step([part], likelihood, 1.0)
@@ -455,9 +454,8 @@ class Reads(Callback):
     [{"likelihood": "gaussian"}, {"likelihood": "bernoulli", "binarize": True}],
     ids=["gaussian", "binarize"],
 )
-def test_who_reads_the_parts_of_a_batch_changes_no_bit(digits, monkeypatch, params, n_in_a_pass):
-    monkeypatch.setattr(passes, "MAX_PASS_IMAGES", n_in_a_pass)
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", n_in_a_pass * 64)
+def test_who_reads_the_parts_of_a_batch_changes_no_bit(digits, limit_passes, params, n_in_a_pass):
+    limit_passes(n_in_a_pass, n_in_a_pass * 64)
     labels = np.where(np.arange(100) % 5, -1, digits[1][:100] % 3)
     params = {**params, "unlabeled": -1, "max_iter": 2}
     read, unread = (

@@ -342,8 +342,8 @@ def test_scores_do_not_depend_on_beta_of_training(line):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("size", [1, 32, 64])
-def test_large_pictures_are_as_independent_as_small_ones(many, monkeypatch, likelihood, size):
-    monkeypatch.setattr(passes, "MAX_PASS_NUMBERS", 2 * size * 64 - 1)
+def test_large_pictures_are_as_independent_as_small_ones(many, limit_passes, likelihood, size):
+    limit_passes(n_numbers=2 * size * 64 - 1)
     assert passes.pass_size((1, 8, 8)) == size
     vae = ConvVAETransformer(**{**SMALL, "likelihood": likelihood}, max_iter=1).fit(many[:40])
     X, order = many[:23], np.random.default_rng(0).permutation(23)
