@@ -256,14 +256,19 @@ def test_the_history_has_the_share_of_each_epoch(digits, likelihood, variant):
         assert_allclose(column, expected, atol=2e-5)
 
 
-def test_of_many_images_some_tell_the_share(digits):
-    # 30 steps, of which each fifth counts.
-    X = np.concatenate([digits[0]] * 13)[:5_000]
+@pytest.mark.parametrize(
+    ("n_images", "repeats", "batch_size", "every"),
+    # About 1,000 of 5,000 small images, and about 64 of 130 large ones.
+    [(5_000, (1, 1), 170, 5), (130, (32, 64), 10, 3)],
+    ids=["many", "large"],
+)
+def test_of_many_or_large_images_some_tell_the_share(digits, n_images, repeats, batch_size, every):
+    X = np.kron(np.concatenate([digits[0]] * 13)[:n_images], np.ones(repeats, np.uint8))
     pairs = Pairs("bernoulli")
-    vae = fit(X, max_iter=1, batch_size=170, callbacks=[pairs])
+    vae = fit(X, max_iter=1, batch_size=batch_size, callbacks=[pairs])
     batches = pairs.seen[True, 1]
-    assert len(batches) == 30
-    pairs.seen[True, 1] = batches[::5]
+    assert len(batches) == -(-n_images // batch_size)
+    pairs.seen[True, 1] = batches[::every]
     column = vae.history_["train_explained_variance_ratio"]
     assert column.item() == pytest.approx(pairs.share(True, 1), abs=2e-5)
 
