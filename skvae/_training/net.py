@@ -26,7 +26,7 @@ ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 MAX_GRADIENT = 0.3
 
 # Images of an epoch, spread over its steps, that tell the share of the variance explained: so many,
-# or fewer if they have more numbers. More would cost more than a hundredth of the time of training.
+# or fewer if they have more numbers, but not below the second. More would take noticeable time.
 MAX_MEASURED, MIN_MEASURED, MAX_MEASURED_NUMBERS = 1_024, 64, 2**23
 
 

@@ -122,27 +122,6 @@ MORE_LIES = [
     ("params.checkpoint", "evil.txt"),
     ("params.callbacks", []),
     ("unseen epochs", 10**12),
-    ("skvae_version", None),
-    ("params.callbacks", None),
-    ("seed", 2**31),
-    ("seed", False),
-    ("n_epochs", fields.MAX_FILE_EPOCHS + 1),
-    ("history", ["duration"] * 2),
-    ("history", ["train_loss", "test_loss"]),
-    ("history", ["duration"]),
-    ("history", ["train_loss", "train_accuracy", "duration"]),  # without classes
-    ("architecture.more", 1),
-    ("architecture.image_shape", [8, 8]),
-    ("architecture.n_components", 2**24 + 1),
-    ("architecture.n_components", 3.0),
-    ("architecture.n_components", True),
-    ("architecture.n_classes", 2**24 + 1),
-    ("architecture.n_classes", -1),
-    ("architecture.n_classes", False),
-    ("architecture.n_classes", 0.0),
-    ("architecture.n_classes", None),
-    ("architecture.holes", 1),
-    ("architecture.holes", None),
 ]
 
 
@@ -166,6 +145,42 @@ def test_lies_are_refused(small, tmp_path, path, value):
         set_value(header, path, value)
     archive.write(tmp_path / "lie", header, arrays)
     with pytest.raises(InvalidFileError, match="lie"):
+        skvae.load(tmp_path / "lie")
+
+
+# Lies that only the check of one entry finds, and the entry that the message names.
+NAMED_LIES = [
+    ("skvae_version", None, "skvae_version"),
+    ("params.callbacks", None, "params"),
+    ("seed", 2**31, "seed"),
+    ("seed", False, "seed"),
+    ("n_epochs", fields.MAX_FILE_EPOCHS + 1, "n_epochs"),
+    ("history", ["duration"] * 2, "history"),
+    ("history", ["train_loss", "test_loss"], "history"),
+    ("history", ["duration"], "history"),
+    ("history", ["train_loss", "train_accuracy", "duration"], "history"),  # without classes
+    ("architecture.more", 1, r"keys \(more\)"),
+    ("architecture.image_shape", [8, 8], "image_shape"),
+    ("architecture.n_components", 2**24 + 1, "n_components"),
+    ("architecture.n_components", 3.0, "n_components"),
+    ("architecture.n_components", True, "n_components"),
+    ("architecture.n_classes", 2**24 + 1, "n_classes"),
+    ("architecture.n_classes", -1, "n_classes"),
+    ("architecture.n_classes", False, "n_classes"),
+    ("architecture.n_classes", 0.0, "n_classes"),
+    ("architecture.n_classes", None, "n_classes"),
+    ("architecture.holes", 1, "holes"),
+    ("architecture.holes", None, "holes"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "name"), NAMED_LIES, ids=lambda value: f"{value!s:.40}")
+def test_the_message_names_what_is_false(small, tmp_path, path, value, name):
+    small.save(tmp_path / "model")
+    header, arrays = archive.read(tmp_path / "model", MODEL.specs)
+    set_value(header, path, value)
+    archive.write(tmp_path / "lie", header, arrays)
+    with pytest.raises(InvalidFileError, match=f"invalid {name} in the file"):
         skvae.load(tmp_path / "lie")
 
 
