@@ -47,9 +47,7 @@ class Processes:
 
     def wait(self):
         """Wait until all processes have come here."""
-        if self.group is not None:
-            with _said_plainly():
-                dist.barrier(group=self.group)
+        self._of_all(None)
 
     def any(self, flag):
         """Whether a flag is set in any process."""
@@ -57,12 +55,7 @@ class Processes:
 
     def _of_all(self, value):
         """The values that the processes give, in their order."""
-        if self.group is None:
-            return [value]
-        values = [None] * self.size
-        with _said_plainly():
-            dist.all_gather_object(values, value, group=self.group)
-        return values
+        return [value] if self.group is None else _gather(value, self.group)
 
     def of_first(self, value):
         """The value, made of plain values and arrays, that the first process gives."""
@@ -111,8 +104,8 @@ def training_processes(data_parallel):
             "first, in a script that torchrun or another launcher starts in each process. In a "
             "single process, leave data_parallel=False."
         )
+    _gather(None)  # an error if a process has ended, for which `new_group` would wait
     with _said_plainly():
-        dist.barrier()  # an error if a process has ended, for which `new_group` would wait
         group = dist.new_group()
     try:
         processes = Processes(group)
@@ -122,6 +115,17 @@ def training_processes(data_parallel):
             yield processes
     finally:
         dist.destroy_process_group(group)
+
+
+def _gather(value, group=None):
+    """The values that all processes of a group give, in their order; None: of the default group.
+
+    Used for waiting, too: with nccl, `torch.distributed.barrier` warns about the choice of a GPU.
+    """
+    values = [None] * dist.get_world_size(group)
+    with _said_plainly():
+        dist.all_gather_object(values, value, group=group)
+    return values
 
 
 @contextmanager
