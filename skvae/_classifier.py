@@ -14,7 +14,11 @@ from ._files import storable
 from ._keywords import suggesting
 from ._transformer import ConvVAETransformer
 
-# Default weights of the labels: if fewer than half of the images are labelled, and if more are.
+# Default weight of the labels for each number of an image, if log p(x|z) is a density: that grows
+# with these numbers, however little the components can tell of them.
+WEIGHT_PER_NUMBER = 0.4
+
+# With "bernoulli": if fewer than half of the images are labelled, and if more are.
 FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
 
 
@@ -209,10 +213,12 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
 
     label_weight : float, default=None
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
-        None: 30 if fewer than half of the images are labelled, else 100. If fewer than half are,
-        each step uses 64 labelled images in addition, as many of each class. This is decided once
-        per fit, for the images that are not set aside. `partial_fit` decides it by the images of
-        the first calls, up to 256 or more.
+        None: 0.4 for each number of an image, because -log p(x|z) grows with them. With
+        "bernoulli" it is 30 if fewer than half of the images are labelled, else 100.
+
+        If fewer than half are, each step uses 64 labelled images in addition, as many of each
+        class. This is decided once per fit, for the images that are not set aside. `partial_fit`
+        decides it by the images of the first calls, up to 256 or more.
 
     consistency : float, default=1.0
         Strength of the small random affine maps that should not change the class of an image, in
@@ -544,6 +550,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     def _label_weight(self):
         if self.label_weight is not None:
             return float(self.label_weight)
+        if self.likelihood_ != "bernoulli":
+            return WEIGHT_PER_NUMBER * self._format.n_features
         return FEW_LABELS_WEIGHT if self._few_labels else MANY_LABELS_WEIGHT
 
     @property

@@ -96,11 +96,13 @@ FITS = {
         with_holes(),
     ),
     "few labels": lambda: (
-        ConvVAEClassifier(**SMALL, unlabeled=-1).fit(images(), labels()),
+        ConvVAEClassifier(**SMALL, unlabeled=-1, label_weight=30).fit(images(), labels()),
         images(),
     ),
     "few labels, no maps": lambda: (
-        ConvVAEClassifier(**SMALL, unlabeled=-1, consistency=0).fit(images(), labels()),
+        ConvVAEClassifier(**SMALL, unlabeled=-1, label_weight=30, consistency=0).fit(
+            images(), labels()
+        ),
         images(),
     ),
     "partial_fit": lambda: (

@@ -857,3 +857,14 @@ def test_the_default_weight_of_labels(digits, n_labelled, weight):
     labels = np.where(np.arange(40) < n_labelled, digits[1][:40] % 2, -1)
     clf = fit_classifier(digits[0][:40], labels, unlabeled=-1, max_iter=1)
     assert clf.net_.settings.label_weight == weight
+
+
+@pytest.mark.parametrize("n_labelled", [40, 10])
+@pytest.mark.parametrize("likelihood", ["gaussian", "continuous_bernoulli"])
+def test_the_default_weight_of_labels_grows_with_a_density(digits, likelihood, n_labelled):
+    labels = np.where(np.arange(40) < n_labelled, digits[1][:40] % 2, -1)
+    images = digits[0][:40].reshape(-1, 8, 8)
+    for times in (1, 3):
+        larger = images.repeat(times, axis=1)
+        clf = fit_classifier(larger, labels, unlabeled=-1, max_iter=1, likelihood=likelihood)
+        assert clf.net_.settings.label_weight == pytest.approx(0.4 * 64 * times)
