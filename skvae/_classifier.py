@@ -217,8 +217,9 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         "bernoulli" it is 30 if fewer than half of the images are labelled, else 100.
 
         If fewer than half are, each step uses 64 labelled images in addition, as many of each
-        class. This is decided once per fit, for the images that are not set aside. `partial_fit`
-        decides it by the images of the first calls, up to 256 or more.
+        class: a quarter as they are, the others under maps twice as strong as `consistency`.
+        This is decided once per fit, for the images that are not set aside. `partial_fit` decides
+        it by the images of the first calls, up to 256 or more.
 
     consistency : float, default=1.0
         Strength of the small random affine maps that should not change the class of an image, in

@@ -16,8 +16,9 @@ from .processes import Processes
 # read one after another in random order, and images are mixed within a number of blocks.
 MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
 
-# Labelled images that a step sees in addition, if less than half of the images are labelled.
-N_LABELLED = 64
+# Labelled images that a step sees in addition, if less than half of the images are labelled; those
+# of them that it sees as they are; how much stronger the maps of the others are than of all images.
+N_LABELLED, N_PLAIN, STRONGER = 64, 16, 2.0
 
 
 @dataclass(eq=False)
@@ -90,12 +91,12 @@ class EpochBatches:
     def __iter__(self):
         order = random_order(len(self.dataset), self.generator)
         for positions in batches_of(order, self.batch_size):
-            parts = self._parts(positions, noisy=True)
+            parts = self._parts(positions)
             n_labelled = n_known(self.y, positions)
             yield Batch(len(positions), parts, n_labelled, self._labelled()), None
 
-    def _parts(self, positions, *, noisy):
-        """The parts of the images at these positions, with noise or without.
+    def _parts(self, positions, *, of_labelled=False):
+        """The parts of the images at these positions, or of further labelled ones, without noise.
 
         The draws are those of all images of all processes, in order. So they depend neither on how
         the images are divided, nor on when and how often a part is read.
@@ -106,9 +107,12 @@ class EpochBatches:
         single = len(some) == 1
         if self.binarize:
             draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
-        noise = normal_draws(len(positions), self.n_components, self.generator) if noisy else None
+        noise, strength = None, STRONGER * self.consistency
+        if not of_labelled:
+            noise = normal_draws(len(positions), self.n_components, self.generator)
+            strength = self.consistency
         maps = self._maps(len(positions), self.augment)
-        twins = self._maps(len(positions), self.consistency)
+        twins = self._maps(len(positions), strength)
         share = self.processes.share
         holes = self.dataset.image_format.missing_values is not None
 
@@ -119,9 +123,12 @@ class EpochBatches:
                 tensors["x"] = mapped(tensors["x"], maps[some[i]][share], holes=holes)
             if twins is not None:
                 tensors["mapped"] = mapped(tensors["x"], twins[some[i]][share], holes=holes)
+            if twins is not None and of_labelled:
+                plain = np.arange(len(positions))[some[i]][share] < N_PLAIN
+                tensors["mapped"][plain] = tensors["x"][plain]
             if self.binarize:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
-            if noisy:
+            if noise is not None:
                 tensors["noise"] = noise[some[i]][share]
             return part_on(self.device, tensors, self.y, own)
 
@@ -156,7 +163,7 @@ class EpochBatches:
         shares = torch.rand(N_LABELLED, generator=self.generator, device="cpu").double().numpy()
         some = [self.members[c] for c in np.resize(classes, N_LABELLED)]
         places = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
-        return self._parts(np.array(places), noisy=False)
+        return self._parts(np.array(places), of_labelled=True)
 
 
 def random_order(n, generator):

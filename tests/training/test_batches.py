@@ -545,6 +545,42 @@ def test_each_image_comes_with_its_map(labels):
     assert not torch.isclose(first[0], plain[0]).all((1, 2, 3)).any()
 
 
+def test_of_further_labelled_images_a_quarter_is_plain_and_the_maps_of_others_twice_as_strong():
+    # Rotation, scale and shear leave a spot in the middle there. Shifts move it by up to 5 % of the
+    # side, which the other maps change by a fifth at most.
+    side, places = 41, np.arange(41.0, dtype=np.float32) - 20
+    spot = np.exp(-np.add.outer(places**2, places**2) / 8)
+    rows = np.repeat((255 * spot).astype(np.uint8).reshape(1, -1), 40, 0)
+    data = ImageDataset(rows, replace(FORMAT, shape=(side, side)), labels=FEW)
+
+    def farthest(parts):
+        x = np.concatenate([part["mapped"] for part in parts])[:, 0]
+        mass = x.sum((1, 2))
+        return max(np.abs(x.sum(axis) @ places / mass).max() for axis in (1, 2))
+
+    seen = list(labelled_batches(data, consistency=1.0))
+    assert 0.04 * side < farthest([part for _, parts, _ in seen for part in parts]) < 0.06 * side
+    assert 0.08 * side < farthest([part for *_, parts in seen for part in parts]) < 0.14 * side
+    for *_, (part,) in seen:
+        unchanged = torch.isclose(part["mapped"], part["x"]).all((1, 2, 3))
+        assert unchanged[: N_LABELLED // 4].all()
+        assert not unchanged[N_LABELLED // 4 :].any()
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_processes_see_the_same_maps_of_labelled_images_as_one(holes):
+    data = dataset(40, labels=FEW)
+    if holes:
+        rows = np.where(data.rows % 5 == 0, np.nan, data.rows)
+        data = ImageDataset(rows, replace(FORMAT, missing_values=np.nan), labels=FEW)
+    alone = [part["mapped"] for *_, (part,) in labelled_batches(data, consistency=1.0)]
+    for rank in (0, 1):
+        several = labelled_batches(data, consistency=1.0, processes=OneOf(rank, 2))
+        shares = [part["mapped"] for *_, (part,) in several]
+        for share, all_of_them in zip(shares, alone, strict=True):
+            torch.testing.assert_close(share, all_of_them[rank::2], equal_nan=True)
+
+
 def test_maps_are_those_of_grey_images_and_come_after_other_maps():
     data = dataset(40, labels=FEW)
     settings = {"binarize": True, "augment": 0.5, "consistency": 1.0}
