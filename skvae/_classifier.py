@@ -15,8 +15,8 @@ from ._keywords import suggesting
 from ._transformer import ConvVAETransformer
 
 # Default weight of the labels for each number of an image, if log p(x|z) is a density: that grows
-# with these numbers, however little the components can tell of them.
-WEIGHT_PER_NUMBER = 0.4
+# with these numbers, however little the components can tell of them. And the least default weight.
+WEIGHT_PER_NUMBER, LEAST_WEIGHT = 0.4, 20.0
 
 # With "bernoulli": if fewer than half of the images are labelled, and if more are.
 FEW_LABELS_WEIGHT, MANY_LABELS_WEIGHT = 30.0, 100.0
@@ -213,8 +213,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
 
     label_weight : float, default=None
         Weight of the loss of the labels. A larger one helps the classes, a smaller one the images.
-        None: 0.4 for each number of an image, because -log p(x|z) grows with them. With
-        "bernoulli" it is 30 if fewer than half of the images are labelled, else 100.
+        None: 0.4 for each number of an image, because -log p(x|z) grows with them, and at least
+        20. With "bernoulli" it is 30 if fewer than half of the images are labelled, else 100.
 
         If fewer than half are, each step uses 64 labelled images in addition, as many of each
         class: a quarter as they are, the others under maps twice as strong as `consistency`.
@@ -552,7 +552,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         if self.label_weight is not None:
             return float(self.label_weight)
         if self.likelihood_ != "bernoulli":
-            return WEIGHT_PER_NUMBER * self._format.n_features
+            return max(LEAST_WEIGHT, WEIGHT_PER_NUMBER * self._format.n_features)
         return FEW_LABELS_WEIGHT if self._few_labels else MANY_LABELS_WEIGHT
 
     @property
