@@ -217,15 +217,16 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         20. With "bernoulli" it is 30 if fewer than half of the images are labelled, else 100.
 
         If fewer than half are, each step uses 64 labelled images in addition, as many of each
-        class: a quarter as they are, the others under maps twice as strong as `consistency`.
-        This is decided once per fit, for the images that are not set aside. `partial_fit` decides
-        it by the images of the first calls, up to 256 or more.
+        class. This is decided once per fit, for the images that are not set aside. `partial_fit`
+        decides it by the images of the first calls, up to 256 or more.
 
     consistency : float, default=1.0
         Strength of the small random affine maps that should not change the class of an image, in
         the units of `augment`: at 1, up to 10 degrees of rotation, 10 % of scale and of shear, and
-        shifts of 5 % of each side. Images are never mirrored. 0: no maps. Choose 0 if such a map
-        can change the class, as with orientations or positions.
+        shifts of 5 % of each side. If fewer than half of the images are labelled, three quarters
+        of the 64 labelled ones of a step get maps of twice this strength. Images are never
+        mirrored. 0: no maps. Choose 0 if such a map can change the class, as with orientations or
+        positions.
 
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN also stands

@@ -16,9 +16,12 @@ from .processes import Processes
 # read one after another in random order, and images are mixed within a number of blocks.
 MAX_SHUFFLED, BLOCK, N_BLOCKS_MIXED = 2**20, 2**10, 2**6
 
-# Labelled images that a step sees in addition, if less than half of the images are labelled; those
-# of them that it sees as they are; how much stronger the maps of the others are than of all images.
-N_LABELLED, N_PLAIN, STRONGER = 64, 16, 2.0
+# Labelled images that a step sees in addition, if less than half of the images are labelled. With
+# maps, the first ones stay as they are.
+N_LABELLED, N_PLAIN = 64, 16
+
+# How much stronger the maps of these labelled images are than those of all images.
+STRONGER = 2.0
 
 
 @dataclass(eq=False)
@@ -66,7 +69,8 @@ class EpochBatches:
     """Batches of one epoch of training: each image once, in random order, with new noise.
 
     With `few_labels`, each batch also brings 64 labelled images, if there are any. They are drawn
-    with replacement, and each class is equally frequent among them.
+    with replacement, and each class is equally frequent among them. A quarter of their ``mapped``
+    images are as they are, and the maps of the others have twice the strength `consistency`.
     """
 
     dataset: ImageDataset
@@ -123,9 +127,9 @@ class EpochBatches:
                 tensors["x"] = mapped(tensors["x"], maps[some[i]][share], holes=holes)
             if twins is not None:
                 tensors["mapped"] = mapped(tensors["x"], twins[some[i]][share], holes=holes)
-            if twins is not None and of_labelled:
-                plain = np.arange(len(positions))[some[i]][share] < N_PLAIN
-                tensors["mapped"][plain] = tensors["x"][plain]
+                if of_labelled:
+                    plain = np.arange(len(positions))[some[i]][share] < N_PLAIN
+                    tensors["mapped"][plain] = tensors["x"][plain]
             if self.binarize:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
             if noise is not None:

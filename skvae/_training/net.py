@@ -87,7 +87,7 @@ class VAENet(skorch.NeuralNet):
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
     or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
     images without a label, divided by the number of all images of the step. If the parts have
-    ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are the mapped ones.
+    ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are taken from them.
     """
 
     def __init__(self, *args, settings, processes, **kwargs):
