@@ -166,7 +166,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Share of the images to set aside for `early_stopping`.
 
     n_iter_no_change : int, default=10
-        Epochs without improvement after which `early_stopping` lowers the learning rate.
+        Epochs without improvement after which `early_stopping` lowers the learning rate. The
+        first epochs do not count as long as the loss only rises.
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts for `early_stopping`, in nats
@@ -223,10 +224,11 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     consistency : float, default=1.0
         Strength of the small random affine maps that should not change the class of an image, in
         the units of `augment`: at 1, up to 10 degrees of rotation, 10 % of scale and of shear, and
-        shifts of 5 % of each side. If fewer than half of the images are labelled, three quarters
-        of the 64 labelled ones of a step get maps of twice this strength. Images are never
-        mirrored. 0: no maps. Choose 0 if such a map can change the class, as with orientations or
-        positions.
+        shifts of 5 % of each side. If fewer than half of the images are labelled, a rectangle of
+        each map is covered, at 1 of up to the size of the image. Three quarters of the 64 labelled
+        images of a step then get maps of twice this strength. Images are never mirrored. 0: no
+        maps. Choose 0 if such a map can change the class, as with orientations or positions, and
+        less than 1 if a small part of an image tells its class.
 
     unlabeled : scalar, default=None
         The value of y that marks images without a label, such as -1, ``""`` or NaN. NaN also stands

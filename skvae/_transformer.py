@@ -227,7 +227,8 @@ class ConvVAETransformer(
         Share of the images to set aside for `early_stopping`.
 
     n_iter_no_change : int, default=10
-        Epochs without improvement after which `early_stopping` lowers the learning rate.
+        Epochs without improvement after which `early_stopping` lowers the learning rate. The
+        first epochs do not count as long as the loss only rises.
 
     tol : float, default=1e-4
         Smallest improvement of the validation loss that counts for `early_stopping`, in nats

@@ -20,7 +20,7 @@ from skvae._model.start import linear_network
 from skvae._model.vae import ConvVAE
 from skvae._model.weights import draw_weights, set_pixel_units
 from skvae._training import Budget, batches, n_set_aside, split, train
-from skvae._training.augment import affine_maps, mapped
+from skvae._training.augment import affine_maps, covered, mapped
 from skvae._training.callbacks import WINDOW, OneCycle, RunningStatistics
 from skvae._training.net import TrainSettings
 from skvae._training.processes import Processes

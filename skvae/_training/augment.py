@@ -1,12 +1,12 @@
-"""Small random affine maps of images (torch; pure functions)."""
+"""Small random affine maps of images, and parts that are covered (torch; pure functions)."""
 
 import math
 
 import torch
 import torch.nn.functional as F
 
-# Random numbers that make a map.
-N_DRAWS = 5
+# Random numbers that make a map, and a cover.
+N_DRAWS, N_COVER_DRAWS = 5, 3
 
 # Largest rotation in radians, change of scale and shear, and shift in shares of a side, at
 # strength 1.
@@ -60,3 +60,28 @@ def mapped(x, maps, *, holes):
 
 def _sampled(x, grid):
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def covered(x, draws, largest):
+    """Images with a part of each hidden under its mean colour, (n, C, H, W): Cutout [1]_.
+
+    From uniform draws on [0, 1), (n, `N_COVER_DRAWS`). The part is a rectangle in the proportions
+    of the image, at most the share `largest` of each side. Its centre is anywhere in the image, so
+    some of it can be outside. A pixel is covered if its middle is.
+
+    References
+    ----------
+    .. [1] DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with
+       Cutout", 2017, https://arxiv.org/abs/1708.04552
+    """
+    if len(x) == 0:
+        return x
+    share, down, right = draws[:, :, None].unbind(1)  # (n, 1) each
+
+    def within(centre, n_places):
+        places = (torch.arange(n_places, dtype=draws.dtype, device="cpu") + 0.5) / n_places
+        return (places - centre).abs() < largest * share / 2
+
+    height, width = x.shape[2:]
+    hidden = within(down, height)[:, None, :, None] & within(right, width)[:, None, None, :]
+    return torch.where(hidden, x.nanmean((2, 3), keepdim=True), x)

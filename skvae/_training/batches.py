@@ -9,7 +9,7 @@ import torch
 
 from .._data import ImageDataset, binary_draw
 from .._model import PixelNoise, normal_draws, part_size, slices, to_device, uniform_draws
-from .augment import N_DRAWS, affine_maps, mapped
+from .augment import N_COVER_DRAWS, N_DRAWS, affine_maps, covered, mapped
 from .processes import Processes
 
 # Up to this many images, an epoch draws their order as a whole. Beyond it, blocks of neighbours are
@@ -83,10 +83,13 @@ class EpochBatches:
     # Each trains on its share of every batch. Order and draws are the same in all of them.
     processes: Processes
     few_labels: bool = False
-    consistency: float = 0.0  # strength of the maps under which the classes should stay; 0: none
+    # Strength of the maps under which the classes should stay, and with `few_labels` also the
+    # largest share of a side that is covered; 0: neither.
+    consistency: float = 0.0
 
     def __post_init__(self):
         self.y = self.dataset.y
+        self.holes = self.dataset.image_format.missing_values is not None
         self.members = []  # positions of the images of each class, if few have a label
         if self.few_labels:
             classes = np.unique(self.y[self.y >= 0])
@@ -111,33 +114,52 @@ class EpochBatches:
         single = len(some) == 1
         if self.binarize:
             draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
-        noise, strength = None, STRONGER * self.consistency
+        noise = None
         if not of_labelled:
             noise = normal_draws(len(positions), self.n_components, self.generator)
-            strength = self.consistency
         maps = self._maps(len(positions), self.augment)
-        twins = self._maps(len(positions), strength)
+        changed = self._changes(len(positions), of_labelled=of_labelled)
         share = self.processes.share
-        holes = self.dataset.image_format.missing_values is not None
 
         def part(i):
-            own = positions[some[i]][share]
+            places = np.arange(some[i].start, some[i].stop)[share]
+            own = positions[places]
             tensors = {"x": self.dataset[own]}
             if maps is not None:
-                tensors["x"] = mapped(tensors["x"], maps[some[i]][share], holes=holes)
-            if twins is not None:
-                tensors["mapped"] = mapped(tensors["x"], twins[some[i]][share], holes=holes)
-                if of_labelled:
-                    plain = np.arange(len(positions))[some[i]][share] < N_PLAIN
-                    tensors["mapped"][plain] = tensors["x"][plain]
+                tensors["x"] = mapped(tensors["x"], maps[places], holes=self.holes)
+            if changed is not None:
+                tensors["mapped"] = changed(tensors["x"], places)
             if self.binarize:
                 tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
             if noise is not None:
-                tensors["noise"] = noise[some[i]][share]
+                tensors["noise"] = noise[places]
             return part_on(self.device, tensors, self.y, own)
 
         # A single part is kept, as callbacks may read it too.
         return [part(0)] if single else Parts(part, len(some))
+
+    def _changes(self, n_images, *, of_labelled):
+        """A function that changes some of n images, given their places, as `consistency` says.
+
+        None if nothing is changed.
+        """
+        if not self.consistency:
+            return None
+        maps = self._maps(n_images, self.consistency * (STRONGER if of_labelled else 1.0))
+        covers = None
+        if self.few_labels:
+            covers = uniform_draws((n_images, N_COVER_DRAWS), self.generator)
+
+        def changed(x, places):
+            images = mapped(x, maps[places], holes=self.holes)
+            if covers is not None:
+                images = covered(images, covers[places], self.consistency)
+            if of_labelled:
+                plain = places < N_PLAIN
+                images[plain] = x[plain]
+            return images
+
+        return changed
 
     def _maps(self, n_images, strength):
         """Affine maps for n images, (n, 2, 3); None at strength 0, which draws nothing."""

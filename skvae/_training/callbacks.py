@@ -2,6 +2,7 @@
 
 import math
 import sys
+from itertools import pairwise
 
 import skorch.callbacks
 import torch
@@ -155,6 +156,8 @@ class EarlyStopping(Callback):
     In the middle of a schedule the learning rate is high, and the loss is far above its value at
     the end. So a stalled loss does not end the training at once. After `patience` epochs in which
     it has not fallen by `tol`, in nats per image, a cool-down starts, in which the rate falls to 0.
+    The epochs in which the loss rises from its very start do not count: classes first disturb a
+    network that starts at PCA, and `beta_warmup` lets the KL grow.
     """
 
     def __init__(self, patience, tol, n_epochs):
@@ -174,7 +177,8 @@ class EarlyStopping(Callback):
         if loss < self.best_loss_:
             self.best_loss_ = loss
             self.best_weights_ = as_arrays(net.module_.state_dict())
-        if loss < self.reference_loss_ - self.tol:
+        rises = all(a < b for a, b in pairwise(net.history[:, "valid_loss"]))
+        if rises or loss < self.reference_loss_ - self.tol:
             self.reference_loss_, self.reference_epoch_ = loss, epoch
         if self.cooldown_ is None and epoch - self.reference_epoch_ >= self.patience:
             self.cooldown_ = epoch

@@ -1,11 +1,11 @@
-"""Small random affine maps of images."""
+"""Small random affine maps of images, and covered parts."""
 
 import numpy as np
 import pytest
 import torch
 from conftest import fit, fit_classifier
-from nets import affine_maps, mapped
-from scipy import ndimage
+from nets import affine_maps, covered, mapped
+from scipy import integrate, ndimage
 from skorch.callbacks import Callback
 
 
@@ -89,6 +89,59 @@ def test_no_images_have_no_maps():
     none = torch.empty(0, 2, 7, 9)
     for holes in (False, True):
         assert mapped(none, affine_maps(draws(0), 1.0, (2, 7, 9)), holes=holes).shape == none.shape
+
+
+def cover_draws(n, seed=0):
+    return torch.rand(n, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 20), (3, 12, 31), (1, 1, 50), (2, 1, 1)])
+def test_a_cover_is_a_rectangle_in_the_mean_colour_and_nothing_else_changes(shape):
+    channels, *sides = shape
+    x = torch.rand(200, *shape, generator=torch.Generator().manual_seed(1))
+    x[:, -1] += 1.0
+    images = covered(x, cover_draws(200), 0.5)
+    for image, before in zip(images, x, strict=True):
+        hidden = (image != before).any(0)
+        if not hidden.any():
+            continue
+        if min(sides) > 1:
+            rows, columns = (np.flatnonzero(hidden.any(axis)) for axis in (1, 0))
+            assert hidden[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+            assert len(rows) <= sides[0] / 2 + 1
+            assert len(columns) <= sides[1] / 2 + 1
+        colour = before.reshape(channels, -1).mean(1)
+        torch.testing.assert_close(image[:, hidden], colour[:, None].expand(-1, hidden.sum()))
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.5, 1.0])
+def test_how_much_is_covered(largest):
+    # A centre anywhere leaves, of a share s of a side, s - s^2 / 4 of the side inside.
+    x = torch.linspace(0, 1, 40 * 60).reshape(1, 1, 40, 60).expand(20_000, -1, -1, -1)
+    got = (covered(x, cover_draws(len(x)), largest) != x).double().mean()
+    expected, _ = integrate.quad(lambda u: (largest * u - (largest * u) ** 2 / 4) ** 2, 0, 1)
+    assert got == pytest.approx(expected, rel=0.03)
+
+
+def test_the_colour_of_a_cover_is_that_of_the_observed_pixels():
+    x = torch.rand(100, 2, 10, 10, generator=torch.Generator().manual_seed(0))
+    x[:, :, :5] = torch.nan
+    x[7] = torch.nan
+    images = covered(x, cover_draws(100), 1.0)
+    assert images[7].isnan().all()
+    hidden = ~torch.isclose(images, x, equal_nan=True).all(1)
+    means = x[:, :, 5:].mean((2, 3))
+    some = torch.arange(100)[hidden.flatten(1).any(1)]
+    assert len(some) > 50
+    for i in some:
+        torch.testing.assert_close(
+            images[i][:, hidden[i]], means[i][:, None].expand(-1, hidden[i].sum())
+        )
+
+
+def test_no_images_have_no_covers():
+    none = torch.empty(0, 2, 7, 9)
+    assert covered(none, cover_draws(0), 1.0).shape == none.shape
 
 
 def test_a_fit_sees_changed_images_and_validates_on_the_plain_ones(digits):

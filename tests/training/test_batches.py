@@ -521,6 +521,17 @@ def test_a_binarised_image_with_holes_depends_on_what_was_observed():
     np.testing.assert_array_equal(other[order], drawn[order])
 
 
+SIDE = 41
+PLACES = np.arange(SIDE, dtype=np.float32) - SIDE // 2
+
+
+def spots():
+    """40 images with a soft spot in the middle of a black square, few of them labelled."""
+    spot = np.exp(-np.add.outer(PLACES**2, PLACES**2) / 8)
+    rows = np.repeat((255 * spot).astype(np.uint8).reshape(1, -1), 40, 0)
+    return ImageDataset(rows, replace(FORMAT, shape=(SIDE, SIDE)), labels=FEW)
+
+
 @pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
 def test_each_image_comes_with_its_map(labels):
     # Images of one value each: a map of such an image is the image.
@@ -545,13 +556,14 @@ def test_each_image_comes_with_its_map(labels):
     assert not torch.isclose(first[0], plain[0]).all((1, 2, 3)).any()
 
 
-def test_of_further_labelled_images_a_quarter_is_plain_and_the_maps_of_others_twice_as_strong():
+def test_of_further_labelled_images_a_quarter_is_plain_and_the_maps_of_others_twice_as_strong(
+    monkeypatch,
+):
+    # Covers would move the centre of what is seen.
+    monkeypatch.setattr(batches, "covered", lambda x, draws, largest: x)
     # Rotation, scale and shear leave a spot in the middle there. Shifts move it by up to 5 % of the
     # side, which the other maps change by a fifth at most.
-    side, places = 41, np.arange(41.0, dtype=np.float32) - 20
-    spot = np.exp(-np.add.outer(places**2, places**2) / 8)
-    rows = np.repeat((255 * spot).astype(np.uint8).reshape(1, -1), 40, 0)
-    data = ImageDataset(rows, replace(FORMAT, shape=(side, side)), labels=FEW)
+    side, data, places = SIDE, spots(), PLACES
 
     def farthest(parts):
         x = np.concatenate([part["mapped"] for part in parts])[:, 0]
@@ -565,6 +577,21 @@ def test_of_further_labelled_images_a_quarter_is_plain_and_the_maps_of_others_tw
         unchanged = torch.isclose(part["mapped"], part["x"]).all((1, 2, 3))
         assert unchanged[: N_LABELLED // 4].all()
         assert not unchanged[N_LABELLED // 4 :].any()
+
+
+@pytest.mark.parametrize("consistency", [0.4, 1.0])
+def test_maps_are_covered_by_up_to_the_strength_in_shares_of_a_side(consistency):
+    seen = list(labelled_batches(spots(), consistency=consistency))
+    of_all = [part for _, parts, _ in seen for part in parts]
+    of_labelled = [part for *_, parts in seen for part in parts]
+    for some in (of_all, of_labelled):
+        heights = []
+        for image in torch.cat([part["mapped"] for part in some])[:, 0].numpy():
+            # A cover is not black, and all of it has the same colour.
+            colours, counts = np.unique(image[image > 0], return_counts=True)
+            cover = image == colours[counts.argmax()]
+            heights.append(cover.any(1).sum() if counts.max() > 20 else 0)
+        assert 0.7 * consistency * SIDE < max(heights) <= consistency * SIDE + 1
 
 
 @pytest.mark.parametrize("holes", [False, True])

@@ -160,8 +160,12 @@ class FakeNet:
 
 def start_of_cooldown(losses, patience, tol):
     """The epoch in which the loss has not improved for long enough, counted anew."""
-    for epoch in range(patience + 1, len(losses) + 1):
-        before = losses[: epoch - patience]
+    # The waiting begins at the end of a rise from the very start.
+    first = 0
+    while first + 1 < len(losses) and losses[first + 1] > losses[first]:
+        first += 1
+    for epoch in range(first + patience + 1, len(losses) + 1):
+        before = losses[first : epoch - patience]
         # The loss that counts steps down by more than `tol` at a time.
         reference = before[0]
         for loss in before:
@@ -173,10 +177,12 @@ def start_of_cooldown(losses, patience, tol):
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize(("patience", "tol"), [(1, 0.0), (3, 0.1), (10, 1e-4)])
-def test_the_law_of_early_stopping(seed, patience, tol):
+@pytest.mark.parametrize("n_rises", [0, 5])
+def test_the_law_of_early_stopping(seed, patience, tol, n_rises):
     rng = np.random.default_rng(seed)
     n_epochs = 60
     losses = 5 * np.exp(-np.arange(n_epochs) / 6) + 0.3 * rng.standard_normal(n_epochs)
+    losses = np.r_[np.linspace(0, losses[0], n_rises, endpoint=False), losses][:n_epochs]
     stop, net = EarlyStopping(patience, tol, n_epochs).initialize(), FakeNet()
     n_run = net.run(stop, losses)
     start = start_of_cooldown(losses, patience, tol)
@@ -185,6 +191,17 @@ def test_the_law_of_early_stopping(seed, patience, tol):
     assert n_run == expected
     # The best weights of all epochs, those of the cool-down too, and better ones by any amount.
     assert net.module_.epoch == losses[:n_run].argmin() + 1
+
+
+def test_a_loss_that_rises_from_its_start_and_falls_slowly_below_it_is_not_stalled():
+    losses = np.r_[0.0, 2.0, 4.0, 6.0, 6.0 - 0.5 * np.arange(1, 37)]
+    stop, net = EarlyStopping(10, 1e-4, 40).initialize(), FakeNet()
+    assert net.run(stop, losses) == 40
+    assert net.module_.epoch == 40
+    # The start stays the best if nothing falls below it.
+    stop, net = EarlyStopping(10, 1e-4, 40).initialize(), FakeNet()
+    assert net.run(stop, losses.clip(1.0)) < 40
+    assert net.module_.epoch == 1
 
 
 def test_a_loss_that_always_improves_takes_the_whole_budget():
@@ -303,8 +320,10 @@ def test_early_stopping_sets_images_aside(digits):
 
 def test_an_end_within_the_warm_up_warns(digits):
     params = {**STALLS, "n_iter_no_change": 1, "max_iter": 20}
-    with pytest.warns(UserWarning, match=r"after 3 of 20 epochs, within .*warmup=0.5"):
-        fit(digits[0], beta_warmup=0.5, **params)
+    with pytest.warns(UserWarning, match=r"of 20 epochs, within .*warmup=0.5") as record:
+        vae = fit(digits[0], beta_warmup=0.5, **params)
+    assert f"after {vae.n_iter_} of 20" in str(record[0].message)
+    assert vae.n_iter_ <= 10
     assert fit(digits[0], beta_warmup=0.05, **params).n_iter_ == 3  # a warning would be an error
 
 
