@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from _common import argument_parser, report
-from _pictures import digits, idx_files
+from _pictures import digits, fluorescence, heartbeats, idx_files, strokes
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -41,10 +41,12 @@ METHODS = (
     "cross entropy, maps",
 )
 NO_LABEL = -1
+MADE = {make.__name__: make for make in (strokes, heartbeats, fluorescence)}
 
 
 def main():
     parser = argument_parser(__doc__)
+    parser.add_argument("--made", choices=MADE, help="images made here, in place of the data")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1_000, 0], help="0: all")
     parser.add_argument("--draws", type=int, default=5, help="draws of labels; one if all")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
@@ -58,7 +60,7 @@ def main():
     if arguments.quick:
         arguments.draws, arguments.max_iter, arguments.n_train = 1, 1, 300
         arguments.labels = [50]
-    pictures = read(arguments)
+    pictures = read(arguments, MADE.get(arguments.made))
     everything = LatentsOfAll(pictures.train, arguments)
 
     table, results = [], []
@@ -78,9 +80,13 @@ def main():
     report(arguments, table, results=results)
 
 
-def read(arguments):
-    """The images and their labels; with ``--split valid`` the test images are not touched."""
-    pictures = idx_files(arguments.data) if arguments.data else digits(arguments.seed)
+def read(arguments, make=None):
+    """The images and their labels, maybe those that a function of the seed makes.
+
+    With ``--split valid`` the test images are not touched.
+    """
+    make = make or digits
+    pictures = idx_files(arguments.data) if arguments.data else make(arguments.seed)
     if arguments.split == "valid":
         n = len(pictures.train) // 6
         pictures = pictures._replace(
