@@ -81,12 +81,14 @@ def main():
 
 
 def read(arguments, make=None):
-    """The images and their labels, maybe those that a function of the seed makes.
+    """The images and their labels: those that a function of the seed makes, if there is one.
 
     With ``--split valid`` the test images are not touched.
     """
-    make = make or digits
-    pictures = idx_files(arguments.data) if arguments.data else make(arguments.seed)
+    if arguments.data and not make:
+        pictures = idx_files(arguments.data)
+    else:
+        pictures = (make or digits)(arguments.seed)
     if arguments.split == "valid":
         n = len(pictures.train) // 6
         pictures = pictures._replace(

@@ -525,11 +525,11 @@ SIDE = 41
 PLACES = np.arange(SIDE, dtype=np.float32) - SIDE // 2
 
 
-def spots():
-    """40 images with a soft spot in the middle of a black square, few of them labelled."""
+def spots(labels=FEW):
+    """40 images with a soft spot in the middle of a black square."""
     spot = np.exp(-np.add.outer(PLACES**2, PLACES**2) / 8)
     rows = np.repeat((255 * spot).astype(np.uint8).reshape(1, -1), 40, 0)
-    return ImageDataset(rows, replace(FORMAT, shape=(SIDE, SIDE)), labels=FEW)
+    return ImageDataset(rows, replace(FORMAT, shape=(SIDE, SIDE)), labels=labels)
 
 
 @pytest.mark.parametrize("labels", [MANY, FEW], ids=["many", "few"])
@@ -579,19 +579,32 @@ def test_of_further_labelled_images_a_quarter_is_plain_and_the_maps_of_others_tw
         assert not unchanged[N_LABELLED // 4 :].any()
 
 
+def heights_of_covers(parts):
+    """Of the covers of the spots of these parts; 0 where nothing is covered."""
+    heights = []
+    for image in torch.cat([part["mapped"] for part in parts])[:, 0].numpy():
+        # A cover is not black, and all of it has the same colour.
+        colours, counts = np.unique(image[image > 0], return_counts=True)
+        cover = image == colours[counts.argmax()]
+        heights.append(cover.any(1).sum() if counts.max() > 20 else 0)
+    return heights
+
+
 @pytest.mark.parametrize("consistency", [0.4, 1.0])
 def test_maps_are_covered_by_up_to_the_strength_in_shares_of_a_side(consistency):
     seen = list(labelled_batches(spots(), consistency=consistency))
     of_all = [part for _, parts, _ in seen for part in parts]
     of_labelled = [part for *_, parts in seen for part in parts]
-    for some in (of_all, of_labelled):
-        heights = []
-        for image in torch.cat([part["mapped"] for part in some])[:, 0].numpy():
-            # A cover is not black, and all of it has the same colour.
-            colours, counts = np.unique(image[image > 0], return_counts=True)
-            cover = image == colours[counts.argmax()]
-            heights.append(cover.any(1).sum() if counts.max() > 20 else 0)
-        assert 0.7 * consistency * SIDE < max(heights) <= consistency * SIDE + 1
+    for parts in (of_all, of_labelled):
+        highest = max(heights_of_covers(parts))
+        assert 0.7 * consistency * SIDE < highest <= consistency * SIDE + 1
+
+
+def test_nothing_is_covered_if_many_labels_are_known():
+    parts = [
+        part for _, parts, _ in labelled_batches(spots(MANY), consistency=1.0) for part in parts
+    ]
+    assert not any(heights_of_covers(parts))
 
 
 @pytest.mark.parametrize("holes", [False, True])
