@@ -291,7 +291,8 @@ def fit_linear_decoder(network, rows, likelihood, generator):
         kl = kl_divergence(mu, logvars).sum(1)
         adam.zero_grad()
         (kl - log_p).mean().backward()
-        adam.step()
+        with torch.device("cpu"):  # torch 2.11 counts the steps on the default device
+            adam.step()
     return network._replace(
         decoder=decoder.detach(),
         bias=bias.detach(),
