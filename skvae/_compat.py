@@ -6,6 +6,9 @@ import torch
 # Before torch 2.7 an export is a kind of compiling.
 is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
+# For steps of Adam: torch 2.11 counts them on the default device, wherever the weights are.
+cpu_by_default = torch.device("cpu")
+
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:  # before scikit-learn 1.9

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .._compat import cpu_by_default
 from .latents import kl_divergence, reparametrize
 from .likelihoods import MIN_NOISE_VARIANCE
 from .linear import LinearNetwork
@@ -291,7 +292,7 @@ def fit_linear_decoder(network, rows, likelihood, generator):
         kl = kl_divergence(mu, logvars).sum(1)
         adam.zero_grad()
         (kl - log_p).mean().backward()
-        with torch.device("cpu"):  # torch 2.11 counts the steps on the default device
+        with cpu_by_default:
             adam.step()
     return network._replace(
         decoder=decoder.detach(),
