@@ -25,6 +25,10 @@ ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 # Largest norm of the gradient, for each number in an image.
 MAX_GRADIENT = 0.3
 
+# How much more the labelled images count that a step sees in addition: they should decide what the
+# classes are, before the images without a label do.
+LABELLED_WEIGHT = 4.0
+
 # Images of an epoch, spread over its steps, that tell the share of the variance explained: so many,
 # or fewer if they have more numbers, but not below the second. More would take noticeable time.
 MAX_MEASURED, MIN_MEASURED, MAX_MEASURED_NUMBERS = 1_024, 64, 2**23
@@ -85,9 +89,10 @@ class VAENet(skorch.NeuralNet):
 
     The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
     loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
-    or over the 64 that it sees in addition, and times the sum of `undecided_losses` over the
-    images without a label, divided by the number of all images of the step. If the parts have
-    ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are taken from them.
+    or four times that of the 64 that it sees in addition, and times the sum of `undecided_losses`
+    over the images without a label, divided by the number of all images of the step. If the parts
+    have ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are taken from
+    them.
     """
 
     def __init__(self, *args, settings, processes, **kwargs):
@@ -197,7 +202,8 @@ class VAENet(skorch.NeuralNet):
         for part in batch.labelled:
             class_logits = prior.class_logits(*self.module_.encode(part.get("mapped", part["x"])))
             # Each class is equally frequent here.
-            step.add(self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True))
+            n_images = N_LABELLED / LABELLED_WEIGHT
+            step.add(self._label_loss(class_logits, part["y"], n_images, 0.0, training=True))
         if self.processes.size > 1:
             self._sum_over_processes(step)
         if prior.n_classes and n_unknown:
