@@ -139,15 +139,22 @@ class OneCycle(Schedule):
         return self.peak * one_cycle(start / self.n_epochs) * (end - epoch) / (end - start)
 
 
-class Warmup(Schedule):
-    """Let the weight of the KL term rise from 0 to beta, in `n_steps`; Bowman et al. (2016)."""
+class Ramp(Schedule):
+    """Let a weight in the loss, an attribute of the net, go from `start` to `end` in `n_steps`.
 
-    def __init__(self, n_steps, n_batches):
+    That of the KL rises from 0 to beta; Bowman et al. (2016).
+    """
+
+    def __init__(self, name, start, end, n_steps, n_batches):
+        self.name = name
+        self.start = start
+        self.end = end
         self.n_steps = n_steps
         self.n_batches = n_batches
 
     def set_for(self, net, step):
-        net.kl_weight_ = net.beta * min(1.0, step / self.n_steps)
+        share = min(1.0, step / self.n_steps)
+        setattr(net, self.name, self.start + share * (self.end - self.start))
 
 
 class EarlyStopping(Callback):

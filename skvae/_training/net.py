@@ -25,10 +25,6 @@ ADVICE = "Lower learning_rate, or give a pixel_range without outliers."
 # Largest norm of the gradient, for each number in an image.
 MAX_GRADIENT = 0.3
 
-# How much more the labelled images count that a step sees in addition: they should decide what the
-# classes are, before the images without a label do.
-LABELLED_WEIGHT = 4.0
-
 # Images of an epoch, spread over its steps, that tell the share of the variance explained: so many,
 # or fewer if they have more numbers, but not below the second. More would take noticeable time.
 MAX_MEASURED, MIN_MEASURED, MAX_MEASURED_NUMBERS = 1_024, 64, 2**23
@@ -87,12 +83,12 @@ class Step:
 class VAENet(skorch.NeuralNet):
     """A skorch net that minimises the mean of -log p(x|z) + beta * KL over the images.
 
-    The steps of the optimiser use `kl_weight_` instead of beta; see `Warmup`. With classes, the
-    loss also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step,
-    or four times that of the 64 that it sees in addition, and times the sum of `undecided_losses`
-    over the images without a label, divided by the number of all images of the step. If the parts
-    have ``mapped`` images, the loss also has their `_inconsistency`, and those 64 are taken from
-    them.
+    The steps of the optimiser use `kl_weight_` instead of beta; see `Ramp`. With classes, the loss
+    also has `label_weight` times the mean of -log p(y|z) over the labelled images of a step, or
+    `labelled_weight_` times that of the 64 that it sees in addition, and times the sum of
+    `undecided_losses` over the images without a label, divided by the number of all images of the
+    step. If the parts have ``mapped`` images, the loss also has their `_inconsistency`, and those
+    64 are taken from them.
     """
 
     def __init__(self, *args, settings, processes, **kwargs):
@@ -112,6 +108,7 @@ class VAENet(skorch.NeuralNet):
         """Replace the settings by others with the same device and callbacks."""
         self.settings = settings
         self.beta = self.kl_weight_ = settings.beta
+        self.labelled_weight_ = 1.0
         # Not used here, but callbacks of the user go by them and log them.
         self.verbose = settings.verbose if self.processes.is_first else 0
         self.lr, self.batch_size = settings.learning_rate, settings.batch_size
@@ -202,8 +199,8 @@ class VAENet(skorch.NeuralNet):
         for part in batch.labelled:
             class_logits = prior.class_logits(*self.module_.encode(part.get("mapped", part["x"])))
             # Each class is equally frequent here.
-            n_images = N_LABELLED / LABELLED_WEIGHT
-            step.add(self._label_loss(class_logits, part["y"], n_images, 0.0, training=True))
+            loss = self._label_loss(class_logits, part["y"], N_LABELLED, 0.0, training=True)
+            step.add(self.labelled_weight_ * loss)
         if self.processes.size > 1:
             self._sum_over_processes(step)
         if prior.n_classes and n_unknown:

@@ -18,12 +18,17 @@ from .callbacks import (
     EarlyStopping,
     OneCycle,
     ProgressBar,
+    Ramp,
     RunningStatistics,
-    Warmup,
     restore_progress,
 )
 from .net import ADVICE, build_net
 from .processes import Processes
+
+# How much more the labelled images that a step sees in addition count at first, and the share of
+# the training in which this falls to 1. They should decide what the classes are, before the images
+# without a label do.
+FIRST_LABELLED_WEIGHT, LABELLED_SHARE = 4.0, 0.5
 
 # Modules that run many fits and use their results. There, Ctrl-C is no wish to keep a short one.
 SEARCHES = (
@@ -57,7 +62,7 @@ def train(
     """
     processes = processes or Processes()
     n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
-    stop = bar = warmup = checkpoint = None
+    stop = bar = warmup = labelled = checkpoint = None
     if valid is not None:
         stop = EarlyStopping(settings.n_iter_no_change, settings.tol, n_epochs)
     if settings.verbose and processes.is_first:
@@ -65,11 +70,15 @@ def train(
         summary = summary_of(module, dataset, settings, valid, n_done)
         bar = ProgressBar(summary, n_epochs, n_batches, stop)
     if settings.beta_warmup:
-        warmup = Warmup(settings.beta_warmup * n_epochs * n_batches, n_batches)
+        n_steps = settings.beta_warmup * n_epochs * n_batches
+        warmup = Ramp("kl_weight_", 0.0, settings.beta, n_steps, n_batches)
+    if settings.few_labels:
+        n_steps = LABELLED_SHARE * n_epochs * n_batches
+        labelled = Ramp("labelled_weight_", FIRST_LABELLED_WEIGHT, 1.0, n_steps, n_batches)
     if save_progress is not None:
         checkpoint = Checkpoint(save_progress, stop)
     one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
-    own_callbacks = [stop, one_cycle, bar, warmup, checkpoint, tasks]
+    own_callbacks = [stop, one_cycle, bar, warmup, labelled, checkpoint, tasks]
     own_callbacks = [callback for callback in own_callbacks if callback is not None]
     with nullcontext() if bar is None else closing(bar):
         net = build_net(module, settings, [*own_callbacks, *settings.callbacks], processes)

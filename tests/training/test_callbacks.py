@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import skorch.callbacks
 import torch
-from conftest import SMALL, fit, weights_of
+from conftest import SMALL, fit, fit_classifier, weights_of
 from faults import interrupt
 from joblib import Parallel, delayed
 from nets import WINDOW, OneCycle, RunningStatistics, network, split_of
@@ -40,15 +40,16 @@ from skvae._training.callbacks import (
 
 
 class Steps(Callback):
-    """Note the rate and the weight of the KL term in every step, and every finished epoch."""
+    """Note the rate and the weights of two terms in every step, and every finished epoch."""
 
     def initialize(self):
-        self.rates, self.weights, self.epochs = [], [], []
+        self.rates, self.weights, self.of_labelled, self.epochs = [], [], [], []
         return self
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
         self.rates.append(net.optimizer_.param_groups[0]["lr"])
         self.weights.append(net.kl_weight_)
+        self.of_labelled.append(net.labelled_weight_)
 
     def on_epoch_end(self, net, **kwargs):
         self.epochs.append(net.history[-1, "epoch"])
@@ -108,6 +109,17 @@ def test_warm_up_raises_the_weight_of_the_kl_term(digits):
     assert_allclose(steps.weights, 2.0 * np.minimum(1, np.arange(52) / 26))
     fit(digits[0], beta=2.0, callbacks=[steps])
     assert steps.weights == [2.0] * 39
+
+
+@pytest.mark.parametrize("n_labels", [20, 199, 200, 400])
+def test_further_labelled_images_count_four_times_at_first(digits, n_labels):
+    images, labels = digits
+    y, steps = np.where(np.arange(400) < n_labels, labels, -1), Steps()
+    clf = fit_classifier(images, y, unlabeled=-1, max_iter=4, callbacks=[steps])
+    falls = np.maximum(1, 4 - 3 * np.arange(52) / 26)
+    assert_allclose(steps.of_labelled, falls if n_labels < 200 else np.ones(52))
+    clf.partial_fit(images, y)
+    assert steps.of_labelled[52:] == [1.0] * 13
 
 
 def test_losses_are_recorded_with_beta_during_warm_up(digits):
