@@ -50,8 +50,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     plus `label_weight` times the loss of the labels. The second line is a bound of -log p(x) in
     which the class is summed out, as in [6]_. The loss of the labels has three terms:
 
-    - for images with a label, the mean of -log p(y|z = mu), which counts four times if fewer than
-      half of the images have a label;
+    - for images with a label, the mean of -log p(y|z = mu); if fewer than half of the images have
+      a label, it counts more in the first half of the training;
     - for images without a label, the mean entropy of p(y|z = mu), so that each image clearly
       belongs to one class, plus KL(frequencies of the classes || pi), as in [7]_;
     - for all images, KL(p(y|x) || p(y|T x)) with small random maps T, so that a map does not
