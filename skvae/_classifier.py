@@ -51,7 +51,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     which the class is summed out, as in [6]_. The loss of the labels has three terms:
 
     - for images with a label, the mean of -log p(y|z = mu); if fewer than half of the images have
-      a label, it counts more in the first half of the training;
+      a label, it counts more in the first half of all possible epochs;
     - for images without a label, the mean entropy of p(y|z = mu), so that each image clearly
       belongs to one class, plus KL(frequencies of the classes || pi), as in [7]_;
     - for all images, KL(p(y|x) || p(y|T x)) with small random maps T, so that a map does not

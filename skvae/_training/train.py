@@ -26,7 +26,7 @@ from .net import ADVICE, build_net
 from .processes import Processes
 
 # How much more the labelled images that a step sees in addition count at first, and the share of
-# the training in which this falls to 1. They should decide what the classes are, before the images
+# all epochs in which this falls to 1. They should decide what the classes are, before the images
 # without a label do.
 FIRST_LABELLED_WEIGHT, LABELLED_SHARE = 4.0, 0.5
 

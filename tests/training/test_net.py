@@ -649,9 +649,10 @@ def test_recorded_kl_is_that_of_the_classes(digits, which):
     assert net.history[0]["train_kl"] == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-def labelled_step(parts, further=(), *, codes, **settings):
-    """Gradients, loss and sums of a step of a net with classes."""
+def labelled_step(parts, further=(), *, codes, of_further=1.0, **settings):
+    """Gradients, loss and sums of a step of a net with classes, where further images count so."""
     net = classifier_net(**{"label_weight": 3.0, **settings})
+    net.labelled_weight_ = of_further
     if net.module_.likelihood.normal:
         net.module_.likelihood.noise_logvar.fill_(-20.0)  # so that the error of the batch counts
     net.notify("on_train_begin", X=dataset_of(np.zeros((N, 64)), codes), y=None)
@@ -713,8 +714,9 @@ def test_frequencies_of_unknown_classes_follow_the_steps(digits):
     torch.testing.assert_close(decoder.shares, expected)
 
 
+@pytest.mark.parametrize("of_further", [1.0, 2.5])
 @pytest.mark.parametrize("which", ["all", "many", "few"])
-def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
+def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which, of_further):
     codes = codes_of(digits, which)
     parts = parts_of(digits, codes, [N])
     (part,), further = parts, []
@@ -724,13 +726,16 @@ def test_the_loss_of_a_step_has_the_mean_cross_entropy(digits, which):
         known = np.resize(np.flatnonzero(codes >= 0), batches.N_LABELLED)
         labelled = {"x": part["x"][known], "y": part["y"][known]}
         further, log_weights = [labelled], torch.zeros(3)
-    gradients, loss, *_ = labelled_step(parts, further, codes=codes)
-    plain_gradients, plain_loss, *_ = labelled_step(parts, further, codes=codes, label_weight=0.0)
+    settings = {"codes": codes, "of_further": of_further}
+    gradients, loss, *_ = labelled_step(parts, further, **settings)
+    plain_gradients, plain_loss, *_ = labelled_step(parts, further, **settings, label_weight=0.0)
     module = classifier_net().module_
     decoder = module.prior
     mu, _ = module.encode(labelled["x"])
     losses = cross_entropies(decoder, mu, labelled["y"], log_weights)
     expected = 3.0 * losses.sum() / (labelled["y"] >= 0).sum()
+    if which == "few":  # those of the batch itself count once
+        expected = of_further * expected
     if (codes < 0).any():
         mu, _ = module.encode(part["x"][part["y"] < 0])
         each = torch.arange(3)[:, None].expand(3, len(mu))
