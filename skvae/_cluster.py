@@ -296,9 +296,8 @@ class ConvVAECluster(ClusterMixin, ClassNormalsMixin, ConvVAETransformer):
     `loss_curve_` and `history_` hold nothing of the loss of the clusters. Early stopping watches
     the images alone, too.
 
-    KL divergences of `kl_per_component_`, and the variances from which `n_active_components_` is
-    determined, are in units in which each latent variable has mean 0 and variance 1 under the prior
-    p(z) = sum_y p(z|y) / n_clusters.
+    For `kl_per_component_` and `n_active_components_`, components are scaled to mean 0 and variance
+    1 under the prior p(z) = sum_y p(z|y) / n_clusters.
 
     References
     ----------

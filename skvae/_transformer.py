@@ -1092,8 +1092,8 @@ class ConvVAETransformer(
         """Write the fitted estimator to a file, without pickle; `skvae.load` reads it.
 
         The file is a zip archive of JSON and NumPy arrays. It is written beside `path` and then
-        moved into place, so a crash leaves an old file intact. The parameters `callbacks` and
-        `checkpoint`, and a `random_state` that is a RandomState, are not saved.
+        moved into place, so a crash leaves an old file intact. The parameters `callbacks`,
+        `checkpoint` and `data_parallel`, and a `random_state` that is a RandomState, are not saved.
 
         Parameters
         ----------

@@ -1,6 +1,6 @@
 """After ``import skvae.onnx``, skl2onnx converts pipelines that hold estimators of skvae.
 
-`skl2onnx.to_onnx` and `skl2onnx.convert_sklearn` then convert both estimators: a
+`skl2onnx.to_onnx` and `skl2onnx.convert_sklearn` then convert two of the estimators: a
 `ConvVAETransformer` anywhere in a pipeline, and a `ConvVAEClassifier` as its last step, with the
 options ``zipmap`` and ``output_class_labels`` of other classifiers. If a `ConvVAEClassifier` is an
 earlier step, where it transforms, set an option: ``options={id(classifier): {"transform": True}}``.

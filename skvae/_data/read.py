@@ -137,7 +137,7 @@ def read_images(
     is black. Colour profiles are not applied.
 
     For TIFF stacks, 16 bits in each colour, 64 bits or more than four channels, use tifffile. `fit`
-    takes its arrays, and those of zarr, as they are::
+    takes its arrays. An array of zarr must be read with ``[:]`` first::
 
         images = tifffile.imread("stack.tif")  # (pages, H, W)
         images = np.stack([tifffile.imread(path) for path in paths])

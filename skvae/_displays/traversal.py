@@ -26,7 +26,8 @@ class LatentTraversalDisplay(Display):
         Mean images of p(x|z), a row for each component.
 
     steps : array-like of shape (n_steps,)
-        How far each column moves the component, in standard deviations of the prior.
+        How far each column moves the component. With `ConvVAETransformer`, the unit is the standard
+        deviation of the prior.
 
     components : array-like of shape (n_rows,)
         Number of the component of each row.
@@ -106,7 +107,7 @@ class LatentTraversalDisplay(Display):
             [f"{step:+g}".replace("-", "\N{MINUS SIGN}") if step else "0" for step in self.steps],
         )
         ax.set(
-            xlabel="change of the component, in standard deviations of the prior",
+            xlabel="change of the component",
             title="Mean images along each component",
         )
         return self
@@ -125,7 +126,8 @@ class LatentTraversalDisplay(Display):
         image : array-like of shape (n_features,), (H, W), (H, W, C) or (C, H, W), default=None
             Start from the components of this image, which is in the units of the training data.
             The middle column is then its reconstruction. X with one image, such as ``X[:1]``, is
-            accepted as well. None: start from the mean of the prior, z = 0.
+            accepted as well. None: start from z = 0, which is the mean of the
+            prior of `ConvVAETransformer`.
 
         n_components : int, default=10
             Number of components to show, or all if there are fewer. The most informative ones
