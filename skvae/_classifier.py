@@ -267,8 +267,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         The family of p(x|z): the parameter, or what "auto" chose.
 
     loss_curve_ : list of float
-        Mean loss of the training images in each epoch, nats per image: -ELBO (with `beta`), plus
-        `label_weight` times the ``train_label_loss`` of `history_`.
+        Mean -ELBO of the training images in each epoch (with `beta`), nats per image.
 
     n_active_components_ : int
         Number of components that differ between images: their posterior mean has a variance above

@@ -7,11 +7,11 @@ import os
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib import metadata
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -41,7 +41,6 @@ from ._history import extend, n_epochs_of
 from ._keywords import suggesting
 from ._model import (
     LIKELIHOODS,
-    Device,
     as_arrays,
     passes,
     resolve_device,
@@ -395,13 +394,16 @@ class ConvVAETransformer(
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "device": [str, Device],
+        "device": [str, torch.device],
         "callbacks": [list, tuple, None],
         "checkpoint": [str, os.PathLike, None],
         "data_parallel": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # An estimator with classes has properties in their place.
+    _n_classes, _label_weight, _consistency = 0, 0.0, 0.0
 
     @suggesting
     def __init__(
@@ -548,6 +550,16 @@ class ConvVAETransformer(
         """
         return self._partial_fit(X)
 
+    # What a training keeps for those that continue it, beside the attributes whose names end in _:
+    # _seed                of all draws
+    # _history             the columns of `history_`
+    # _n_start             images from which the first weights came; from few, training starts anew
+    # _first_images        these images and their labels, in `partial_fit`, as long as they are few
+    # _annealed            whether the rate ended at 0, so that `partial_fit` goes on at a low one
+    # _few_labels          whether each step also sees labelled images in addition
+    # _component_moments   averages of `passes.component_terms`, (3, K), and
+    # _n_averaged          over about how many images
+
     @with_gradients
     def _fit(self, X, y):
         """Learn the format, split, build the VAE, start at PCA, train, sort, keep."""
@@ -610,7 +622,7 @@ class ConvVAETransformer(
             else:
                 vae = passes.build_module(self._architecture, self.likelihood_, self.device_)
                 self._set_weights(vae, images, None, continuing)
-                net, so_far = build_net(vae, settings, settings.callbacks), (None, 0)
+                net, so_far = build_net(vae, settings), (None, 0)
             net, moments, n_averaged, interrupted = train_increment(net, images, settings, *so_far)
             if moments is None:  # interrupted before the first batch
                 sample = self._as_trained(images.subsample())
@@ -715,18 +727,6 @@ class ConvVAETransformer(
             callbacks=tuple(self.callbacks or ()),
             few_labels=self._few_labels,
         )
-
-    @property
-    def _n_classes(self):
-        return 0
-
-    @property
-    def _label_weight(self):
-        return 0.0
-
-    @property
-    def _consistency(self):
-        return 0.0
 
     def _sorted(self, net, training, continuing, processes=None):
         """The attributes that a fit ends with; sorts the components of its net by their KL."""
@@ -1050,8 +1050,8 @@ class ConvVAETransformer(
             )
         check_count("n_draws", n_draws)
         rng = check_random_state(random_state) if sample else None
-        rows = check_images(self, X).rows
-        dataset = ImageDataset(rows, image_format)
+        dataset = self._dataset(X)
+        rows = dataset.rows
         filled = rows.copy()
         holes = is_hole(rows, image_format.missing_values)
         some = np.flatnonzero(holes.any(axis=1))
@@ -1197,21 +1197,6 @@ class ConvVAETransformer(
     @property
     def _n_features_out(self):
         return self.n_components_
-
-    def _get_doc_link(self):
-        """Address of the page of this class, to which its HTML repr in notebooks links.
-
-        It follows from the project URL "Documentation" of the package. Without one: "".
-        """
-        cls = type(self)
-        try:
-            urls = metadata.metadata("skvae").get_all("Project-URL", [])
-        except metadata.PackageNotFoundError:  # imported without being installed
-            urls = []
-        site = dict(url.split(", ", 1) for url in urls).get("Documentation")
-        if site is None or cls.__module__.split(".")[0] != "skvae":
-            return ""
-        return f"{site.rstrip('/')}/generated/skvae.{cls.__name__}.html"
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

@@ -22,8 +22,8 @@ from skvae._model.weights import draw_weights, set_pixel_units
 from skvae._training import Budget, batches, n_set_aside, split, train
 from skvae._training.augment import affine_maps, covered, mapped
 from skvae._training.callbacks import WINDOW, OneCycle, RunningStatistics
-from skvae._training.net import TrainSettings
 from skvae._training.processes import Processes
+from skvae._training.settings import TrainSettings
 
 FORMAT = ImageFormat((8, 8), -1, (0.0, 16.0), True)
 ARCHITECTURE = {

@@ -3,9 +3,10 @@
 Knows no estimator and no training.
 """
 
-from .checks import check_images, check_in_memory, learn_images
+from .checks import check_images, learn_images
+from .containers import check_in_memory, shape_of, without_mask
 from .dataset import ImageDataset, binary_draw
-from .format import ImageFormat, shape_of, without_mask
+from .format import ImageFormat
 from .labels import (
     UNKNOWN,
     check_classes,

@@ -9,8 +9,9 @@ from sklearn.utils.validation import validate_data
 
 from .._model import LIKELIHOODS
 from .._warnings import warn
+from .containers import check_in_memory, flatten_images
 from .dataset import MAX_SUBSAMPLE, ImageDataset
-from .format import ImageFormat, flatten_images
+from .format import ImageFormat
 from .misreadings import refuse_misreadings
 from .pixel_range import PixelValues, as_marker, warn_about_values
 
@@ -89,25 +90,6 @@ def check_images(estimator, X, *, training=False):
         image_format = image_format.after(values)
     _warn_about_holes(estimator, values, image_format, training=training)
     return values
-
-
-def check_in_memory(X, *, training=False):
-    """Refuse an array of dask, zarr or others that is stored in chunks, by a TypeError.
-
-    NumPy would load it as a whole.
-    """
-    cls = type(X)
-    # An attribute of the class: a DataFrame may have a column of that name.
-    if not hasattr(cls, "chunks") or X.chunks is None:
-        return
-    if training:
-        advice = "write it to a .npy file, and pass np.load(file, mmap_mode='r')"
-    else:
-        advice = "apply the method to some rows at a time; for dask, map_blocks does so"
-    raise TypeError(
-        f"X is a {cls.__module__}.{cls.__qualname__}, which is stored in chunks and would be "
-        f"loaded as a whole. If it fits into memory, pass np.asarray(X). Otherwise {advice}."
-    )
 
 
 def _finite_values(estimator, rows, missing_values, *, reset):

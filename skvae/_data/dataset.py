@@ -56,14 +56,9 @@ class ImageDataset(torch.utils.data.Dataset):
             return self.labels
         return self.labels[self.indices]
 
-    @property
-    def pass_size(self):
-        """Images that go through a network at once; see the function `pass_size`."""
-        return pass_size(self.image_format.channels_first_shape)
-
     def passes(self):
         """Slices of the positions, one for each pass; the last one may be shorter."""
-        return slices(len(self), self.pass_size)
+        return slices(len(self), pass_size(self.image_format.channels_first_shape))
 
     def at(self, positions):
         """The subset at an array or a slice of positions."""

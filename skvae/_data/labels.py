@@ -8,7 +8,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from .._warnings import warn
-from .format import has_mask
+from .containers import has_mask
 
 # Code of an image whose class is not known.
 UNKNOWN = -1

@@ -6,7 +6,6 @@ from the values.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -250,14 +249,10 @@ def lists_to_tuples(values):
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
-# Several fields need the shapes, and each epoch of a checkpoint.
-_weight_shapes = lru_cache(maxsize=4)(weight_shapes)
-
-
 def weight_specs(header):
     """(shape, dtype) of each weight of the network in a checked header."""
     architecture = lists_to_tuples(header["architecture"])
-    shapes = _weight_shapes(**architecture, likelihood=header["likelihood"])
+    shapes = weight_shapes(**architecture, likelihood=header["likelihood"])
     return {name: (shape, "<f4") for name, shape in shapes.items()}
 
 

@@ -5,7 +5,7 @@ Knows no other room, no estimator and no skorch.
 
 from . import passes, start
 from .convolutions import default_hidden_channels
-from .devices import Device, resolve_device, sum_dtype, to_device, with_gradients
+from .devices import resolve_device, sum_dtype, to_device, with_gradients
 from .explained_variance import ExplainedVariance
 from .likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
 from .noise import (
@@ -19,5 +19,5 @@ from .noise import (
     uniform_draws,
 )
 from .passes import part_size, pass_size, slices
-from .priors import SHARES_WINDOW, class_divergences
+from .priors import class_divergences
 from .weights import as_arrays, n_products, set_weights, weight_shapes

@@ -2,9 +2,6 @@
 
 import torch
 
-# The type of device objects, for modules that do not import torch.
-Device = torch.device
-
 # Decorates what makes or trains weights: gradients are recorded in whatever mode the caller is,
 # such as `torch.inference_mode`.
 with_gradients = torch.inference_mode(False)

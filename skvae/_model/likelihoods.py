@@ -127,7 +127,12 @@ class ContinuousBernoulli(Likelihood):
 
 
 class Gaussian(Likelihood):
-    """N(x; logits, s^2), with one noise variance s^2 for all pixels, which is measured."""
+    """N(x; logits, s^2), with one noise variance s^2 for all pixels, which is measured.
+
+    s^2 is set before the first step, and then after each epoch, by images that are set aside. If
+    there are none, it is updated after each step (`follow`). The loss of a step uses the larger one
+    of s^2 and the error of its batch (`cautious`).
+    """
 
     bounded = False
     normal = True

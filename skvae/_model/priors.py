@@ -5,9 +5,6 @@ from torch import nn
 
 from .latents import kl_divergence, log_standard_normal
 
-# Images over which `ClassNormals` takes the mean of p(y|z).
-SHARES_WINDOW = 2_048
-
 
 class StandardNormal(nn.Module):
     """p(z) = N(0, I), without classes."""
@@ -58,7 +55,7 @@ class ClassNormals(nn.Module):
         self.log_priors.copy_(torch.log(torch.tensor(priors, device="cpu")))
 
     @torch.no_grad()
-    def update_shares(self, total, n_images, window=SHARES_WINDOW):
+    def update_shares(self, total, n_images, window):
         """Update the mean of p(y|z) over about `window` images by its sum over some of them."""
         self.shares.lerp_(total / n_images, min(1.0, n_images / window))
 
@@ -117,7 +114,7 @@ class ClassNormals(nn.Module):
         losses = torch.logsumexp(class_logits, 1) - _chosen(class_logits, y)
         return torch.where(y < 0, 0.0, losses)
 
-    def undecided_losses(self, class_logits, y, entropy_weight=1.0):
+    def undecided_losses(self, class_logits, y, entropy_weight):
         """sum_y p(y|z) (log(shares_y / pi_y) - w log p(y|z)) at z = mu; 0 for a known class: (n,).
 
         `shares` is the mean of p(y|z) over such images. With it, the mean of this term is the

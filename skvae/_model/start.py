@@ -54,11 +54,6 @@ def set_first_weights(module, dataset, valid, seed):
         module.likelihood.set_variance(squared_error(module, sample, seed))
 
 
-def coarse(module, x):
-    """Images x as rows of an ndarray, in the resolution of the linear path."""
-    return module.linear.coarse(x).numpy()
-
-
 def coarse_rows(module, dataset):
     """At most 10,000 of the images, or fewer if they are large, as the linear path sees them.
 
@@ -70,7 +65,7 @@ def coarse_rows(module, dataset):
     sample = dataset.thinned(most)
     parts = (sample[part] for part in sample.passes())
     if not module.holes:
-        return np.concatenate([coarse(module, x) for x in parts]), None
+        return np.concatenate([linear.coarse(x).numpy() for x in parts]), None
     rows, holes, mean = [], [], module.mean_image.cpu()
     for x in parts:
         missing = x.isnan()
@@ -134,7 +129,9 @@ def incremental_pca(module, dataset):
     n_blocks = max(1, len(dataset) // (2 * n_axes))
     for block in np.array_split(np.arange(len(dataset)), n_blocks):
         some = dataset.at(block)
-        pca.partial_fit(np.concatenate([coarse(module, some[part]) for part in some.passes()]))
+        pca.partial_fit(
+            np.concatenate([module.linear.coarse(some[part]).numpy() for part in some.passes()])
+        )
     n = pca.n_samples_seen_
     total = float(pca.var_.sum()) * n / max(1, n - 1)
     kept = slice(module.n_components)
@@ -266,7 +263,6 @@ def linear_network(mean, axes, variances, noise_variance):
     return LinearNetwork(mean, encoder, decoder, mean, logvar, noise_variance**0.5, variances)
 
 
-@torch.enable_grad()  # the caller may have turned gradients off
 def fit_linear_decoder(network, rows, likelihood, generator):
     """A `LinearNetwork` whose decoder and posterior variance suit pixels that are not normal.
 

@@ -99,6 +99,16 @@ class ConvVAE(nn.Module):
         self.prior = ClassNormals(n_components, n_classes) if n_classes else StandardNormal()
         self.likelihood = LIKELIHOODS[likelihood](holes)
 
+    @property
+    def first_layer(self):
+        """The first convolution, which sees the image."""
+        return self.encoder[1]
+
+    @property
+    def last_layer(self):
+        """The last convolution, which gives the logits."""
+        return self.decoder[-2]
+
     @torch.no_grad()
     def start_at(self, network):
         """Start as a `LinearNetwork`, with convolutions at 0; needs a linear path.
@@ -109,7 +119,7 @@ class ConvVAE(nn.Module):
         q = len(network.logvar)
         self.mu_unit.fill_(1.0)[:q] = torch.exp(network.logvar / 2)
         self.logit_unit.fill_(network.logit_unit)
-        for layer in (self.mu_head, self.decoder[-2]):
+        for layer in (self.mu_head, self.last_layer):
             layer.weight.zero_()
             layer.bias.zero_()
         # log sigma^2 = -log(1 + precision of the data); nearly 0 for a component of the prior.
@@ -121,7 +131,7 @@ class ConvVAE(nn.Module):
     @torch.no_grad()
     def start_at_logits(self, logits):
         """Start the decoder at the same logit for all pixels of a channel: (C,)."""
-        bias = self.decoder[-2].bias
+        bias = self.last_layer.bias
         bias.copy_(logits.to(bias).repeat_interleave(len(bias) // len(logits)))
 
     @torch.no_grad()

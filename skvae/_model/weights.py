@@ -27,7 +27,7 @@ def draw_weights(module, generator):
     They are uniform within 1 / sqrt(fan-in), as by PyTorch's default. Weights of hidden layers are
     twice as large if the network has more than one stage.
     """
-    last = module.mu_head, module.logvar_head, module.decoder[-2]
+    last = module.mu_head, module.logvar_head, module.last_layer
     hidden_gain = GAIN if len(module.hidden_channels) > 1 else 1.0
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
@@ -48,7 +48,7 @@ def set_pixel_units(module, mean, std):
     the first weights, which must be drawn, up. The network starts as the same function. `mean` has
     the shape (C, H, W), and `std` of the pixels of each channel around it (C, 1, 1).
     """
-    first = module.encoder[1]
+    first = module.first_layer
     share = min(1.0, USUAL_FAN_IN / first.weight[0].numel())
     first.weight.div_(share)
     module.mean_image.copy_(mean)
@@ -89,6 +89,7 @@ def n_products(**architecture):
     return total + (0 if module.linear is None else 2 * module.linear.encoder.numel())
 
 
+@lru_cache(maxsize=4)  # several fields of a file need them, and each epoch of a checkpoint
 def weight_shapes(**architecture):
     """Shapes of the weights of a `ConvVAE` by name, without memory for them."""
     weights = blank_module(**architecture).state_dict()

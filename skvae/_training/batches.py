@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from .._data import ImageDataset, binary_draw
 from .._model import PixelNoise, normal_draws, part_size, slices, to_device, uniform_draws
 from .augment import N_COVER_DRAWS, N_DRAWS, affine_maps, covered, mapped
 from .processes import Processes
+from .settings import TrainSettings
 
 # Up to this many images, an epoch draws their order as a whole. Beyond it, blocks of neighbours are
 # read one after another in random order, and images are mixed within a number of blocks.
@@ -64,102 +66,81 @@ class Parts(Sequence):
         return self.make(range(self.n_parts)[i])
 
 
+class Draws(NamedTuple):
+    """The random numbers of the images of a step: those of all parts, and of all processes."""
+
+    pixels: list  # functions that return uniform draws for the pixels of each part
+    noise: torch.Tensor | None  # (n, K)
+    maps: torch.Tensor | None  # (n, 2, 3), of the images
+    changes: torch.Tensor | None  # (n, 2, 3), of their ``mapped``
+    covers: torch.Tensor | None  # (n, `N_COVER_DRAWS`)
+
+
 @dataclass(eq=False)
 class EpochBatches:
     """Batches of one epoch of training: each image once, in random order, with new noise.
 
-    With `few_labels`, each batch also brings 64 labelled images, if there are any. They are drawn
+    With few labels, each batch also brings 64 labelled images, if there are any. They are drawn
     with replacement, and each class is equally frequent among them. A quarter of their ``mapped``
     images are as they are, and the maps of the others have twice the strength `consistency`.
+
+    An image has a *position* in the dataset, and a *place* in its step. Each process trains on its
+    *share* of every part of a step.
     """
 
     dataset: ImageDataset
-    batch_size: int
+    settings: TrainSettings
     n_components: int
-    generator: torch.Generator  # of the order, the noise and the binarisation of the epoch
-    binarize: bool  # whether to draw 0/1 pixels
-    augment: float  # strength of random affine maps of the images; 0: none
-    device: str
-    # Each trains on its share of every batch. Order and draws are the same in all of them.
+    generator: torch.Generator  # of all that is random in the epoch
     processes: Processes
-    few_labels: bool = False
-    # Strength of the maps under which the classes should stay, and with `few_labels` also the
-    # largest share of a side that is covered; 0: neither.
-    consistency: float = 0.0
 
     def __post_init__(self):
         self.y = self.dataset.y
         self.holes = self.dataset.image_format.missing_values is not None
         self.members = []  # positions of the images of each class, if few have a label
-        if self.few_labels:
+        if self.settings.few_labels:
             classes = np.unique(self.y[self.y >= 0])
             self.members = [np.flatnonzero(self.y == label) for label in classes]
 
     def __iter__(self):
         order = random_order(len(self.dataset), self.generator)
-        for positions in batches_of(order, self.batch_size):
+        for positions in batches_of(order, self.settings.batch_size):
             parts = self._parts(positions)
             n_labelled = n_known(self.y, positions)
             yield Batch(len(positions), parts, n_labelled, self._labelled()), None
 
     def _parts(self, positions, *, of_labelled=False):
-        """The parts of the images at these positions, or of further labelled ones, without noise.
-
-        The draws are those of all images of all processes, in order. So they depend neither on how
-        the images are divided, nor on when and how often a part is read.
-        """
-        shape = self.dataset.image_format.channels_first_shape
-        size = part_size(shape) * self.processes.size
+        """The parts of the images at these positions; those of labelled ones are without noise."""
+        size = part_size(self.dataset.image_format.channels_first_shape) * self.processes.size
         some = slices(len(positions), size)
-        single = len(some) == 1
-        if self.binarize:
-            draws = [self._pixel_draws(len(positions[part]), kept=single) for part in some]
-        noise = None
-        if not of_labelled:
-            noise = normal_draws(len(positions), self.n_components, self.generator)
-        maps = self._maps(len(positions), self.augment)
-        changed = self._changes(len(positions), of_labelled=of_labelled)
-        share = self.processes.share
+        draws = self._draws(some, of_labelled=of_labelled)
 
         def part(i):
-            places = np.arange(some[i].start, some[i].stop)[share]
-            own = positions[places]
-            tensors = {"x": self.dataset[own]}
-            if maps is not None:
-                tensors["x"] = mapped(tensors["x"], maps[places], holes=self.holes)
-            if changed is not None:
-                tensors["mapped"] = changed(tensors["x"], places)
-            if self.binarize:
-                tensors["x"] = binary_draw(tensors["x"], draws[i]()[share])
-            if noise is not None:
-                tensors["noise"] = noise[places]
-            return part_on(self.device, tensors, self.y, own)
+            places = np.arange(some[i].start, some[i].stop)[self.processes.share]
+            tensors = self._tensors(positions[places], places, draws, draws.pixels[i], of_labelled)
+            return part_on(self.settings.device, tensors, self.y, positions[places])
 
         # A single part is kept, as callbacks may read it too.
-        return [part(0)] if single else Parts(part, len(some))
+        return [part(0)] if len(some) == 1 else Parts(part, len(some))
 
-    def _changes(self, n_images, *, of_labelled):
-        """A function that changes some of n images, given their places, as `consistency` says.
+    def _draws(self, some, *, of_labelled):
+        """The draws for all places of a step, in parts at these slices of them.
 
-        None if nothing is changed.
+        They depend neither on how the images are divided, nor on when and how often a part is read.
+        A fit depends on their order.
         """
-        if not self.consistency:
-            return None
-        maps = self._maps(n_images, self.consistency * (STRONGER if of_labelled else 1.0))
-        covers = None
-        if self.few_labels:
-            covers = uniform_draws((n_images, N_COVER_DRAWS), self.generator)
-
-        def changed(x, places):
-            images = mapped(x, maps[places], holes=self.holes)
-            if covers is not None:
-                images = covered(images, covers[places], self.consistency)
-            if of_labelled:
-                plain = places < N_PLAIN
-                images[plain] = x[plain]
-            return images
-
-        return changed
+        settings, n = self.settings, some[-1].stop
+        pixels, noise, covers = [None] * len(some), None, None
+        if settings.binarize:
+            kept = len(some) == 1
+            pixels = [self._pixel_draws(part.stop - part.start, kept=kept) for part in some]
+        if not of_labelled:
+            noise = normal_draws(n, self.n_components, self.generator)
+        maps = self._maps(n, settings.augment)
+        changes = self._maps(n, settings.consistency * (STRONGER if of_labelled else 1.0))
+        if changes is not None and settings.few_labels:
+            covers = uniform_draws((n, N_COVER_DRAWS), self.generator)
+        return Draws(pixels, noise, maps, changes, covers)
 
     def _maps(self, n_images, strength):
         """Affine maps for n images, (n, 2, 3); None at strength 0, which draws nothing."""
@@ -180,6 +161,29 @@ class EpochBatches:
             return lambda: draws
         return lambda: uniform_draws(shape, torch.Generator("cpu").set_state(state))
 
+    def _tensors(self, positions, places, draws, pixel_draws, of_labelled):
+        """The images at these positions, and what was drawn for their places in the step."""
+        x, tensors = self.dataset[positions], {}
+        if draws.maps is not None:
+            x = mapped(x, draws.maps[places], holes=self.holes)
+        if draws.changes is not None:
+            tensors["mapped"] = self._changed(x, places, draws, of_labelled)
+        if pixel_draws is not None:
+            x = binary_draw(x, pixel_draws()[self.processes.share])
+        if draws.noise is not None:
+            tensors["noise"] = draws.noise[places]
+        return {"x": x, **tensors}
+
+    def _changed(self, x, places, draws, of_labelled):
+        """Images whose class should be that of x: mapped, with few labels also covered."""
+        images = mapped(x, draws.changes[places], holes=self.holes)
+        if draws.covers is not None:
+            images = covered(images, draws.covers[places], self.settings.consistency)
+        if of_labelled:
+            plain = places < N_PLAIN
+            images[plain] = x[plain]
+        return images
+
     def _labelled(self):
         """Parts of further labelled images, as many of each class."""
         if not self.members:
@@ -188,8 +192,8 @@ class EpochBatches:
         classes = torch.randperm(n_classes, generator=self.generator, device="cpu").numpy()
         shares = torch.rand(N_LABELLED, generator=self.generator, device="cpu").double().numpy()
         some = [self.members[c] for c in np.resize(classes, N_LABELLED)]
-        places = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
-        return self._parts(np.array(places), of_labelled=True)
+        drawn = [members[int(s * len(members))] for members, s in zip(some, shares, strict=True)]
+        return self._parts(np.array(drawn), of_labelled=True)
 
 
 def random_order(n, generator):

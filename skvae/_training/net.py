@@ -1,4 +1,4 @@
-"""The net of skorch: what a training depends on, the loss of a step, its noise (torch, skorch)."""
+"""The net of skorch: the loss of a step, its noise, the figures of an epoch (torch, skorch)."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,6 @@ import torch
 from .._history import EXPLAINED, LABEL_TERMS, PHASES, row_of
 from .._model import (
     EPOCH,
-    SHARES_WINDOW,
     ExplainedVariance,
     PixelNoise,
     class_divergences,
@@ -28,34 +27,6 @@ MAX_GRADIENT = 0.3
 # Images of an epoch, spread over its steps, that tell the share of the variance explained: so many,
 # or fewer if they have more numbers, but not below the second. More would take noticeable time.
 MAX_MEASURED, MIN_MEASURED, MAX_MEASURED_NUMBERS = 1_024, 64, 2**23
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """What a training depends on, besides the network and the images."""
-
-    log_jacobian: tuple  # of the scaling of the pixels; see `ImageFormat.log_jacobian`
-    beta: float
-    beta_warmup: float
-    label_weight: float
-    learning_rate: float
-    weight_decay: float
-    tol: float
-    binarize: bool
-    augment: float
-    consistency: float
-    batch_size: int
-    n_epochs: int
-    n_iter_no_change: int
-    seed: int  # of the noise and of the order of the images
-    first_epoch: int  # epochs before this training; each epoch has its own noise
-    device: str
-    verbose: int
-    name: str  # of the estimator, for the progress bar
-    callbacks: tuple = ()  # the user's, of skorch
-    few_labels: bool = False  # whether each step also sees labelled images in addition
-    entropy_weight: float = 1.0  # in the loss of unknown classes
-    shares_window: int = SHARES_WINDOW  # images without a label that tell how frequent classes are
 
 
 @dataclass
@@ -137,18 +108,8 @@ class VAENet(skorch.NeuralNet):
         if not training:
             return ScoringBatches(dataset, self.noise, settings.device, self.processes)
         epoch = settings.first_epoch + len(self.history)
-        return EpochBatches(
-            dataset,
-            settings.batch_size,
-            self.module_.n_components,
-            generator_for(settings.seed, EPOCH, epoch),
-            settings.binarize,
-            settings.augment,
-            settings.device,
-            self.processes,
-            settings.few_labels,
-            settings.consistency,
-        )
+        generator = generator_for(settings.seed, EPOCH, epoch)
+        return EpochBatches(dataset, settings, self.module_.n_components, generator, self.processes)
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         super().on_train_begin(net, X=X, y=y, **kwargs)
@@ -379,10 +340,10 @@ class VAENet(skorch.NeuralNet):
                 terms[EXPLAINED] = self.explained_[training].ratio
             for name, value in terms.items():
                 self.history.record(f"{prefix}_{name}", value)
-            self.history.record(
-                f"{prefix}_loss_best", loss < self.best_losses_.get(prefix, math.inf)
-            )
-            self.best_losses_[prefix] = min(loss, self.best_losses_.get(prefix, math.inf))
+            # Kept, because a look through the history would take longer in each epoch.
+            least = self.best_losses_.get(prefix, math.inf)
+            self.history.record(f"{prefix}_loss_best", loss < least)
+            self.best_losses_[prefix] = min(loss, least)
             if not math.isfinite(loss):
                 images = "training" if training else "validation"
                 epoch = self.settings.first_epoch + len(self.history)
@@ -407,8 +368,11 @@ def _totals(errors):
     return torch.stack([error.sum() for error in errors])
 
 
-def build_net(module, settings, callbacks=(), processes=None):
-    """An initialised `VAENet` that trains a network; `processes` are those that train together."""
+def build_net(module, settings, own_callbacks=(), processes=None):
+    """An initialised `VAENet` that trains a network.
+
+    Its callbacks are `own_callbacks`, then those of the user. `processes` train together.
+    """
     return VAENet(
         module,
         torch.nn.Identity,  # skorch needs a criterion; the loss is that of `VAENet._loss`
@@ -418,7 +382,7 @@ def build_net(module, settings, callbacks=(), processes=None):
         optimizer__betas=(0.9, 0.99),
         optimizer__fused=True,
         train_split=None,
-        callbacks=list(callbacks),
+        callbacks=[*own_callbacks, *settings.callbacks],
         device=settings.device,
         verbose=0,
     ).initialize()

@@ -81,7 +81,7 @@ def train(
     own_callbacks = [stop, one_cycle, bar, warmup, labelled, checkpoint, tasks]
     own_callbacks = [callback for callback in own_callbacks if callback is not None]
     with nullcontext() if bar is None else closing(bar):
-        net = build_net(module, settings, [*own_callbacks, *settings.callbacks], processes)
+        net = build_net(module, settings, own_callbacks, processes)
         if progress is not None:
             restore_progress(net, progress, stop)
         with _training_session(net, dataset, valid):
@@ -157,7 +157,7 @@ def train_increment(net, dataset, settings, moments=None, n_averaged=0):
     old = net.settings
     if (settings.device, settings.callbacks) != (old.device, old.callbacks):
         optimizer_state = deepcopy(net.optimizer_.state_dict()["state"])
-        net = build_net(deepcopy(net.module_), settings, settings.callbacks)
+        net = build_net(deepcopy(net.module_), settings)
         net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": optimizer_state})
     net.apply_settings(settings)
     net.history.clear()
@@ -241,7 +241,6 @@ def reorder_net(net, order):
         for name, p in net.module_.named_parameters()
         if p in net.optimizer_.state
     }
-    if states:  # empty before the first step
-        for moment in ("exp_avg", "exp_avg_sq"):
-            moments = {name: state[moment] for name, state in states.items()}
-            net.module_.reorder_components(moments, order)
+    for moment in ("exp_avg", "exp_avg_sq"):
+        moments = {name: state[moment] for name, state in states.items()}
+        net.module_.reorder_components(moments, order)

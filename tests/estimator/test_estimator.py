@@ -1,6 +1,5 @@
 """The estimator as users meet it: every input, bad input, pipelines, searches and pickles."""
 
-import email.message
 import re
 import warnings
 
@@ -389,21 +388,6 @@ def test_html_repr(small):
     for vae in (ConvVAETransformer(n_components=7), small):
         assert "ConvVAETransformer" in vae._repr_html_()
     assert repr(ConvVAETransformer(n_components=7)) == "ConvVAETransformer(n_components=7)"
-
-
-def test_html_repr_links_to_the_documentation_of_the_project(monkeypatch):
-    vae, address = ConvVAETransformer(), "https://docs.example.org/skvae"
-    about = email.message.Message()
-    monkeypatch.setattr("importlib.metadata.metadata", lambda name: about)
-    assert "http" not in vae._get_doc_link()
-    about["Project-URL"] = "Source, https://example.org"
-    about["Project-URL"] = f"Documentation, {address}/"
-    assert f'href="{address}/generated/skvae.ConvVAETransformer.html"' in vae._repr_html_()
-
-    class Other(ConvVAETransformer):
-        pass
-
-    assert Other()._get_doc_link() == ""
 
 
 def test_fitted_attributes(small, digits):

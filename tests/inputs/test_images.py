@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from nets import ImageFormat, PixelValues, resolve_pixel_range
 
-from skvae._data.format import flatten_images, resolve_shape
+from skvae._data.containers import flatten_images
+from skvae._data.format import resolve_shape
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from nets import (
+    SETTINGS,
     ImageDataset,
     ImageFormat,
     PixelNoise,
     Processes,
+    TrainSettings,
     batches,
     generator_for,
     pass_size,
@@ -44,6 +46,11 @@ def dataset(n, indices=None, labels=None):
     return ImageDataset(rows, FORMAT, indices, labels=labels)
 
 
+def settings_of(**changed):
+    """Settings of a training: batches of 8 images, unless they are `changed`."""
+    return TrainSettings(**{**SETTINGS, "batch_size": 8, **changed})
+
+
 def whole(batch):
     """A batch as one part."""
     parts = list(batch)
@@ -53,7 +60,8 @@ def whole(batch):
 def epoch(data, number=0, *, batch_size=8, seed=0, binarize=False, augment=0.0, processes=ALONE):
     """The batches of an epoch."""
     generator = generator_for(seed, EPOCH, number)
-    batches = EpochBatches(data, batch_size, 3, generator, binarize, augment, "cpu", processes)
+    settings = settings_of(batch_size=batch_size, binarize=binarize, augment=augment)
+    batches = EpochBatches(data, settings, 3, generator, processes)
     return [whole(batch) for batch, _ in batches]
 
 
@@ -129,7 +137,6 @@ def test_large_images_go_through_a_network_in_small_numbers(image_shape, expecte
     assert pass_size(image_shape[::-1]) == expected
     image_format = ImageFormat(image_shape[1:] + image_shape[:1], -1, (0.0, 255.0), True)
     data = ImageDataset(np.broadcast_to(np.uint8(0), (300, np.prod(image_shape))), image_format)
-    assert data.pass_size == expected
     assert [part.start for part in data.passes()] == list(range(0, 300, expected))
     assert [part.stop for part in data.passes()] == [*range(expected, 300, expected), 300]
 
@@ -138,7 +145,9 @@ def test_large_images_go_through_a_network_in_small_numbers(image_shape, expecte
 def test_a_large_batch_comes_in_parts_that_memory_can_hold(binarize, limit_passes):
     limit_passes(3, 4 * 4)  # four images
     generator = generator_for(0, EPOCH, 0)
-    batches = EpochBatches(dataset(20), 10, 3, generator, binarize, 0.0, "cpu", ALONE)
+    batches = EpochBatches(
+        dataset(20), settings_of(batch_size=10, binarize=binarize), 3, generator, ALONE
+    )
     sizes, images = [], []
     for batch, _ in batches:
         parts = list(batch)
@@ -322,7 +331,8 @@ def test_parts_can_be_read_again_in_any_order(binarize, n_in_a_pass, limit_passe
     settings = {"batch_size": 10, "binarize": binarize, "augment": 0.5, "consistency": 0.5}
     data, generator = dataset(30, labels=FEW[:30]), generator_for(0, EPOCH, 0)
     once = labelled_batches(data, **settings)
-    batches = EpochBatches(data, 10, 3, generator, binarize, 0.5, "cpu", ALONE, True, 0.5)
+    settings = settings_of(**settings, few_labels=True)
+    batches = EpochBatches(data, settings, 3, generator, ALONE)
     for (batch, _), (_, parts, labelled) in zip(batches, once, strict=True):
         for sequence, first_read in ((batch.parts, parts), (batch.labelled, labelled)):
             n = len(sequence)
@@ -362,10 +372,14 @@ def labelled_batches(
 ):
     """The batches of an epoch, and the parts of each."""
     generator = generator_for(0, EPOCH, number)
-    few = scarce(data.y)
-    batches = EpochBatches(
-        data, batch_size, 3, generator, binarize, augment, "cpu", processes, few, consistency
+    settings = settings_of(
+        batch_size=batch_size,
+        binarize=binarize,
+        augment=augment,
+        few_labels=scarce(data.y),
+        consistency=consistency,
     )
+    batches = EpochBatches(data, settings, 3, generator, processes)
     return [(batch, list(batch), list(batch.labelled)) for batch, _ in batches]
 
 
@@ -636,5 +650,6 @@ def test_without_maps_nothing_is_drawn_for_them():
         assert all(part.keys() == {"x", "y"} for part in further)
     generators = [generator_for(0, EPOCH, 0) for _ in range(2)]
     for generator, consistency in zip(generators, (0.0, 1.0), strict=True):
-        list(EpochBatches(data, 8, 3, generator, False, 0.0, "cpu", ALONE, True, consistency))
+        settings = settings_of(few_labels=True, consistency=consistency)
+        list(EpochBatches(data, settings, 3, generator, ALONE))
     assert not torch.equal(*(generator.get_state() for generator in generators))

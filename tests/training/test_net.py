@@ -103,14 +103,13 @@ def test_no_number_is_read_from_the_device_within_an_epoch(digits, n_labelled):
     # The tensors of "meta" have no numbers: to read one is an error. On a GPU, the processor
     # would wait for it.
     settings = {**SETTINGS, "device": "meta", "beta_warmup": 0.5, "label_weight": 2.0}
-    settings = TrainSettings(**settings)
     statistics = RunningStatistics(np.zeros((3, 3)), 1)
     callbacks = [OneCycle(1e-3, 3, 4, None), Ramp("kl_weight_", 0.0, 1.0, 6, 4), statistics]
     n_classes, labels = 0, None
     if n_labelled is not None:
         n_classes, labels = 10, np.where(np.arange(100) < n_labelled, digits[1][:100], -1)
     module = build_module({**ARCHITECTURE, "n_classes": n_classes}, "bernoulli", "meta")
-    net = build_net(module, settings, callbacks)
+    net = build_net(module, TrainSettings(**settings), callbacks)
     net.set_params(optimizer__fused=False)  # the fused step does not know "meta"
     dataset = dataset_of(digits[0][:100], labels)
     net.notify("on_train_begin", X=dataset, y=None)
@@ -288,7 +287,7 @@ def test_the_gradient_is_bounded(digits, method, likelihood):
 def test_every_network_has_a_gradient_at_its_bound(digits, likelihood):
     note = Norms()
     settings = TrainSettings(**{**SETTINGS, "beta": 1e6, "callbacks": (note,)})
-    net = build_net(network(likelihood=likelihood), settings, [note])
+    net = build_net(network(likelihood=likelihood), settings)
     net.fit_loop(dataset_of(digits[0][:32]), epochs=1)
     assert note.norms[0] == pytest.approx(MAX_GRADIENT * 64, rel=1e-4)
 
