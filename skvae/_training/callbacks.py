@@ -2,7 +2,6 @@
 
 import math
 import sys
-from itertools import pairwise
 
 import skorch.callbacks
 import torch
@@ -29,14 +28,6 @@ WIDE = 120
 
 TERMINAL_STYLE = {}
 LOG_STYLE = {"mininterval": 30, "maxinterval": 30, "ascii": True}
-
-# What early stopping has to remember in a checkpoint, beside the best weights: names and types.
-EARLY_STOPPING_STATE = {
-    "best_loss": (float,),
-    "reference_loss": (float,),
-    "reference_epoch": (int,),
-    "cooldown": (int, type(None)),
-}
 
 # skorch's callbacks that would do nothing, or something else than they say, and why.
 SCORING = (
@@ -174,21 +165,28 @@ class EarlyStopping(Callback):
 
     def initialize(self):
         self.best_loss_ = self.reference_loss_ = math.inf
-        self.reference_epoch_ = 0
+        self.epoch_ = self.reference_epoch_ = 0
+        self.last_loss_, self.rises_ = -math.inf, True  # the loss, in each epoch so far
         self.cooldown_ = None  # the epoch after which the cool-down begins
         self.best_weights_ = None
         return self
 
     def on_epoch_end(self, net, **kwargs):
-        loss, epoch = net.history[-1, "valid_loss"], len(net.history)
-        if loss < self.best_loss_:
-            self.best_loss_ = loss
+        if self._watch(net.history[-1, "valid_loss"]):
             self.best_weights_ = as_arrays(net.module_.state_dict())
-        rises = all(a < b for a, b in pairwise(net.history[:, "valid_loss"]))
-        if rises or loss < self.reference_loss_ - self.tol:
-            self.reference_loss_, self.reference_epoch_ = loss, epoch
-        if self.cooldown_ is None and epoch - self.reference_epoch_ >= self.patience:
-            self.cooldown_ = epoch
+
+    def _watch(self, loss):
+        """Take note of the loss of an epoch; whether it is the best so far."""
+        self.epoch_ += 1
+        self.rises_ = self.rises_ and loss > self.last_loss_
+        self.last_loss_ = loss
+        if self.rises_ or loss < self.reference_loss_ - self.tol:
+            self.reference_loss_, self.reference_epoch_ = loss, self.epoch_
+        if self.cooldown_ is None and self.epoch_ - self.reference_epoch_ >= self.patience:
+            self.cooldown_ = self.epoch_
+        is_best = loss < self.best_loss_
+        self.best_loss_ = min(loss, self.best_loss_)
+        return is_best
 
     def on_train_end(self, net, **kwargs):
         if self.best_weights_ is not None:
@@ -201,15 +199,10 @@ class EarlyStopping(Callback):
             return self.n_epochs
         return min(self.n_epochs, self.cooldown_ + math.ceil(COOLDOWN * self.cooldown_))
 
-    def state(self):
-        """What `restore` needs: a dict of plain values, and the best weights as arrays."""
-        state = {name: getattr(self, f"{name}_") for name in EARLY_STOPPING_STATE}
-        return state, self.best_weights_
-
-    def restore(self, state, best_weights):
-        """Continue from where `state` was called."""
-        for name in EARLY_STOPPING_STATE:
-            setattr(self, f"{name}_", state[name])
+    def restore(self, losses, best_weights):
+        """Continue after epochs with these losses, the best of which had these weights."""
+        for loss in losses:
+            self._watch(loss)
         self.best_weights_ = best_weights
 
 
@@ -359,7 +352,6 @@ class Checkpoint(Callback):
         moments = net.optimizer_.state
         state = {k: moments[p] for k, p in parameters.items() if p in moments}
         stop = self.early_stopping
-        early_stopping, best = (None, None) if stop is None else stop.state()
         self.save(
             {
                 "epoch": row_of(net.history[-1]),
@@ -368,8 +360,7 @@ class Checkpoint(Callback):
                 "second_moments": as_arrays({k: s["exp_avg_sq"] for k, s in state.items()}),
                 "n_steps": {k: int(s["step"].item()) for k, s in state.items()},
                 "frozen": [k for k, p in parameters.items() if not p.requires_grad],
-                "early_stopping": early_stopping,
-                "best": best,
+                "best": None if stop is None else stop.best_weights_,
             }
         )
 
@@ -396,4 +387,4 @@ def restore_progress(net, progress, early_stopping):
         for name, value in row.items():
             net.history.record("dur" if name == "duration" else name, value)
     if early_stopping is not None:
-        early_stopping.restore(progress["early_stopping"], progress["best"])
+        early_stopping.restore(net.history[:, "valid_loss"], progress["best"])

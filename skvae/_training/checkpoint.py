@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import math
 import os
 
 import numpy as np
@@ -10,20 +9,6 @@ import numpy as np
 from .._files import Arrays, Field, FileKind, fields
 from .._history import LABEL_COLUMNS, TRAIN_COLUMNS, VALID_COLUMNS, extend, n_epochs_of, rows_of
 from .._version import __version__
-from .callbacks import EARLY_STOPPING_STATE
-
-
-def _is_early_stopping(value, header):
-    """Whether a value is the state of early stopping; null is right without validation images."""
-    if header["n_valid"] == 0:
-        return value is None
-    epochs = (value["reference_epoch"], value["cooldown"] or 0)
-    return (
-        value.keys() == EARLY_STOPPING_STATE.keys()
-        and all(type(value[key]) in types for key, types in EARLY_STOPPING_STATE.items())
-        and not math.isnan(value["best_loss"])
-        and all(0 <= epoch <= header["n_epochs"] for epoch in epochs)
-    )
 
 
 def _are_columns_of_training(value, header):
@@ -80,7 +65,6 @@ CHECKPOINT = FileKind(
         Field("history", "history", _are_columns_of_training, list, None),
         Field("n_steps", "n_steps", _are_numbers_of_steps),
         Field("frozen", "frozen", _are_frozen),
-        Field("early_stopping", "early_stopping", _is_early_stopping),
     ),
     (
         Arrays("weights", "weights", fields.weight_specs),

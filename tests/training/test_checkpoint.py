@@ -1,7 +1,6 @@
 """Checkpoints: a fit that was stopped goes on bit-identical, a finished one begins anew."""
 
 import errno
-import math
 import os
 import sys
 
@@ -376,15 +375,6 @@ LIES = [
     ("n_valid", 0),
     ("n_valid", -1),
     ("n_valid", 1.0),
-    ("early_stopping", None),
-    ("early_stopping", {"best_loss": 1.0}),
-    ("early_stopping.best_loss", math.nan),
-    ("early_stopping.reference_loss", 1),
-    ("early_stopping.reference_epoch", -1),
-    ("early_stopping.reference_epoch", 10**9),
-    ("early_stopping.cooldown", 1.0),
-    ("early_stopping.cooldown", 10**9),
-    ("early_stopping.more", 1),
     ("history", ["duration"]),
     ("n_epochs", 0),
     ("n_epochs", 10**9),
