@@ -197,9 +197,10 @@ def _learned_range(mode, values, image_format):
         image_format = None
     ranges = values.extremes(image_format)
     where = [""] if image_format is None else [f" of channel {c}" for c in range(len(ranges))]
-    for c in np.flatnonzero(np.isnan(ranges[:, 0])):
+    unseen = np.flatnonzero(np.isnan(ranges[:, 0]))
+    if len(unseen):
         raise ValueError(
-            f"All values{where[c]} are missing (missing_values={values.missing_values!r})."
+            f"All values{where[unseen[0]]} are missing (missing_values={values.missing_values!r})."
         )
     if mode is not None:
         inner, (lower, upper) = values.percentiles(image_format), ROBUST_PERCENTILES

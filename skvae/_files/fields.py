@@ -153,7 +153,7 @@ def int_within(least, most):
     return lambda value, header=None: type(value) is int and least <= value <= most
 
 
-is_count = int_within(1, MAX_SIZE)
+is_size = int_within(1, MAX_SIZE)
 is_seed = int_within(0, 2**31 - 1)
 
 
@@ -165,7 +165,7 @@ def is_number_of_epochs(value, header=None):
 def counts_within(least, most):
     """A check: the value is a list of counts, from `least` to `most` of them."""
     return lambda value, header: (
-        type(value) is list and least <= len(value) <= most and all(map(is_count, value))
+        type(value) is list and least <= len(value) <= most and all(map(is_size, value))
     )
 
 
@@ -199,9 +199,9 @@ def are_columns(value, header):
 
 ARCHITECTURE = {
     "image_shape": counts_within(3, 3),
-    "n_components": is_count,
+    "n_components": is_size,
     "hidden_channels": counts_within(1, MAX_STAGES),
-    "hidden_units": is_count,
+    "hidden_units": is_size,
     "linear_path": of_type(bool),
     "n_classes": int_within(0, MAX_SIZE),
     "holes": of_type(bool),
