@@ -62,23 +62,16 @@ def train(
     """
     processes = processes or Processes()
     n_epochs, n_batches = settings.n_epochs, math.ceil(len(dataset) / settings.batch_size)
-    stop = bar = warmup = labelled = checkpoint = None
+    stop = bar = checkpoint = None
     if valid is not None:
         stop = EarlyStopping(settings.n_iter_no_change, settings.tol, n_epochs)
     if settings.verbose and processes.is_first:
         n_done = 0 if progress is None else len(progress["history"])
         summary = summary_of(module, dataset, settings, valid, n_done)
         bar = ProgressBar(summary, n_epochs, n_batches, stop)
-    if settings.beta_warmup:
-        n_steps = settings.beta_warmup * n_epochs * n_batches
-        warmup = Ramp("kl_weight_", 0.0, settings.beta, n_steps, n_batches)
-    if settings.few_labels:
-        n_steps = LABELLED_SHARE * n_epochs * n_batches
-        labelled = Ramp("labelled_weight_", FIRST_LABELLED_WEIGHT, 1.0, n_steps, n_batches)
     if save_progress is not None:
         checkpoint = Checkpoint(save_progress, stop)
-    one_cycle = OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
-    own_callbacks = [stop, one_cycle, bar, warmup, labelled, checkpoint, tasks]
+    own_callbacks = [stop, *_schedules(settings, n_batches, stop), bar, checkpoint, tasks]
     own_callbacks = [callback for callback in own_callbacks if callback is not None]
     with nullcontext() if bar is None else closing(bar):
         net = build_net(module, settings, own_callbacks, processes)
@@ -92,6 +85,18 @@ def train(
     net.callbacks = list(settings.callbacks)
     net.processes = Processes()
     return net, interrupted
+
+
+def _schedules(settings, n_batches, stop):
+    """Callbacks that set the learning rate, and weights in the loss, for each step."""
+    n_epochs = settings.n_epochs
+    yield OneCycle(settings.learning_rate, n_epochs, n_batches, stop)
+    if settings.beta_warmup:
+        n_steps = settings.beta_warmup * n_epochs * n_batches
+        yield Ramp("kl_weight_", 0.0, settings.beta, n_steps, n_batches)
+    if settings.few_labels:
+        n_steps = LABELLED_SHARE * n_epochs * n_batches
+        yield Ramp("labelled_weight_", FIRST_LABELLED_WEIGHT, 1.0, n_steps, n_batches)
 
 
 def _train_epochs(net, dataset, stop, tasks, finished):
