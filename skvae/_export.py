@@ -102,4 +102,14 @@ def model_of(estimator, part, shape, dtype, opset):
 def labels_of(classifier):
     """The classes of a classifier as ONNX can hold them: int64, or str in an array of objects."""
     classes = np.array(classifier.classes_.tolist())
-    return classes.astype(np.int64 if classes.dtype.kind in "biuf" else object)
+    if classes.dtype.kind not in "biuf":
+        return classes.astype(object)
+    with np.errstate(invalid="ignore"):
+        whole = classes.astype(np.int64)
+    if not (whole == classes).all():
+        raise ValueError(
+            "ONNX holds labels as whole numbers of 64 bits with a sign, or as text. Got classes_ "
+            f"such as {classes[whole != classes][0]!r}. Fit with labels of text, such as "
+            "y.astype(str)."
+        )
+    return whole

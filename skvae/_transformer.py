@@ -20,7 +20,7 @@ from sklearn.base import (
 )
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from . import _state
 from ._compat import CallbackSupportMixin
@@ -34,6 +34,7 @@ from ._data import (
     scarce,
     shape_of,
     whole_numbers,
+    without_array_api,
     without_mask,
 )
 from ._files import model, storable
@@ -560,7 +561,7 @@ class ConvVAETransformer(
     # _component_moments   averages of `passes.component_terms`, (3, K), and
     # _n_averaged          over about how many images
 
-    @with_gradients
+    @with_gradients()
     def _fit(self, X, y):
         """Learn the format, split, build the VAE, start at PCA, train, sort, keep."""
         # Outside of what restores the attributes: scikit-learn needs one of them to tear the
@@ -600,7 +601,7 @@ class ConvVAETransformer(
             run.end(self, n_images)
         return self
 
-    @with_gradients
+    @with_gradients()
     def _partial_fit(self, X, y=None, classes=None):
         """One epoch more: the steps of `_fit`, without images set aside and without sorting."""
         with self._unchanged_on_error(), advice_on_memory():
@@ -668,7 +669,7 @@ class ConvVAETransformer(
         """Whether `fit` continues from the weights of the fit before."""
         if not self.warm_start or not hasattr(self, "net_"):
             return False
-        return self._n_start >= FEW_IMAGES or len(X) <= self._n_start
+        return self._n_start >= FEW_IMAGES or _num_samples(X) <= self._n_start
 
     def _with_the_first(self, images):
         """Images with those of the calls before, to start anew; whether to continue instead."""
@@ -735,7 +736,9 @@ class ConvVAETransformer(
         extend(history, net.finished_epochs)
         attributes = self._trained(net, moments, n_averaged, annealed=True)
         attributes |= {"_history": history, "_first_images": None}
-        return attributes if continuing else {**attributes, "_n_start": len(training)}
+        if not continuing:
+            attributes["_n_start"] = len(training.rows)  # with those set aside
+        return attributes
 
     def _trained(self, net, moments, n_averaged, annealed):
         """The attributes of every training; moments (3, K) are averages over so many images."""
@@ -816,7 +819,8 @@ class ConvVAETransformer(
         """
         check_is_fitted(self)
         check_in_memory(X)
-        z = check_array(without_mask(X), dtype=np.float32, estimator=self, input_name="X")
+        X = without_array_api(without_mask(X))
+        z = check_array(X, dtype=np.float32, estimator=self, input_name="X")
         if z.shape[1] != self.n_components_:
             raise ValueError(
                 f"X has {z.shape[1]} features, but {type(self).__name__} is expecting "
@@ -1220,7 +1224,7 @@ class ConvVAETransformer(
             _state.warn_about_version(self, version)
             self._restore(weights)
 
-    @with_gradients
+    @with_gradients()
     def _restore(self, weights):
         """Build the network anew, when all other attributes are there."""
         # Copied: joblib may give a memory map, which would keep its file open.

@@ -4,7 +4,7 @@ Knows no estimator and no training.
 """
 
 from .checks import check_images, learn_images
-from .containers import check_in_memory, shape_of, without_mask
+from .containers import check_in_memory, shape_of, without_array_api, without_mask
 from .dataset import ImageDataset, binary_draw
 from .format import ImageFormat
 from .labels import (

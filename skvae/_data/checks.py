@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from sklearn import config_context
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
@@ -11,7 +12,7 @@ from .._model import LIKELIHOODS
 from .._warnings import warn
 from .containers import check_in_memory, flatten_images
 from .dataset import MAX_SUBSAMPLE, ImageDataset
-from .format import ImageFormat
+from .format import ImageFormat, warn_if_coarse
 from .misreadings import refuse_misreadings
 from .pixel_range import PixelValues, as_marker, warn_about_values
 
@@ -64,6 +65,7 @@ def learn_images(estimator, X):
     image_format = replace(image_format, bounded=LIKELIHOODS[likelihood].bounded)
     if not image_format.robust:  # else the range holds these very percentiles
         warn_about_values(values, image_format, training=True)
+    warn_if_coarse(image_format)
     _warn_about_holes(estimator, values, image_format, training=True)
     return values, image_format, likelihood
 
@@ -109,12 +111,13 @@ def _finite_values(estimator, rows, missing_values, *, reset):
     values = PixelValues(rows, missing_values)
     if rows.dtype.kind == "f" and not values.finite:
         try:
-            assert_all_finite(
-                rows,
-                allow_nan=missing_values is not None and np.isnan(missing_values),
-                estimator_name=type(estimator).__name__,
-                input_name="X",
-            )
+            with config_context(assume_finite=False):  # which the caller assumed wrongly
+                assert_all_finite(
+                    rows,
+                    allow_nan=missing_values is not None and np.isnan(missing_values),
+                    estimator_name=type(estimator).__name__,
+                    input_name="X",
+                )
         except ValueError as error:
             if "contains NaN" in str(error):
                 raise ValueError(f"{error}\n\n{NAN_ADVICE}") from None

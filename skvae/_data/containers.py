@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 
+from .image_files import is_pillow, pixels_of
 from .pixel_range import dtype_holds
 
 
@@ -36,8 +37,7 @@ def flatten_images(X, missing_values=None):
     X = without_mask(as_sequence(X), missing_values)
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
         X = _stack(X)
-    elif hasattr(X, "__array__") and not hasattr(X, "ndim") and not hasattr(X, "columns"):
-        X = np.asarray(X)
+    X = without_array_api(X)
     # What has no __array__ is a sparse array, which is refused later.
     if getattr(X, "ndim", 2) not in (3, 4) or not hasattr(X, "__array__"):
         return X, None
@@ -58,8 +58,9 @@ def as_sequence(X):
 
 
 def shape_of(X):
-    """Shape of X as an array, also where X is an array of objects that are images."""
-    return np.shape(as_sequence(X))
+    """Shape of X as an array, also where X is an array of objects, or a Series, of images."""
+    X = as_sequence(X)
+    return np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
 
 
 def without_mask(X, missing_values=None):
@@ -90,6 +91,16 @@ def without_mask(X, missing_values=None):
     return X.filled(missing_values)
 
 
+def without_array_api(X):
+    """Tensors and others as an array of NumPy, unless X is a table.
+
+    scikit-learn may be set to leave them as they are.
+    """
+    if not hasattr(X, "__array__") or isinstance(X, np.ndarray) or hasattr(X, "columns"):
+        return X
+    return np.asarray(X)
+
+
 def has_mask(X):
     """Whether X is a masked array: of NumPy or of others, such as astropy."""
     return hasattr(type(X), "filled") and hasattr(type(X), "mask")
@@ -97,19 +108,28 @@ def has_mask(X):
 
 def _stack(images):
     """A sequence as one array."""
-    if any(hasattr(image, "__array_interface__") for image in images):  # such as those of Pillow
-        images = [np.asarray(image) for image in images]
-    shapes = dict.fromkeys(np.shape(image) for image in images if hasattr(image, "shape"))
+    if any(hasattr(image, "__array_interface__") for image in images):
+        images = [pixels_of(image) if is_pillow(image) else np.asarray(image) for image in images]
+    arrays = [image for image in images if hasattr(image, "shape")]
+    shapes = dict.fromkeys(np.shape(image) for image in arrays)
     if len(shapes) > 1:
         first, second = list(shapes)[:2]
         raise ValueError(
             f"X holds images of different shapes, such as {first} and {second}. "
             "Crop, pad or resize them to one shape first."
         )
+    dtypes = dict.fromkeys(image.dtype for image in arrays if isinstance(image, np.ndarray))
+    if len(dtypes) > 1 and any(dtype.kind in "bu" for dtype in dtypes):
+        first, second = list(dtypes)[:2]
+        raise ValueError(
+            f"X holds images of different dtypes, such as {first} and {second}. Their values do "
+            "not mean the same: white is 1 in bool and 255 in uint8. Convert them to one first."
+        )
     try:
         return np.asarray(images)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            "The elements of X are no arrays of one shape. Each must be an image. If they are "
-            "pairs of an image and a label: X = np.stack([np.asarray(image) for image, *_ in X])."
+            f"X cannot be made an array ({error!s:.100}). Its elements must be images of one "
+            "shape. If they are pairs of an image and a label: "
+            "X = np.stack([np.asarray(image) for image, *_ in X])."
         ) from error

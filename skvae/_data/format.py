@@ -15,6 +15,13 @@ COARSE_STEP = 2.0**-18
 # Rows of fewer numbers are taken for signals, without a warning that they may be images.
 MIN_IMAGE_FEATURES = 16
 
+# Three or four images whose sides are longer than this may be the channels of one image. As many
+# rows as numbers in a row, at least so many, may be one image.
+MAX_CHANNELS_SIDE, MIN_ONE_IMAGE = 16, 100
+
+# Images that are given back have fewer different values than this where float32 is too coarse.
+MIN_STEPS = 256
+
 
 @dataclass(frozen=True, eq=False)
 class ImageFormat:
@@ -52,7 +59,7 @@ class ImageFormat:
             saw_holes=values.has_holes,
             never_observed=values.never_observed,
         )
-        warn_if_ambiguous(learned, shape_given=image_shape is not None)
+        warn_if_ambiguous(learned, len(values.rows), shape_given=image_shape is not None)
         return replace(learned, pixel_range=resolve_pixel_range(pixel_range, values, learned))
 
     def after(self, values):
@@ -235,12 +242,12 @@ def resolve_shape(image_shape, channel_axis, n_features, seen_shape):
     return shape
 
 
-def warn_if_ambiguous(image_format, *, shape_given):
+def warn_if_ambiguous(image_format, n_images, *, shape_given):
     """Warn when X was perhaps misread, and say which parameter or which line changes that.
 
-    Three cases are doubtful: images whose shape suggests that the channels are at the other axis,
-    narrow ones without channels, and rows that may hold images although their length is not a
-    square number. `shape_given` says whether the user gave `image_shape`.
+    These cases are doubtful: images whose shape suggests that the channels are at the other axis;
+    narrow ones without channels; rows that may hold images although their length is not a square
+    number; and what may be one image only. `shape_given` says whether the user gave `image_shape`.
     """
     channels, height, width = image_format.channels_first_shape
     if len(image_format.shape) == 3:
@@ -259,11 +266,43 @@ def warn_if_ambiguous(image_format, *, shape_given):
             f"{width} channels, pass X[None]. If it holds signals of {height} steps with {width} "
             f"channels, pass X[:, None]. If it is read rightly, give image_shape={(height, width)}."
         )
+    elif not image_format.as_rows and 2 <= height <= 4 and width > 8 * height:
+        warn(
+            f"X was read as grey images of {height} x {width} pixels. If it holds signals of "
+            f"{width} steps with {height} channels, pass X[:, :, None] with channel_axis=0. If it "
+            f"is read rightly, give image_shape={(height, width)}."
+        )
+    elif not image_format.as_rows and n_images in (3, 4) and min(height, width) > MAX_CHANNELS_SIDE:
+        warn(
+            f"X was read as {n_images} grey images of {height} x {width} pixels. If it is one "
+            f"image with {n_images} channels, pass X[None] with channel_axis=0. If it is read "
+            f"rightly, give image_shape={(height, width)}."
+        )
+    elif image_format.as_rows and n_images == height * width >= MIN_ONE_IMAGE:
+        warn(
+            f"X has the shape {(n_images, n_images)}, and was read as {n_images} rows, which are "
+            f"images of {height} x {width} pixels. If it is one image, pass X[None]. If it is read "
+            f"rightly, give image_shape={(height, width)}."
+        )
     elif image_format.as_rows and height == 1:
         warn(
             f"The rows of X were read as strips of 1 x {width} pixels, because {width} is not a "
             "square number. If they are images, give image_shape=(height, width) or "
             "image_shape=(height, width, channels). If they are signals, give image_shape=(1, -1)."
+        )
+
+
+def warn_if_coarse(image_format):
+    """Warn where values lie so far from 0 that float32 cannot tell them from each other."""
+    farthest = np.abs(image_format.ranges).max(axis=1)
+    steps = np.spacing(farthest.clip(max=FLOAT32_MAX).astype(np.float32))
+    coarse = (image_format.extent > 0) & (MIN_STEPS * steps > image_format.extent)
+    if coarse.any():
+        low, high = image_format.ranges[coarse][0]
+        warn(
+            f"The pixel range is ({low:.12g}, {high:.12g}). So far from 0, float32 has steps of "
+            f"{steps[coarse][0]:g}, and so have images that are given back. Subtract an offset "
+            "from X first, such as X - X.min()."
         )
 
 
@@ -274,6 +313,8 @@ def _other_channels_are_likely(image_format, other_axis):
     other_sides = image_format.shape[1:] if other_axis == 0 else image_format.shape[:-1]
     if channels <= 4:
         return False
+    if other_axis == 0 and max(sides) <= 2 and channels >= MIN_IMAGE_FEATURES:
+        return True  # of signals, channels first
     if n_others in (1, 3, 4) and min(other_sides) > n_others:
         return True
     # The other reading has images that are nearer to a square, and far fewer channels. Squares are

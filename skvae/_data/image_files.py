@@ -42,6 +42,19 @@ def read_pixels(file, name, mode, size):
             raise ValueError(f"{name} cannot be read: {str(error) or repr(error)}") from error
 
 
+def is_pillow(image):
+    """Whether something is an image of Pillow."""
+    return hasattr(image, "getbands") and hasattr(image, "__array_interface__")
+
+
+def pixels_of(image):
+    """The pixels of an image of Pillow, upright, as `read_pixels` gives them of its file."""
+    try:
+        return _pixels(image, None, None)
+    except ValueError as error:
+        raise ValueError(f"An image of Pillow in X cannot be used: {error}") from error
+
+
 def _why_unknown(file):
     """What may be said of a file that Pillow does not know."""
     kind = _kind_of_tiff(file)
@@ -80,8 +93,8 @@ def _pixels(image, mode, size):
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ValueError(
-            f"it holds {image.n_frames} images, and read_images takes one from each file. "
-            "tifffile reads stacks; see the notes of help(read_images)."
+            f"it holds {image.n_frames} images, and one is taken from each file. tifffile reads "
+            "stacks of a TIFF (see the notes of help(read_images)), and imageio those of a GIF."
         )
     tags = image.tag_v2 if image.format == "TIFF" else {}
     if image.mode in DEEP or tags.get(SAMPLE_FORMAT, (1,))[0] == 2:
@@ -121,8 +134,8 @@ def _in_mode(image, mode):
         return image.convert("LA")
     if image.mode not in GREY + COLOUR:
         raise ValueError(
-            f"its colours are stored as {image.mode!r}. Say what they shall become: "
-            'mode="RGB" or mode="L".'
+            f"its colours are stored as {image.mode!r}. Say what they shall become: by "
+            'mode="RGB" or mode="L" of read_images, or by image.convert("RGB").'
         )
     return image
 

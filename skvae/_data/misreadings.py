@@ -63,6 +63,8 @@ def _advice_for(X):
         return "X = np.concatenate([np.asarray(images) for images, *_ in X])."
     if isinstance(X, Dataset):
         return "X = np.stack([np.asarray(image) for image, *_ in X])."
+    if hasattr(X, "collect"):  # a lazy table, as of polars
+        return "X.collect()."
     if isinstance(X, Mapping):
         return f"one of its values, such as X[{next(iter(X), 'images')!r}]."
     if isinstance(X, Iterator):

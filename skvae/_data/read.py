@@ -4,6 +4,7 @@ import glob
 import itertools
 import os
 import re
+from collections.abc import Iterable
 from numbers import Integral
 
 import numpy as np
@@ -218,6 +219,8 @@ def _listed(paths, labels):
         else:
             files = [path] if os.path.exists(path) else _matching(path)
         return sorted(sorted(files), key=_natural_key)
+    if not hasattr(paths, "read") and not isinstance(paths, Iterable):
+        raise TypeError(f"paths must be a path, or several. Got a {type(paths).__name__}.")
     files = [paths] if hasattr(paths, "read") else list(paths)
     if not files:
         raise ValueError("paths is empty. It must name at least one file.")
@@ -304,10 +307,15 @@ def _read_each(files, mode, size, skipped):
         first = first or (name, image.shape, image.dtype)
         if (image.shape, image.dtype) != first[1:]:
             same_sides = image.shape[:2] == first[1][:2]
-            advice = 'mode="RGB" or mode="L"' if same_sides else "size=(H, W), or crop them"
+            if image.shape == first[1]:
+                advice = "read those of each dtype apart, and bring their values to one scale"
+            elif same_sides:
+                advice = 'give mode="RGB" or mode="L"'
+            else:
+                advice = "give size=(H, W), or crop them"
             raise ValueError(
                 f"{name} has the shape {image.shape} and the dtype {image.dtype}, but the first "
-                f"file, {first[0]}, has {first[1]} and {first[2]}. All must agree: give {advice}."
+                f"file, {first[0]}, has {first[1]} and {first[2]}. All must agree: {advice}."
             )
         yield image
 

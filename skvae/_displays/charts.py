@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted
 
 from .._data import with_types
-from .display import Display, most_informative, name_of
+from .display import Display, check_is_vae, most_informative, name_of
 
 # Ten colours that are no greys and can be told apart, also by people with colour-vision
 # deficiencies, found by a search. Any two differ by 35 or more in L*a*b*, and by 15 or more as seen
@@ -173,10 +172,15 @@ class LatentSpaceDisplay(Display):
             If the estimator has one component and there is no `embedding`, or if y does not hold
             one value for each image.
         """
-        check_is_fitted(estimator)
+        check_is_vae(estimator)
         latents = np.asarray(estimator.transform(X))
         if embedding is not None:
             points = np.asarray(embedding.fit_transform(latents))
+            if points.shape != (len(latents), 2):
+                raise ValueError(
+                    "embedding must give two numbers for each image, such as TSNE(2). Got an array "
+                    f"of shape {points.shape}."
+                )
             names = tuple(f"{type(embedding).__name__} {i}" for i in (1, 2))
         elif latents.shape[1] < 2:
             raise ValueError(
@@ -332,7 +336,7 @@ class ComponentInformationDisplay(Display):
         -------
         display : ComponentInformationDisplay
         """
-        check_is_fitted(estimator)
+        check_is_vae(estimator)
         kl = estimator.kl_per_component_
         active = np.zeros(len(kl), bool)
         active[most_informative(estimator, estimator.n_active_components_)] = True
@@ -446,5 +450,5 @@ class TrainingCurveDisplay(Display):
         -------
         display : TrainingCurveDisplay
         """
-        check_is_fitted(estimator)
+        check_is_vae(estimator)
         return cls(history=estimator.history_).plot(ax)

@@ -1,6 +1,7 @@
 """What displays share: their axes, and the order and the names of components (NumPy)."""
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 
 class Display:
@@ -13,6 +14,17 @@ class Display:
         self.ax_ = plt.subplots(figsize=size, layout=layout)[1] if ax is None else ax
         self.figure_ = self.ax_.figure
         return self.ax_
+
+
+def check_is_vae(estimator):
+    """A NotFittedError if an estimator is not fitted, a TypeError if it holds one of skvae."""
+    check_is_fitted(estimator)
+    if not hasattr(estimator, "kl_per_component_"):
+        raise TypeError(
+            "estimator must be one of skvae, which is fitted. Got a "
+            f"{type(estimator).__name__}. Of a pipeline, pass the step, such as pipeline[0]. Of a "
+            "search, pass it from best_estimator_."
+        )
 
 
 def most_informative(estimator, n=None):

@@ -4,6 +4,9 @@ from numbers import Integral
 
 import numpy as np
 
+# Images that are longer than this times their other side are strips.
+LONGEST = 8
+
 
 def images_of(estimator, X):
     """Rows or images X as images with the channels last: (n, H, W) or (n, H, W, C)."""
@@ -16,6 +19,13 @@ def images_of(estimator, X):
 def proportion(height, width):
     """height / width, within limits that a figure can have."""
     return min(max(height / width, 0.4), 3)
+
+
+def pixel_aspect(height, width):
+    """How much taller than wide a pixel is drawn: 1, unless images are strips, such as signals."""
+    if 1 / LONGEST <= height / width <= LONGEST:
+        return 1.0
+    return proportion(height, width) * width / height
 
 
 def row(images, n_columns, *, right=1, below=1):

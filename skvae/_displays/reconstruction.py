@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .._counts import check_count
 from .._data import check_images, is_hole, refuse_misreadings
 from . import mosaics
-from .display import Display
+from .display import Display, check_is_vae
 
 GAP = 3  # pixels between the pairs of rows; 1 between all other images
 
@@ -96,7 +95,14 @@ class ReconstructionDisplay(Display):
         height, width = self.images.shape[1:3]
         size = 1.2 + n_columns, 2 * n_pairs * mosaics.proportion(height, width)
         ax = self._begin(ax, size, "compressed")
-        self.image_ = mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
+        self.image_ = mosaics.draw(
+            ax,
+            mosaic,
+            self.pixel_range,
+            channels=channels,
+            cmap=cmap,
+            aspect=mosaics.pixel_aspect(height, width),
+        )
         tops = np.add.outer((2 * height + 1 + GAP) * np.arange(n_pairs), [0, height + 1])
         ax.set_yticks(tops.ravel() + (height - 1) / 2, ["original", "reconstruction"] * n_pairs)
         ax.set_xticks([])
@@ -142,7 +148,7 @@ class ReconstructionDisplay(Display):
             If X is one image, if `n_images` or `n_columns` is below 1, or if `channels` do not
             exist, or are None where there are not 1, 3 or 4.
         """
-        check_is_fitted(estimator)
+        check_is_vae(estimator)
         check_count("n_images", n_images)
         check_count("n_columns", n_columns)
         refuse_misreadings(X, estimator.image_shape_)  # before X is cut

@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .._counts import check_count
 from . import mosaics
-from .display import Display, most_informative, name_of, name_with_nats
+from .display import Display, check_is_vae, most_informative, name_of, name_with_nats
 
 # Nearly all latents lie between these, in standard deviations of the prior N(0, I).
 REACH = 3.0
@@ -97,7 +96,14 @@ class LatentTraversalDisplay(Display):
         mosaic = mosaic[:-1, :-1]  # nothing below and beside the last ones
         size = 1.8 + 0.8 * n_steps, 0.9 + 0.8 * n_rows * mosaics.proportion(height, width)
         ax = self._begin(ax, size, "compressed")
-        self.image_ = mosaics.draw(ax, mosaic, self.pixel_range, channels=channels, cmap=cmap)
+        self.image_ = mosaics.draw(
+            ax,
+            mosaic,
+            self.pixel_range,
+            channels=channels,
+            cmap=cmap,
+            aspect=mosaics.pixel_aspect(height, width),
+        )
         ax.set_yticks(
             np.arange(n_rows) * (height + 1) + (height - 1) / 2,
             [name_with_nats(i, nats) for i, nats in zip(self.components, self.kl, strict=True)],
@@ -153,7 +159,7 @@ class LatentTraversalDisplay(Display):
             If `n_components` is below 1, if `image` is not one image, or if `channels` do not
             exist, or are None where there are not 1, 3 or 4.
         """
-        check_is_fitted(estimator)
+        check_is_vae(estimator)
         check_count("n_components", n_components)
         kl = estimator.kl_per_component_
         components = most_informative(estimator, n_components)
@@ -258,7 +264,7 @@ class LatentManifoldDisplay(Display):
             channels=channels,
             cmap=cmap,
             extent=(first - half, last + half) * 2,
-            aspect=height / width,
+            aspect=mosaics.pixel_aspect(height, width) * height / width,
         )
         ax.set(
             xlabel=self.names[0],
@@ -306,7 +312,7 @@ class LatentManifoldDisplay(Display):
             `n_images` is below 1, or if `channels` do not exist, or are None where there are not
             1, 3 or 4.
         """
-        check_is_fitted(estimator)
+        check_is_vae(estimator)
         check_count("n_images", n_images)
         kl = estimator.kl_per_component_
         if len(kl) < 2:
@@ -342,7 +348,8 @@ def _alone(estimator, image):
         )
     if len(shape) > 1 and shape[0] == 1 and shape != estimator.image_shape_:
         return image
-    return [image]
+    # A row of a DataFrame keeps the names of its columns.
+    return image.to_frame().T if hasattr(image, "to_frame") else [image]
 
 
 def _decoded(estimator, z):

@@ -72,7 +72,8 @@ class FileKind(NamedTuple):
     def specs(self, header):
         """(shape, dtype) of each array by name, after a check of a header that may be hostile."""
         kind = header["kind"]
-        require(kind == self.name, f"kind ({kind!r:.40}, not {self.name!r})")
+        which = "skvae.load reads what `save` wrote, and `checkpoint` what `fit` wrote"
+        require(kind == self.name, f"kind ({kind!r:.40}, not {self.name!r}: {which})")
         checks = {field.key: field.valid for field in self.fields}
         check(checks, {key: header[key] for key in header if key != "kind"})
         return _flat({part.key: part.specs(header) for part in self.arrays})

@@ -1,10 +1,32 @@
 """Where to compute: the devices of this machine, and copies of tensors to them (torch)."""
 
+from contextlib import ExitStack, contextmanager
+
 import torch
 
-# Decorates what makes or trains weights: gradients are recorded in whatever mode the caller is,
-# such as `torch.inference_mode`.
-with_gradients = torch.inference_mode(False)
+
+@contextmanager
+def with_gradients():
+    """For what makes or trains weights: in float32, with gradients, whatever the caller's mode."""
+    with torch.inference_mode(False), in_full_precision():
+        yield
+
+
+@contextmanager
+def without_gradients():
+    """For what a fitted network computes: in float32 and without gradients."""
+    with torch.inference_mode(), in_full_precision():
+        yield
+
+
+@contextmanager
+def in_full_precision():
+    """Without `torch.autocast`, which a caller may have switched on."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def resolve_device(device):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .devices import sum_dtype, to_device
+from .devices import sum_dtype, to_device, without_gradients
 from .explained_variance import ExplainedVariance
 from .latents import kl_divergence, log_weights, reparametrize
 from .noise import DRAWS, PixelNoise, checksum, generator_for, normal_draws
@@ -147,7 +147,7 @@ def elbo(module, dataset, noise):
     return _map_passes(module, bound, dataset)[0].astype(np.float64)
 
 
-@torch.inference_mode()
+@without_gradients()
 def marginal_log_likelihood(module, dataset, n_draws, seed):
     """Importance-weighted estimate of log p(x) in nats; Burda et al. (2016), eq. 8: (n,), float64.
 
@@ -160,7 +160,7 @@ def marginal_log_likelihood(module, dataset, n_draws, seed):
     return result
 
 
-@torch.inference_mode()
+@without_gradients()
 def impute(module, dataset, n_draws, seed, rng=None):
     """Images of which some pixels are known, decoded: in the units and the layout of X, float32.
 
@@ -267,7 +267,7 @@ def _decoded_draws(module, log_jacobian, x, mu, logvar, noise):
         yield log_weights(log_p, log_prior, part_noise[:n], part_logvar[:n]), logits
 
 
-@torch.inference_mode()
+@without_gradients()
 def _map_passes(module, function, inputs):
     """Apply `function` to `inputs` in passes of a fixed number of rows; its tensors as ndarrays.
 

@@ -132,11 +132,12 @@ class FitRun:
         )
         images_differ = n_images > 1 and np.diff(estimator.pixel_range_).max() > 0
         n_active, n_components = estimator.n_active_components_, estimator.n_components_
+        n_pca = min(n_components, estimator.n_features_in_)
         if like_pca and images_differ and n_images > n_components:
             yield (
                 "The training hardly improved on the principal components at which it started: PCA "
-                f"with {n_components} components would do as well. It may help to train longer "
-                "(max_iter), to send more images, or to take another number of components."
+                f"with {n_pca} components would do as well or better. It may help to train "
+                "longer (max_iter), to send more images, or to take another number of components."
             )
         if n_epochs < settings.beta_warmup * settings.n_epochs:
             yield (

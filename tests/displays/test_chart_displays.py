@@ -346,3 +346,8 @@ def test_panels_lie_side_by_side_inside_the_axes(small):
         assert left.x1 < right.x0
     assert boxes[-1].x1 <= display.figure_.bbox.x1
     assert [panel.get_window_extent().height for panel in display.axes_] == [outer.height] * 3
+
+
+def test_an_embedding_must_be_a_plane(small, digits):
+    with pytest.raises(ValueError, match=r"two numbers for each image.*shape \(40, 3\)"):
+        LatentSpaceDisplay.from_estimator(small, digits[0][:40], embedding=PCA(3))

@@ -2,13 +2,20 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from comparisons import assert_within_its_figure
-from conftest import fit
+from conftest import SMALL, fit
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
-from skvae import ConvVAETransformer, LatentManifoldDisplay, LatentTraversalDisplay
+from skvae import (
+    ConvVAETransformer,
+    LatentManifoldDisplay,
+    LatentTraversalDisplay,
+    ReconstructionDisplay,
+)
 
 pytestmark = pytest.mark.usefixtures("close_figures")
 DISPLAYS = [LatentTraversalDisplay, LatentManifoldDisplay]
@@ -40,6 +47,37 @@ def tiles(display, shape):
 def test_not_fitted(display):
     with pytest.raises(NotFittedError):
         display.from_estimator(ConvVAETransformer())
+
+
+@pytest.mark.parametrize("display", [*DISPLAYS, ReconstructionDisplay])
+def test_a_pipeline_or_a_search_is_refused_with_the_way_to_its_estimator(digits, display):
+    X = digits[0][:40].reshape(40, 64)
+    pipeline = make_pipeline(ConvVAETransformer(**SMALL, max_iter=1)).fit(X)
+    with pytest.raises(TypeError, match=r"Got a Pipeline.*such as pipeline\[0\]"):
+        display.from_estimator(pipeline, *[X] * (display is ReconstructionDisplay))
+
+
+def test_a_row_of_a_table_keeps_its_names(digits):
+    table = pd.DataFrame(digits[0][:40].reshape(40, 64)).add_prefix("pixel")
+    vae = ConvVAETransformer(**SMALL, max_iter=1).fit(table)
+    display = LatentTraversalDisplay.from_estimator(vae, table.iloc[0])  # without a warning
+    middle = display.images[0, len(display.steps) // 2]
+    assert_allclose(middle.ravel(), vae.reconstruct(table[:1])[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (2, 100)])
+@pytest.mark.parametrize("display", [*DISPLAYS, ReconstructionDisplay])
+def test_strips_are_drawn_tall_enough_to_see(display, shape):
+    # Each image has at least a tenth of an inch on either side.
+    images = np.random.default_rng(0).random((20, *shape))
+    vae = ConvVAETransformer(**SMALL, image_shape=shape, max_iter=1).fit(images.reshape(20, -1))
+    arguments = [images.reshape(20, -1)] if display is ReconstructionDisplay else []
+    drawn = display.from_estimator(vae, *arguments)
+    drawn.figure_.canvas.draw()
+    extent = drawn.ax_.get_window_extent()
+    height, width = drawn.image_.get_array().shape[:2]
+    inches = np.array([extent.height / height, extent.width / width]) * shape / drawn.figure_.dpi
+    assert inches.min() > 0.1
 
 
 @pytest.mark.parametrize("display", DISPLAYS)

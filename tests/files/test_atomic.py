@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import stat
 import sys
 
 import pytest
@@ -86,6 +87,34 @@ def test_links_and_permissions_are_the_usual_ones(tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "model").read_bytes() == NEW
     assert (tmp_path / "model").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
+def test_an_old_file_keeps_its_permissions(tmp_path):
+    (tmp_path / "model").touch(mode=0o600)
+    replace(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == NEW
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o600
+
+
+def test_an_old_file_that_may_not_be_written_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "model").write_bytes(OLD)
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # root may do anything
+    with pytest.raises(PermissionError, match="model"):
+        replace(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == OLD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
+def test_a_pipe_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    replace(pipe)
+    assert os.read(reader, 2 * len(NEW)) == NEW
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
 
 
 def test_a_missing_folder_is_named(tmp_path):

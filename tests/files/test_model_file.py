@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import fit_classifier
+from conftest import fit, fit_classifier
 from mutate import mutants, resealed, set_value
 from nets import archive, fields
 from numpy.testing import assert_array_equal
@@ -580,3 +580,9 @@ def test_a_loaded_model_can_be_forked(tmp_path):
     subprocess.run([sys.executable, "-c", FORK], cwd=tmp_path, check=True, timeout=1_500)
     z = np.load(tmp_path / "z.npy")
     np.testing.assert_allclose(z, vae.transform(images), rtol=0, atol=1e-4)
+
+
+def test_a_checkpoint_is_no_model(digits, tmp_path):
+    fit(digits[0][:40], checkpoint=tmp_path / "a")
+    with pytest.raises(InvalidFileError, match="`checkpoint` what `fit` wrote"):
+        skvae.load(tmp_path / "a")

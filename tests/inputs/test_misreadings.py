@@ -110,6 +110,12 @@ def test_one_picture_of_pillow():
             refuse_misreadings(picture, fitted)
 
 
+def test_lazy_tables():
+    frame = pl.DataFrame(np.eye(9)).lazy()
+    with pytest.raises(TypeError, match=r"LazyFrame.*X\.collect\(\)"):
+        refuse_misreadings(frame)
+
+
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 1), (1, 8, 9)])
 @pytest.mark.parametrize("fitted", [(8, 9), (8, 9, 1), (1, 8, 9)])
 def test_one_image(shape, fitted):

@@ -351,3 +351,16 @@ def test_progress(tmp_path, capfd):
     assert out == ""
     assert "read_images: 100%" in err
     assert "5/5" in err
+
+
+def test_depths_that_differ_are_no_question_of_mode(tmp_path):
+    write(tmp_path, [GREY[0], DEEP[0][: GREY[0].shape[0], : GREY[0].shape[1]]])
+    for mode in (None, "L"):
+        with pytest.raises(ValueError, match="All must agree: read those of each dtype apart"):
+            read_images(tmp_path, mode=mode)
+
+
+@pytest.mark.parametrize("paths", [None, 3])
+def test_what_is_no_path(paths):
+    with pytest.raises(TypeError, match=f"paths must be a path.* Got a {type(paths).__name__}"):
+        read_images(paths)

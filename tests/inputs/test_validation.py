@@ -9,6 +9,8 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
+import sklearn
+import torch
 import zarr
 from conftest import SMALL
 from numpy.testing import assert_array_equal
@@ -71,6 +73,26 @@ def noise(*shape):
             r"If it is read rightly, give image_shape=\(24, 3\)",
         ),
         ((6, 9, 4), {}, "grey images of 9 x 4 pixels"),
+        (
+            (6, 3, 200),
+            {},
+            r"grey images of 3 x 200 pixels\. If it holds signals of 200 steps with 3 channels, "
+            r"pass X\[:, :, None\] with channel_axis=0\. .* give image_shape=\(3, 200\)",
+        ),
+        ((6, 1, 1, 50), {}, "of 1 x 1 pixels with 50 channels.*set channel_axis=0"),
+        ((6, 2, 1, 128), {}, "of 2 x 1 pixels with 128 channels.*set channel_axis=0"),
+        (
+            (3, 20, 24),
+            {},
+            r"3 grey images of 20 x 24 pixels\. If it is one image with 3 channels, pass X\[None\] "
+            r"with channel_axis=0\. .* give image_shape=\(20, 24\)",
+        ),
+        (
+            (100, 100),
+            {},
+            r"100 rows, which are images of 10 x 10 pixels\. If it is one image, pass X\[None\]\. "
+            r".* give image_shape=\(10, 10\)",
+        ),
         ((6, 8, 2), {}, "grey images of 8 x 2 pixels"),
     ],
     ids=str,
@@ -101,6 +123,17 @@ def test_what_may_be_read_otherwise(shape, params, match, method):
         ((6, 8, 4), {}),
         ((6, 7, 2), {}),
         ((6, 24, 5), {}),
+        ((6, 3, 1, 200), {"channel_axis": 0}),  # what the warning advises
+        ((6, 3, 200), {"image_shape": (3, 200)}),
+        ((6, 1, 200), {}),
+        ((6, 5, 200), {}),
+        ((1, 3, 20, 24), {"channel_axis": 0}),
+        ((3, 20, 24), {"image_shape": (20, 24)}),
+        ((5, 20, 24), {}),
+        ((3, 16, 16), {}),
+        ((100, 100), {"image_shape": (10, 10)}),
+        ((99, 100), {}),
+        ((64, 64), {}),
         ((6, 24, 1), {}),
         ((1, 64, 24, 3), {}),  # what the warning advises
         ((6, 1, 24, 3), {}),
@@ -348,7 +381,7 @@ def test_pairs_of_an_image_and_a_label(small, digits, method):
     pairs = list(zip(digits[0][:5], digits[1][:5].tolist(), strict=True))
     function = getattr(small, method) if method == "transform" else ConvVAETransformer(**QUICK).fit
     for X in (pairs, [list(pair) for pair in pairs], [(Image.fromarray(x), y) for x, y in pairs]):
-        match = r"elements of X are no arrays of one shape.*np\.stack\(.* for image, \*_ in X\]\)"
+        match = r"cannot be made an array \(.*of one shape.*np\.stack\(.* for image, \*_ in X\]\)"
         with pytest.raises(ValueError, match=match) as raised:
             function(X)
         line = str(raised.value).split(": X = ")[1].rstrip(".")
@@ -690,3 +723,85 @@ def test_methods_name_one_image(small, digits, method):
         getattr(small, method)(digits[0][0])
     with pytest.raises(TypeError, match=r"X holds files or names of files"):
         getattr(small, method)("folder")
+
+
+def test_images_of_pillow_in_a_list_are_read_as_their_files(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, (12, 8, 9, 3), np.uint8)
+    pictures = [Image.fromarray(each).quantize(16) for each in colours]  # with a palette
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{i}.png")
+    expected = skvae.read_images(tmp_path)
+    vae = ConvVAETransformer(**QUICK).fit(pictures)
+    assert vae.image_shape_ == (8, 9, 3)
+    assert_array_equal(vae.transform(pictures), vae.transform(expected))
+
+
+def test_images_of_pillow_are_upright():
+    turned = Image.fromarray(np.arange(72, dtype=np.uint8).reshape(8, 9))
+    turned.getexif()[0x0112] = 6  # the first row is on the right side
+    values, _, _ = learn_images(ConvVAETransformer(), [turned, turned])
+    assert_array_equal(values.rows[0].reshape(9, 8), np.rot90(np.asarray(turned), -1))
+
+
+def test_images_of_pillow_that_lose_something_are_refused():
+    with pytest.raises(ValueError, match=r"of Pillow in X.*stored as 'CMYK'.*image\.convert"):
+        ConvVAETransformer(**QUICK).fit([Image.new("CMYK", (8, 9))] * 3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(np.uint8, bool), (np.uint8, np.uint16), (np.float32, np.uint8), (bool, np.int64)],
+)
+def test_images_of_different_dtypes_are_refused(first, second):
+    image = np.random.default_rng(0).integers(0, 2, (8, 9))
+    with pytest.raises(ValueError, match="X holds images of different dtypes, such as"):
+        ConvVAETransformer(**QUICK).fit([image.astype(first), image.astype(second)])
+
+
+def test_images_of_dtypes_whose_values_mean_the_same_are_one_set():
+    image = np.random.default_rng(0).random((8, 9))
+    vae = ConvVAETransformer(**QUICK).fit([image, image.astype(np.float32), 1 - image])
+    assert vae.image_shape_ == (8, 9)
+
+
+@pytest.mark.parametrize(
+    ("low", "span", "is_coarse"),
+    [(0, 1, False), (1e3, 10, False), (1e6, 1, True), (-1e8, 1e3, True), (1e9, 0, False)],
+)
+def test_values_that_float32_cannot_tell_apart_come_with_a_warning(low, span, is_coarse):
+    X = low + span * np.random.default_rng(0).random((20, 8, 8))
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        vae = ConvVAETransformer(**QUICK).fit(X)
+    messages = [str(each.message) for each in record]
+    assert any("float32 has steps of" in message for message in messages) == is_coarse
+    different = len(np.unique(np.linspace(*vae.pixel_range_, 10_000).astype(np.float32)))
+    assert (1 < different < 300) == is_coarse
+
+
+def test_a_series_of_arrays_comes_back_in_the_layout_of_its_images():
+    images = np.random.default_rng(0).random((20, 8, 9))
+    series = pl.Series(images)
+    vae = ConvVAETransformer(**QUICK).fit(series)
+    assert_array_equal(vae.reconstruct(series), vae.reconstruct(images))
+
+
+def test_tensors_are_images_whatever_scikit_learn_dispatches(monkeypatch):
+    rows = np.random.default_rng(0).random((20, 72)).astype(np.float32)
+    with sklearn.config_context(array_api_dispatch=True):
+        vae = ConvVAETransformer(**QUICK, image_shape=(8, 9)).fit(rows)
+        same = ConvVAETransformer(**QUICK, image_shape=(8, 9)).fit(torch.tensor(rows))
+        latents = same.transform(torch.tensor(rows))
+        images = same.inverse_transform(torch.tensor(latents))
+    assert_array_equal(latents, vae.transform(rows))
+    assert_array_equal(images, vae.inverse_transform(latents))
+
+
+def test_nan_is_named_although_the_caller_assumed_there_is_none():
+    X = np.random.default_rng(0).random((20, 8, 8))
+    X[3, 4, 5] = np.nan
+    with (
+        sklearn.config_context(assume_finite=True),
+        pytest.raises(ValueError, match="contains NaN"),
+    ):
+        ConvVAETransformer(**QUICK).fit(X)

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from conftest import SMALL, fit, weights_of
 from nets import WINDOW, dataset_of, n_set_aside, passes, train
@@ -216,6 +217,26 @@ def test_warm_start_goes_on(digits):
     assert vae.loss_curve_[:5] == losses
     assert vae.loss_curve_[5] < losses[0]
     assert list(vae.history_["epoch"]) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("n", [20, 40, 260, 300])
+def test_more_training_on_the_same_images_goes_on_from_the_weights(digits, n):
+    # Also where images are set aside, so that fewer were trained on.
+    images, params = digits[0][:n], {"early_stopping": "auto", "likelihood": "gaussian"}
+    vae = fit(images, **params, warm_start=True, max_iter=6)
+    latents = vae.transform(images)
+    still = {"learning_rate": 1e-30, "max_iter": 1}
+    vae.set_params(**still).fit(images)
+    assert_allclose(vae.transform(images), latents, rtol=1e-4, atol=1e-5)
+    vae.partial_fit(images)
+    assert_allclose(vae.transform(images), latents, rtol=1e-4, atol=1e-5)
+    assert vae.n_iter_ == 8
+
+
+def test_a_sparse_x_is_refused_whether_training_goes_on_or_not(digits):
+    vae = fit(digits[0][:40], warm_start=True)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        vae.fit(scipy.sparse.csr_array(digits[0][:40].reshape(40, 64)))
 
 
 def test_warm_start_needs_the_same_network(digits):

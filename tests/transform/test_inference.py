@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL, all_start_steps
+from conftest import SMALL, all_start_steps, fit
 from nets import (
     ConvVAE,
     ImageDataset,
@@ -602,3 +602,22 @@ def test_draws_are_chosen_in_proportion_to_their_weights(shift, sizes):
     p = np.exp(weights - weights.max())
     p /= p.sum()
     assert (np.abs(frequencies - p) <= 4 * np.sqrt(p * (1 - p) / 3_000)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_of_the_caller_changes_no_bit(digits, dtype):
+    images = digits[0][:60]
+    vae = fit(images)
+    calls = [
+        vae.transform,
+        vae.score_samples,
+        vae.reconstruct,
+        vae.log_likelihood,
+        lambda X: fit(X).transform(X),
+        lambda X: fit(X).partial_fit(X).transform(X),
+    ]
+    for call in calls:
+        expected = call(images)
+        with torch.autocast("cpu", dtype=dtype):
+            assert_array_equal(call(images), expected)
+            assert torch.is_autocast_enabled("cpu")
