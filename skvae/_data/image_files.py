@@ -171,6 +171,8 @@ def _has_16_bits(image):
     """Whether the file has samples of more than 8 bits, although the mode of Pillow has 8."""
     if image.format == "TIFF":
         return np.max(image.tag_v2.get(BITS_PER_SAMPLE, 1)) > 8
+    if not getattr(image, "tile", None):  # decoded already, as one that was used before
+        return False
     if image.format == "PNG":
         return str(image.tile[0][3]).endswith(";16B")
     if image.format == "PPM" and image.tile[0][0].startswith("ppm"):

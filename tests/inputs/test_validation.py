@@ -736,6 +736,20 @@ def test_images_of_pillow_in_a_list_are_read_as_their_files(tmp_path):
     assert_array_equal(vae.transform(pictures), vae.transform(expected))
 
 
+@pytest.mark.parametrize("ending", ["png", "ppm", "tif", "bmp", "gif", "webp"])
+def test_open_images_can_be_used_again_and_again(tmp_path, ending):
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 9), np.uint8)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.{ending}", lossless=True)
+    pictures = [Image.open(tmp_path / f"{i}.{ending}") for i in range(5)]
+    expected = skvae.read_images(tmp_path)
+    for _ in range(2):
+        values, _, _ = learn_images(ConvVAETransformer(image_shape=expected.shape[1:]), pictures)
+        assert_array_equal(values.rows.reshape(expected.shape), expected)
+    for picture in pictures:
+        picture.close()
+
+
 def test_images_of_pillow_are_upright():
     turned = Image.fromarray(np.arange(72, dtype=np.uint8).reshape(8, 9))
     turned.getexif()[0x0112] = 6  # the first row is on the right side
