@@ -168,6 +168,9 @@ class LatentSpaceDisplay(Display):
 
         Raises
         ------
+        TypeError
+            If `estimator` is not one of skvae, such as a pipeline that holds one.
+
         ValueError
             If the estimator has one component and there is no `embedding`, or if y does not hold
             one value for each image.
@@ -335,6 +338,11 @@ class ComponentInformationDisplay(Display):
         Returns
         -------
         display : ComponentInformationDisplay
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is not one of skvae, such as a pipeline that holds one.
         """
         check_is_vae(estimator)
         kl = estimator.kl_per_component_
@@ -449,6 +457,11 @@ class TrainingCurveDisplay(Display):
         Returns
         -------
         display : TrainingCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is not one of skvae, such as a pipeline that holds one.
         """
         check_is_vae(estimator)
         return cls(history=estimator.history_).plot(ax)

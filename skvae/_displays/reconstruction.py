@@ -144,6 +144,9 @@ class ReconstructionDisplay(Display):
 
         Raises
         ------
+        TypeError
+            If `estimator` is not one of skvae, such as a pipeline that holds one.
+
         ValueError
             If X is one image, if `n_images` or `n_columns` is below 1, or if `channels` do not
             exist, or are None where there are not 1, 3 or 4.

@@ -155,6 +155,9 @@ class LatentTraversalDisplay(Display):
 
         Raises
         ------
+        TypeError
+            If `estimator` is not one of skvae, such as a pipeline that holds one.
+
         ValueError
             If `n_components` is below 1, if `image` is not one image, or if `channels` do not
             exist, or are None where there are not 1, 3 or 4.
@@ -307,6 +310,9 @@ class LatentManifoldDisplay(Display):
 
         Raises
         ------
+        TypeError
+            If `estimator` is not one of skvae, such as a pipeline that holds one.
+
         ValueError
             If the estimator has one component, if `components` are not two of its components, if
             `n_images` is below 1, or if `channels` do not exist, or are None where there are not
