@@ -507,8 +507,8 @@ class ConvVAETransformer(
         UserWarning
             - If X was perhaps misread, such as channels first as channels last, or rows that may
               hold images other than squares.
-            - If values lie outside the pixel range, span only a small part of it, or lie so far from 0
-              that float32 cannot tell them apart.
+            - If values lie outside the pixel range, or span only a small part of it.
+            - If values lie so far from 0 that float32 cannot tell them apart.
             - If Ctrl-C ends the training; the weights so far are kept. With `data_parallel`, and
               within a search or a cross-validation, Ctrl-C is a KeyboardInterrupt instead.
             - If the training hardly improved on PCA, if it ended within `beta_warmup`, or if fewer
