@@ -89,7 +89,7 @@ def row_of(name, images, filled, filled_test, test, seconds, arguments):
     labels = images.train_labels[: len(filled)]
     for classifier, model in (
         ("logistic regression", linear()),
-        ("network", CrossEntropyNetwork((28, 28), arguments.seed, arguments.max_iter or 4)),
+        ("network", CrossEntropyNetwork((28, 28), arguments.seed, arguments.max_iter or 4, 0.0)),
     ):
         model.fit(filled.astype(np.float32) / 255, labels)
         predicted = model.classes_[

@@ -178,7 +178,7 @@ def linear():
 
 def flat(X):
     """Rows from 0 to 1."""
-    return np.asarray(X, dtype=np.float32).reshape(len(X), -1) / X.max()
+    return np.asarray(X, dtype=np.float32).reshape(len(X), -1) / np.float32(X.max())
 
 
 def fit_peer(method, X, y, shape, seed, arguments):
