@@ -15,28 +15,28 @@ def replacing(path):
     OSError names `path`, or the folder that does not exist.
     """
     path = os.fsdecode(path)
+    mode = os.stat(path).st_mode if os.path.exists(path) else None
+    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        with open(path, "wb") as file:
+            yield file
+        return
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"There is no folder {folder!r} to write {path!r} to.")
     if os.path.isdir(target):
         raise IsADirectoryError(f"{path!r} is a folder. Give the name of a file in it.")
-    mode = os.stat(target).st_mode if os.path.exists(target) else None
     if mode is not None and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-    if mode is not None and not stat.S_ISREG(mode):
-        with open(target, "wb") as file:
-            yield file
-        return
     temporary = os.path.join(folder, f".skvae-{os.urandom(8).hex()}.tmp")
     try:
         # Not by `tempfile`, whose files other users cannot read, whatever the umask.
         with open(temporary, "xb") as file:
+            if mode is not None:  # before there is anything to read
+                os.chmod(temporary, stat.S_IMODE(mode))
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if mode is not None:
-            os.chmod(temporary, stat.S_IMODE(mode))
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -101,15 +101,14 @@ def model_of(estimator, part, shape, dtype, opset):
 
 def labels_of(classifier):
     """The classes of a classifier as ONNX can hold them: int64, or str in an array of objects."""
-    classes = np.array(classifier.classes_.tolist())
+    labels = classifier.classes_.tolist()
+    classes = np.array(labels)
     if classes.dtype.kind not in "biuf":
         return classes.astype(object)
-    with np.errstate(invalid="ignore"):
-        whole = classes.astype(np.int64)
-    if not (whole == classes).all():
+    too_large = [label for label in labels if not -(2**63) <= label < 2**63]
+    if too_large:
         raise ValueError(
-            "ONNX holds labels as whole numbers of 64 bits with a sign, or as text. Got classes_ "
-            f"such as {classes[whole != classes][0]!r}. Fit with labels of text, such as "
-            "y.astype(str)."
+            f"ONNX holds whole numbers of 64 bits with a sign. The label {too_large[0]} is none of "
+            "them. Fit with labels of text, such as y.astype(str)."
         )
-    return whole
+    return np.array(labels, np.int64)

@@ -31,6 +31,7 @@ from ._data import (
     check_in_memory,
     is_hole,
     learn_images,
+    refuse_misreadings,
     scarce,
     shape_of,
     whole_numbers,
@@ -670,6 +671,7 @@ class ConvVAETransformer(
         """Whether `fit` continues from the weights of the fit before."""
         if not self.warm_start or not hasattr(self, "net_"):
             return False
+        refuse_misreadings(X)
         return self._n_start >= FEW_IMAGES or _num_samples(X) <= self._n_start
 
     def _with_the_first(self, images):

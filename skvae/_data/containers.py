@@ -60,7 +60,7 @@ def as_sequence(X):
 def shape_of(X):
     """Shape of X as an array, also where X is an array of objects, or a Series, of images."""
     X = as_sequence(X)
-    return np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X)
+    return np.shape(X.to_numpy() if hasattr(X, "to_numpy") and len(X.shape) == 1 else X)
 
 
 def without_mask(X, missing_values=None):
@@ -108,7 +108,7 @@ def has_mask(X):
 
 def _stack(images):
     """A sequence as one array."""
-    if any(hasattr(image, "__array_interface__") for image in images):
+    if any(hasattr(type(image), "__array_interface__") for image in images):
         images = [pixels_of(image) if is_pillow(image) else np.asarray(image) for image in images]
     arrays = [image for image in images if hasattr(image, "shape")]
     shapes = dict.fromkeys(np.shape(image) for image in arrays)
@@ -118,11 +118,12 @@ def _stack(images):
             f"X holds images of different shapes, such as {first} and {second}. "
             "Crop, pad or resize them to one shape first."
         )
-    dtypes = dict.fromkeys(image.dtype for image in arrays if isinstance(image, np.ndarray))
+    arrays = [image for image in arrays if isinstance(image, np.ndarray) and image.ndim > 0]
+    dtypes = dict.fromkeys(image.dtype.newbyteorder("=") for image in arrays)
     if len(dtypes) > 1 and any(dtype.kind in "bu" for dtype in dtypes):
         first, second = list(dtypes)[:2]
         raise ValueError(
-            f"X holds images of different dtypes, such as {first} and {second}. Their values do "
+            f"X holds images of different dtypes, such as {first} and {second}. Their values may "
             "not mean the same: white is 1 in bool and 255 in uint8. Convert them to one first."
         )
     try:

@@ -278,7 +278,7 @@ def warn_if_ambiguous(image_format, n_images, *, shape_given):
             f"image with {n_images} channels, pass X[None] with channel_axis=0. If it is read "
             f"rightly, give image_shape={(height, width)}."
         )
-    elif image_format.as_rows and n_images == height * width >= MIN_ONE_IMAGE:
+    elif image_format.as_rows and height > 1 and n_images == height * width >= MIN_ONE_IMAGE:
         warn(
             f"X has the shape {(n_images, n_images)}, and was read as {n_images} rows, which are "
             f"images of {height} x {width} pixels. If it is one image, pass X[None]. If it is read "
@@ -301,8 +301,9 @@ def warn_if_coarse(image_format):
         low, high = image_format.ranges[coarse][0]
         warn(
             f"The pixel range is ({low:.12g}, {high:.12g}). So far from 0, float32 has steps of "
-            f"{steps[coarse][0]:g}, and so have images that are given back. Subtract an offset "
-            "from X first, such as X - X.min()."
+            f"{steps[coarse][0]:g}, and so have images that are given back. Before X becomes "
+            f"float32, subtract one number, such as {low:.12g}, from all images, from pixel_range "
+            "and from a marker of missing pixels."
         )
 
 

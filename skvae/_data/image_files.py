@@ -44,15 +44,18 @@ def read_pixels(file, name, mode, size):
 
 def is_pillow(image):
     """Whether something is an image of Pillow."""
-    return hasattr(image, "getbands") and hasattr(image, "__array_interface__")
+    # Of the class: the attribute of an image would decode it.
+    return hasattr(type(image), "getbands") and hasattr(type(image), "__array_interface__")
 
 
 def pixels_of(image):
     """The pixels of an image of Pillow, upright, as `read_pixels` gives them of its file."""
     try:
         return _pixels(image, None, None)
-    except ValueError as error:
-        raise ValueError(f"An image of Pillow in X cannot be used: {error}") from error
+    except (ValueError, OSError) as error:
+        several = getattr(image, "n_frames", 1) > 1
+        advice = " To take the current one, pass image.copy()." if several else ""
+        raise ValueError(f"An image of Pillow in X cannot be used: {error}{advice}") from error
 
 
 def _why_unknown(file):
@@ -96,7 +99,7 @@ def _pixels(image, mode, size):
             f"it holds {image.n_frames} images, and one is taken from each file. tifffile reads "
             "stacks of a TIFF (see the notes of help(read_images)), and imageio those of a GIF."
         )
-    tags = image.tag_v2 if image.format == "TIFF" else {}
+    tags = getattr(image, "tag_v2", {})  # which an unpickled TIFF lacks
     if image.mode in DEEP or tags.get(SAMPLE_FORMAT, (1,))[0] == 2:
         return _deep_pixels(image, tags, mode, size)
     if _has_16_bits(image):
@@ -170,7 +173,7 @@ def _deep_pixels(image, tags, mode, size):
 def _has_16_bits(image):
     """Whether the file has samples of more than 8 bits, although the mode of Pillow has 8."""
     if image.format == "TIFF":
-        return np.max(image.tag_v2.get(BITS_PER_SAMPLE, 1)) > 8
+        return np.max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, 1)) > 8
     if not getattr(image, "tile", None):  # decoded already, as one that was used before
         return False
     if image.format == "PNG":

@@ -17,7 +17,7 @@ class Display:
 
 
 def check_is_vae(estimator):
-    """A NotFittedError if an estimator is not fitted, a TypeError if it holds one of skvae."""
+    """A NotFittedError if an estimator is not fitted, a TypeError if it is not one of skvae."""
     check_is_fitted(estimator)
     if not hasattr(estimator, "kl_per_component_"):
         raise TypeError(

@@ -355,7 +355,7 @@ def _alone(estimator, image):
     if len(shape) > 1 and shape[0] == 1 and shape != estimator.image_shape_:
         return image
     # A row of a DataFrame keeps the names of its columns.
-    return image.to_frame().T if hasattr(image, "to_frame") else [image]
+    return image.to_frame().T if hasattr(image, "iloc") else [image]
 
 
 def _decoded(estimator, z):

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from comparisons import assert_within_its_figure
 from conftest import SMALL, fit
@@ -60,6 +61,7 @@ def test_a_pipeline_or_a_search_is_refused_with_the_way_to_its_estimator(digits,
 def test_a_row_of_a_table_keeps_its_names(digits):
     table = pd.DataFrame(digits[0][:40].reshape(40, 64)).add_prefix("pixel")
     vae = ConvVAETransformer(**SMALL, max_iter=1).fit(table)
+    LatentTraversalDisplay.from_estimator(vae, pl.Series(table.to_numpy()[0]))
     display = LatentTraversalDisplay.from_estimator(vae, table.iloc[0])  # without a warning
     middle = display.images[0, len(display.steps) // 2]
     assert_allclose(middle.ravel(), vae.reconstruct(table[:1])[0], rtol=1e-4, atol=1e-4)

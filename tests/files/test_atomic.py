@@ -92,7 +92,9 @@ def test_links_and_permissions_are_the_usual_ones(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
 def test_an_old_file_keeps_its_permissions(tmp_path):
     (tmp_path / "model").touch(mode=0o600)
-    replace(tmp_path / "model")
+    with replacing(tmp_path / "model") as file:  # also of what is written, from the start
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
+        file.write(NEW)
     assert (tmp_path / "model").read_bytes() == NEW
     assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o600
 
@@ -103,6 +105,15 @@ def test_an_old_file_that_may_not_be_written_is_kept(tmp_path, monkeypatch):
     with pytest.raises(PermissionError, match="model"):
         replace(tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == OLD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
+def test_a_pipe_without_a_name():
+    reader, writer = os.pipe()
+    replace(f"/dev/fd/{writer}")
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert file.read() == NEW
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")

@@ -14,6 +14,7 @@ import torch
 import zarr
 from conftest import SMALL
 from numpy.testing import assert_array_equal
+from pictures import png
 from PIL import Image
 
 import skvae
@@ -757,6 +758,25 @@ def test_images_of_pillow_are_upright():
     assert_array_equal(values.rows[0].reshape(9, 8), np.rot90(np.asarray(turned), -1))
 
 
+def test_open_images_of_16_bits_in_each_colour_are_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(np.full((8, 9, 3), 40_000, np.uint16), 16, 2))
+    with (
+        Image.open(tmp_path / "a.png") as picture,
+        pytest.raises(ValueError, match=r"of Pillow in X.*16 bits in each colour"),
+    ):
+        ConvVAETransformer(**QUICK).fit([picture, picture])
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "bmp"])
+def test_open_images_can_go_to_other_processes(tmp_path, ending):
+    image = np.random.default_rng(0).integers(0, 256, (8, 9), np.uint8)
+    Image.fromarray(image).save(tmp_path / f"a.{ending}")
+    with Image.open(tmp_path / f"a.{ending}") as picture:
+        other = pickle.loads(pickle.dumps(picture))
+    values, _, _ = learn_images(ConvVAETransformer(), [other, other])
+    assert_array_equal(values.rows[0].reshape(8, 9), image)
+
+
 def test_images_of_pillow_that_lose_something_are_refused():
     with pytest.raises(ValueError, match=r"of Pillow in X.*stored as 'CMYK'.*image\.convert"):
         ConvVAETransformer(**QUICK).fit([Image.new("CMYK", (8, 9))] * 3)
@@ -773,9 +793,10 @@ def test_images_of_different_dtypes_are_refused(first, second):
 
 
 def test_images_of_dtypes_whose_values_mean_the_same_are_one_set():
-    image = np.random.default_rng(0).random((8, 9))
-    vae = ConvVAETransformer(**QUICK).fit([image, image.astype(np.float32), 1 - image])
-    assert vae.image_shape_ == (8, 9)
+    image = np.random.default_rng(0).integers(0, 256, (8, 9))
+    for others in ((np.float32, float), ("<u2", ">u2"), (np.int32, float)):
+        images = [image.astype(dtype) for dtype in others]
+        assert ConvVAETransformer(**QUICK).fit(images).image_shape_ == (8, 9)
 
 
 @pytest.mark.parametrize(
