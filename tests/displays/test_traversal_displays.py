@@ -61,7 +61,6 @@ def test_a_pipeline_or_a_search_is_refused_with_the_way_to_its_estimator(digits,
 def test_a_row_of_a_table_keeps_its_names(digits):
     table = pd.DataFrame(digits[0][:40].reshape(40, 64)).add_prefix("pixel")
     vae = ConvVAETransformer(**SMALL, max_iter=1).fit(table)
-    LatentTraversalDisplay.from_estimator(vae, pl.Series(table.to_numpy()[0]))
     display = LatentTraversalDisplay.from_estimator(vae, table.iloc[0])  # without a warning
     middle = display.images[0, len(display.steps) // 2]
     assert_allclose(middle.ravel(), vae.reconstruct(table[:1])[0], rtol=1e-4, atol=1e-4)
@@ -168,6 +167,13 @@ def test_signals_may_come_alone_or_as_x():
     vae = fit(waves, image_shape=(1, 12), pixel_range=None)
     alone = LatentTraversalDisplay.from_estimator(vae, waves[3]).images
     assert_array_equal(LatentTraversalDisplay.from_estimator(vae, waves[3:4]).images, alone)
+
+
+def test_a_series_of_polars_is_an_image(small, digits):
+    row = digits[0][0].ravel()
+    display = LatentTraversalDisplay.from_estimator(small, pl.Series(row))
+    expected = LatentTraversalDisplay.from_estimator(small, row)
+    assert_array_equal(display.images, expected.images)
 
 
 def test_several_images_are_refused(small, digits):
