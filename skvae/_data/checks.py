@@ -65,7 +65,7 @@ def learn_images(estimator, X):
     image_format = replace(image_format, bounded=LIKELIHOODS[likelihood].bounded)
     if not image_format.robust:  # else the range holds these very percentiles
         warn_about_values(values, image_format, training=True)
-    warn_if_coarse(image_format)
+    warn_if_coarse(values.dtype, image_format)
     _warn_about_holes(estimator, values, image_format, training=True)
     return values, image_format, likelihood
 

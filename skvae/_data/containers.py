@@ -38,10 +38,8 @@ def flatten_images(X, missing_values=None):
     if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
         X = _stack(X)
     X = without_array_api(X)
-    # What has no __array__ is a sparse array, which is refused later.
-    if getattr(X, "ndim", 2) not in (3, 4) or not hasattr(X, "__array__"):
+    if not isinstance(X, np.ndarray) or X.ndim not in (3, 4):  # also tables and sparse arrays
         return X, None
-    X = np.asarray(X)
     return X.reshape(len(X), math.prod(X.shape[1:])), X.shape[1:]
 
 

@@ -292,8 +292,10 @@ def warn_if_ambiguous(image_format, n_images, *, shape_given):
         )
 
 
-def warn_if_coarse(image_format):
-    """Warn where values lie so far from 0 that float32 cannot tell them from each other."""
+def warn_if_coarse(dtype, image_format):
+    """Warn where values of a dtype lie so far from 0 that float32 cannot tell them apart."""
+    if dtype.kind == "f" and dtype.itemsize <= 4:  # nothing is lost
+        return
     farthest = np.abs(image_format.ranges).max(axis=1)
     steps = np.spacing(farthest.clip(max=FLOAT32_MAX).astype(np.float32))
     coarse = (image_format.extent > 0) & (MIN_STEPS * steps > image_format.extent)
@@ -301,9 +303,9 @@ def warn_if_coarse(image_format):
         low, high = image_format.ranges[coarse][0]
         warn(
             f"The pixel range is ({low:.12g}, {high:.12g}). So far from 0, float32 has steps of "
-            f"{steps[coarse][0]:g}, and so have images that are given back. Before X becomes "
-            f"float32, subtract one number, such as {low:.12g}, from all images, from pixel_range "
-            "and from a marker of missing pixels."
+            f"{steps[coarse][0]:g}, and so have images that are given back. Subtract one number, "
+            f"such as {low:.12g}, from all images, from pixel_range and from a marker of missing "
+            "pixels."
         )
 
 

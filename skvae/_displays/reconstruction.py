@@ -95,14 +95,8 @@ class ReconstructionDisplay(Display):
         height, width = self.images.shape[1:3]
         size = 1.2 + n_columns, 2 * n_pairs * mosaics.proportion(height, width)
         ax = self._begin(ax, size, "compressed")
-        self.image_ = mosaics.draw(
-            ax,
-            mosaic,
-            self.pixel_range,
-            channels=channels,
-            cmap=cmap,
-            aspect=mosaics.pixel_aspect(height, width),
-        )
+        look = {"channels": channels, "cmap": cmap, "aspect": mosaics.pixel_aspect(height, width)}
+        self.image_ = mosaics.draw(ax, mosaic, self.pixel_range, **look)
         tops = np.add.outer((2 * height + 1 + GAP) * np.arange(n_pairs), [0, height + 1])
         ax.set_yticks(tops.ravel() + (height - 1) / 2, ["original", "reconstruction"] * n_pairs)
         ax.set_xticks([])

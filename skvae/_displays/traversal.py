@@ -96,14 +96,8 @@ class LatentTraversalDisplay(Display):
         mosaic = mosaic[:-1, :-1]  # nothing below and beside the last ones
         size = 1.8 + 0.8 * n_steps, 0.9 + 0.8 * n_rows * mosaics.proportion(height, width)
         ax = self._begin(ax, size, "compressed")
-        self.image_ = mosaics.draw(
-            ax,
-            mosaic,
-            self.pixel_range,
-            channels=channels,
-            cmap=cmap,
-            aspect=mosaics.pixel_aspect(height, width),
-        )
+        look = {"channels": channels, "cmap": cmap, "aspect": mosaics.pixel_aspect(height, width)}
+        self.image_ = mosaics.draw(ax, mosaic, self.pixel_range, **look)
         ax.set_yticks(
             np.arange(n_rows) * (height + 1) + (height - 1) / 2,
             [name_with_nats(i, nats) for i, nats in zip(self.components, self.kl, strict=True)],

@@ -23,7 +23,7 @@ def without_gradients():
 def in_full_precision():
     """Without `torch.autocast`, which a caller may have switched on."""
     with ExitStack() as stack:
-        for device in ("cpu", "cuda", "mps"):
+        for device in ("cpu", "cuda", "mps", "xpu"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield

@@ -9,13 +9,17 @@ from comparisons import assert_within_its_figure
 from conftest import SMALL, fit
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skvae import (
+    ComponentInformationDisplay,
     ConvVAETransformer,
     LatentManifoldDisplay,
+    LatentSpaceDisplay,
     LatentTraversalDisplay,
     ReconstructionDisplay,
+    TrainingCurveDisplay,
 )
 
 pytestmark = pytest.mark.usefixtures("close_figures")
@@ -50,12 +54,31 @@ def test_not_fitted(display):
         display.from_estimator(ConvVAETransformer())
 
 
-@pytest.mark.parametrize("display", [*DISPLAYS, ReconstructionDisplay])
-def test_a_pipeline_or_a_search_is_refused_with_the_way_to_its_estimator(digits, display):
+@pytest.fixture(scope="module")
+def holders(digits):
+    """A pipeline and a search, fitted, and their images."""
     X = digits[0][:40].reshape(40, 64)
-    pipeline = make_pipeline(ConvVAETransformer(**SMALL, max_iter=1)).fit(X)
-    with pytest.raises(TypeError, match=r"Got a Pipeline.*such as pipeline\[0\]"):
-        display.from_estimator(pipeline, *[X] * (display is ReconstructionDisplay))
+    vae = ConvVAETransformer(**SMALL, max_iter=1)
+    return make_pipeline(vae).fit(X), GridSearchCV(vae, {"beta": [1.0]}, cv=2).fit(X), X
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        *DISPLAYS,
+        ReconstructionDisplay,
+        LatentSpaceDisplay,
+        ComponentInformationDisplay,
+        TrainingCurveDisplay,
+    ],
+)
+def test_a_pipeline_or_a_search_is_refused_with_the_way_to_its_estimator(holders, display):
+    *others, X = holders
+    arguments = [X] * (display in (ReconstructionDisplay, LatentSpaceDisplay))
+    for holder in others:
+        name = type(holder).__name__
+        with pytest.raises(TypeError, match=rf"Got a {name}.*pipeline\[0\].*best_estimator_"):
+            display.from_estimator(holder, *arguments)
 
 
 def test_a_row_of_a_table_keeps_its_names(digits):
