@@ -11,7 +11,7 @@ from skvae._data.format import ImageFormat
 from skvae._data.pixel_range import PixelValues, resolve_pixel_range
 from skvae._files import archive, fields
 from skvae._model import passes
-from skvae._model.convolutions import GELU, default_hidden_channels
+from skvae._model.convolutions import GELU, default_n_stages
 from skvae._model.likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE
 from skvae._model.noise import PixelNoise, generator_for
 from skvae._model.passes import build_module, pass_size

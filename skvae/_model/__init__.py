@@ -4,7 +4,7 @@ Knows no other room, no estimator and no skorch.
 """
 
 from . import passes, start
-from .convolutions import default_hidden_channels
+from .convolutions import default_n_stages
 from .devices import resolve_device, sum_dtype, to_device, with_gradients
 from .explained_variance import ExplainedVariance
 from .likelihoods import LIKELIHOODS, MIN_NOISE_VARIANCE

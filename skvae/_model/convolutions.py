@@ -23,16 +23,16 @@ def stage_folds(height, width, n_stages):
     return list(zip(_side_folds(height, n_stages), _side_folds(width, n_stages), strict=True))
 
 
-def default_hidden_channels(height, width):
-    """Channels of each stage of the encoder, starting at the image, for sides in pixels.
+def default_n_stages(height, width):
+    """Number of stages of the encoder for sides in pixels.
 
     There is one stage for sides of up to 28 pixels, which two halvings reduce to at most 7 cells,
     and there are two for longer sides: what a few numbers tell of a large image is coarse.
 
-    >>> default_hidden_channels(28, 28), default_hidden_channels(105, 105)
-    ((64,), (64, 64))
+    >>> default_n_stages(28, 28), default_n_stages(105, 105)
+    (1, 2)
     """
-    return (64,) if max(_n_halvings(height), _n_halvings(width)) <= 2 else (64, 64)
+    return 1 if max(_n_halvings(height), _n_halvings(width)) <= 2 else 2
 
 
 def _n_halvings(side):

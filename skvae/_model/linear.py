@@ -124,8 +124,11 @@ class LinearPath(nn.Module):
         gram = dense(in_holes.flatten(0, 1), self.encoder).view(-1, mu.shape[1], mu.shape[1])
         gram = gram.to(dtype) * self.variances.to(dtype)  # (n, K, K)
         eye = torch.eye(len(self.variances), dtype=dtype, device=mu.device)
-        solve = solve_by_elimination if is_exporting() else torch.linalg.solve
-        return solve(eye - gram, mu.to(dtype)).to(mu.dtype)
+        system = eye - gram, mu.to(dtype)
+        if is_exporting():
+            return solve_by_elimination(*system).to(mu.dtype)
+        # `torch.linalg.solve` would wait for a GPU, to ask whether a matrix is singular.
+        return torch.linalg.solve_ex(*system).result.to(mu.dtype)
 
     def decode(self, z):
         """The term of the logits: (n, K) -> (n, C, H, W)."""

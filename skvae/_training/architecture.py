@@ -3,10 +3,14 @@
 import numpy as np
 
 from .._counts import is_count
-from .._model import LIKELIHOODS, default_hidden_channels
+from .._model import LIKELIHOODS, default_n_stages
 
 # With fewer images than this, the network has a linear path in every family.
 LINEAR_PATH_MANY = 10_000
+
+# Default channels of a stage, and of one that has neither a linear path beside it nor classes to
+# tell apart. Those train on many images, for which twice as many epochs are worth more.
+N_CHANNELS, N_CHANNELS_ALONE = 64, 32
 
 
 def check_parameters(estimator):
@@ -34,14 +38,17 @@ def resolve_architecture(estimator, n_images, *, continuing):
 
     A ValueError if they are no sizes, or if the training of another network is to go on.
     """
+    image_shape = estimator._format.channels_first_shape
+    n_classes, hidden_channels = estimator._n_classes, estimator.hidden_channels
     if continuing:
         linear_path = estimator._architecture["linear_path"]
     else:
         linear_path = n_images < LINEAR_PATH_MANY or LIKELIHOODS[estimator.likelihood_].normal
-    image_shape = estimator._format.channels_first_shape
-    hidden_channels = estimator.hidden_channels
-    if hidden_channels is None:
-        hidden_channels = default_hidden_channels(*image_shape[1:])
+    if hidden_channels is None and continuing:
+        hidden_channels = estimator._architecture["hidden_channels"]
+    elif hidden_channels is None:
+        n_channels = N_CHANNELS if linear_path or n_classes else N_CHANNELS_ALONE
+        hidden_channels = (n_channels,) * default_n_stages(*image_shape[1:])
     if not hidden_channels or not all(map(is_count, hidden_channels)):
         raise ValueError(
             "hidden_channels must hold one whole number above 0 for each stage. "
@@ -54,7 +61,7 @@ def resolve_architecture(estimator, n_images, *, continuing):
         "hidden_units": int(estimator.hidden_units),
         "linear_path": linear_path,
         "holes": estimator._format.missing_values is not None,
-        "n_classes": estimator._n_classes,
+        "n_classes": n_classes,
     }
     if continuing:
         _check_same_model(estimator, architecture)

@@ -10,7 +10,7 @@ from nets import (
     GELU,
     ClassNormals,
     ConvVAE,
-    default_hidden_channels,
+    default_n_stages,
     draw_weights,
     linear_network,
     pass_size,
@@ -43,7 +43,7 @@ SHAPES = [
 
 def build(image_shape, n_components=3, hidden_channels=None, hidden_units=8):
     if hidden_channels is None:
-        hidden_channels = default_hidden_channels(*image_shape[1:])
+        hidden_channels = (64,) * default_n_stages(*image_shape[1:])
     module = ConvVAE(image_shape, n_components, hidden_channels, hidden_units)
     draw_weights(module, torch.Generator().manual_seed(0))
     set_pixel_units(module, torch.full(image_shape, 0.5), torch.full((image_shape[0], 1, 1), 0.3))
@@ -124,7 +124,7 @@ def test_folds_leave_at_most_seven_cells_and_waste_less_than_one_fold(height, n_
 
 def test_one_stage_for_small_images_and_two_for_large_ones():
     sides = {8: 1, 28: 1, 32: 2, 64: 2, 105: 2, 224: 2}
-    assert {side: len(default_hidden_channels(side, side)) for side in sides} == sides
+    assert {side: default_n_stages(side, side) for side in sides} == sides
 
 
 def test_reparametrised_draws_have_the_moments_of_the_posterior():
@@ -694,9 +694,10 @@ def test_reordered_components_are_the_same_model_of_images_with_holes():
 # Rows that do not depend on their place
 
 
-def dense_products(n_components, image_shape=(1, 28, 28), hidden_units=256):
+def dense_products(n_components, image_shape=(1, 28, 28), hidden_units=256, n_channels=64):
     """(numbers out, numbers in) of each dense product of a network with a linear path."""
-    module = ConvVAE(image_shape, n_components, (64,), hidden_units, linear_path=True, holes=True)
+    sizes = image_shape, n_components, (n_channels,), hidden_units
+    module = ConvVAE(*sizes, linear_path=True, holes=True)
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     assert len(layers) == 5
     matrices = [layer.weight for layer in layers]
@@ -706,9 +707,12 @@ def dense_products(n_components, image_shape=(1, 28, 28), hidden_units=256):
 
 @pytest.mark.parametrize("n_components", [1, 3, 10, 32])
 @pytest.mark.parametrize("image_shape", [(1, 8, 8), (1, 28, 28), (3, 17, 5)], ids=str)
-def test_a_row_of_a_dense_product_has_the_same_bits_at_every_place(n_components, image_shape):
+@pytest.mark.parametrize("n_channels", [32, 64])
+def test_a_row_of_a_dense_product_has_the_same_bits_at_every_place(
+    n_components, image_shape, n_channels
+):
     generator = torch.Generator().manual_seed(0)
-    for n_out, n_in in dense_products(n_components, image_shape):
+    for n_out, n_in in dense_products(n_components, image_shape, n_channels=n_channels):
         weight, bias = torch.randn(n_out, n_in, generator=generator), torch.randn(n_out)
         for n in (1, 2, 4, 8, 16, 32, 64, 128):
             x = torch.randn(1, n_in, generator=generator).repeat(n, 1)  # one row at every place

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from nets import ConvVAE, default_hidden_channels
+from nets import ConvVAE, default_n_stages
 from torch.utils.flop_counter import FlopCounterMode
 
 from skvae._model.weights import n_products
 from skvae._training.budget import (
     ENCODER_SHARE,
     N_STEPS,
+    PRODUCTS_PER_IMAGE,
     PRODUCTS_PER_NUMBER,
     WORK,
     default_budget,
@@ -17,11 +18,11 @@ from skvae._training.budget import (
 )
 
 
-def architecture(*image_shape, n_components=10):
+def architecture(*image_shape, n_components=10, n_channels=64):
     return {
         "image_shape": image_shape,
         "n_components": n_components,
-        "hidden_channels": default_hidden_channels(*image_shape[1:]),
+        "hidden_channels": (n_channels,) * default_n_stages(*image_shape[1:]),
         "hidden_units": 256,
     }
 
@@ -67,8 +68,11 @@ def test_images_that_only_the_encoder_sees_are_paid_for_by_epochs():
 
 
 @pytest.mark.parametrize("n_components", [2, 10, 20])
-def test_mnist_has_twelve_epochs_of_128(n_components):
-    assert default_budget(60_000, architecture(1, 28, 28, n_components=n_components)) == (12, 128)
+def test_mnist_has_24_epochs_of_128_and_clothes_have_12(n_components):
+    sizes = architecture(1, 28, 28, n_components=n_components, n_channels=32)
+    assert default_budget(60_000, sizes) == (24, 128)
+    beside_linear = {**sizes, "hidden_channels": (64,), "linear_path": True}
+    assert default_budget(60_000, beside_linear) == (12, 128)
 
 
 @pytest.mark.parametrize("image_shape", SHAPES, ids=str)
@@ -76,7 +80,8 @@ def test_mnist_has_twelve_epochs_of_128(n_components):
 def test_no_fit_takes_more_than_the_budget_or_one_epoch(image_shape, n_images):
     sizes = architecture(*image_shape)
     n_epochs, batch_size = default_budget(n_images, sizes)
-    work = n_images * (n_products(**sizes) + PRODUCTS_PER_NUMBER * int(np.prod(image_shape)))
+    beside = PRODUCTS_PER_IMAGE + PRODUCTS_PER_NUMBER * int(np.prod(image_shape))
+    work = n_images * (n_products(**sizes) + beside)
     assert 1 <= n_epochs <= 200
     assert n_epochs == 1 or n_epochs * work <= 1.5 * WORK
     assert n_epochs == 200 or (n_epochs + 1) * work > 0.9 * WORK

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
-from skvae import ConvVAETransformer, load
+from skvae import ConvVAEClassifier, ConvVAECluster, ConvVAETransformer, load
 
 
 def test_collapse_is_told(digits):
@@ -633,6 +633,30 @@ def test_who_starts_from_a_linear_network(likelihood, n_images, few):
     # The first images of `partial_fit` do not tell how many will come.
     vae = ConvVAETransformer(**{**SMALL, **params}).partial_fit(X[:9])
     assert (vae.module_.linear is not None) == (likelihood == "gaussian")
+
+
+@pytest.mark.parametrize("likelihood", FAMILIES)
+@pytest.mark.parametrize("shape", [(1, 3), (1, 29)], ids=str)
+def test_a_network_without_linear_path_has_half_as_many_channels(likelihood, shape):
+    X = np.random.default_rng(0).uniform(size=(10_000, *shape))
+    params = {**SMALL, "likelihood": likelihood, "pixel_range": None, "hidden_channels": None}
+    params |= {"batch_size": 5_000, "max_iter": 1}
+    n_stages = 1 if shape == (1, 3) else 2
+    for n_images in (300, 10_000):
+        vae = ConvVAETransformer(**params).fit(X[:n_images])
+        n_channels = 32 if vae.module_.linear is None else 64
+        assert vae.module_.hidden_channels == (n_channels,) * n_stages
+        # Whether there is a linear path was decided by the images of the first fit.
+        module = vae.set_params(warm_start=True).fit(X[: 10_300 - n_images]).module_
+        assert module.hidden_channels == (n_channels,) * n_stages
+    for estimator in (ConvVAEClassifier(**params), ConvVAECluster(2, **params)):
+        estimator.fit(X, np.arange(len(X)) % 2)
+        assert estimator.module_.hidden_channels == (64,) * n_stages
+
+
+def test_a_warm_start_keeps_channels_that_were_given(digits):
+    vae = fit(digits[0], max_iter=1).set_params(hidden_channels=None, warm_start=True)
+    assert vae.fit(digits[0]).module_.hidden_channels == SMALL["hidden_channels"]
 
 
 # The least that there can be
