@@ -96,8 +96,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
         None: one stage, or two if a side has more than 28 pixels. A stage has 64 channels, or 32
-        if there are no classes and training does not start at a linear model (see `likelihood`).
-        A warm start keeps them.
+        for 10,000 images or more with the Bernoulli likelihood and without classes. A warm start
+        keeps them.
 
     hidden_units : int, default=256
         Width of the dense layer between the convolutions and the components.
@@ -141,7 +141,7 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
         Recorded losses always use `beta`. `partial_fit` does not use it.
 
     max_iter : int, default=None
-        Number of epochs. None: as many epochs as take about the time of 24 epochs of MNIST, which
+        Number of epochs. None: as many epochs as take about the time of 20 epochs of MNIST, which
         is a few minutes; at least 1 and at most 200.
 
     batch_size : int or "auto", default="auto"

@@ -9,7 +9,7 @@ from .._model import LIKELIHOODS, default_n_stages
 LINEAR_PATH_MANY = 10_000
 
 # Default channels of a stage, and of one that has neither a linear path beside it nor classes to
-# tell apart. Those train on many images, for which twice as many epochs are worth more.
+# tell apart, for black-and-white pixels. There, twice as many epochs are worth more.
 N_CHANNELS, N_CHANNELS_ALONE = 64, 32
 
 
@@ -39,15 +39,17 @@ def resolve_architecture(estimator, n_images, *, continuing):
     A ValueError if they are no sizes, or if the training of another network is to go on.
     """
     image_shape = estimator._format.channels_first_shape
-    n_classes, hidden_channels = estimator._n_classes, estimator.hidden_channels
+    family, n_classes = LIKELIHOODS[estimator.likelihood_], estimator._n_classes
+    hidden_channels = estimator.hidden_channels
     if continuing:
         linear_path = estimator._architecture["linear_path"]
     else:
-        linear_path = n_images < LINEAR_PATH_MANY or LIKELIHOODS[estimator.likelihood_].normal
+        linear_path = n_images < LINEAR_PATH_MANY or family.normal
     if hidden_channels is None and continuing:
         hidden_channels = estimator._architecture["hidden_channels"]
     elif hidden_channels is None:
-        n_channels = N_CHANNELS if linear_path or n_classes else N_CHANNELS_ALONE
+        alone = not (linear_path or n_classes or family.continuous)
+        n_channels = N_CHANNELS_ALONE if alone else N_CHANNELS
         hidden_channels = (n_channels,) * default_n_stages(*image_shape[1:])
     if not hidden_channels or not all(map(is_count, hidden_channels)):
         raise ValueError(
