@@ -16,7 +16,12 @@ from skvae import ConvVAETransformer
 SETTINGS = {
     "K = 20, default": {"n_components": 20},
     "K = 64, default": {"n_components": 64},
-    "K = 32, 48 epochs": {"n_components": 32, "max_iter": 48, "learning_rate": 2e-3},
+    "K = 32, 48 epochs": {
+        "n_components": 32,
+        "hidden_channels": (64,),
+        "max_iter": 48,
+        "learning_rate": 2e-3,
+    },
     "K = 32, two stages": {
         "n_components": 32,
         "hidden_channels": (32, 64),
