@@ -36,7 +36,7 @@ parser.add_argument(
 )
 parser.add_argument("--out", default="figures", type=Path, help="folder for the figures")
 parser.add_argument("--n-components", default=10, type=int)
-parser.add_argument("--max-iter", type=int, help="epochs; none: 16 for the part of MNIST")
+parser.add_argument("--max-iter", type=int, help="epochs; none: 30 for the part of MNIST")
 args = parser.parse_args([] if "ipykernel" in sys.modules else None)  # a notebook has none
 
 digits = load(args.data)
@@ -53,7 +53,7 @@ print(
 # No label is used. `pixel_range` is needed only for the small digits, whose uint8 pixels go from 0
 # to 16 instead of 255. To be quick, the part of MNIST trains for a quarter of the default epochs.
 pixel_range = (0, 16) if digits.name == "digits" else None
-max_iter = args.max_iter or (16 if args.data == "mnist" else None)
+max_iter = args.max_iter or (30 if args.data == "mnist" else None)
 vae = ConvVAETransformer(
     n_components=K, pixel_range=pixel_range, max_iter=max_iter, random_state=0, verbose=1
 )

@@ -49,8 +49,7 @@ def resolve_architecture(estimator, n_images, *, continuing):
         hidden_channels = estimator._architecture["hidden_channels"]
     elif hidden_channels is None:
         alone = not (linear_path or n_classes or family.continuous)
-        n_channels = N_CHANNELS_ALONE if alone else N_CHANNELS
-        hidden_channels = (n_channels,) * default_n_stages(*image_shape[1:])
+        hidden_channels = _default_channels(image_shape, alone=alone)
     if not hidden_channels or not all(map(is_count, hidden_channels)):
         raise ValueError(
             "hidden_channels must hold one whole number above 0 for each stage. "
@@ -68,6 +67,12 @@ def resolve_architecture(estimator, n_images, *, continuing):
     if continuing:
         _check_same_model(estimator, architecture)
     return architecture
+
+
+def _default_channels(image_shape, *, alone):
+    """Channels of each stage, starting at the image; `alone` as for `N_CHANNELS_ALONE`."""
+    _, height, width = image_shape
+    return (N_CHANNELS_ALONE if alone else N_CHANNELS,) * default_n_stages(height, width)
 
 
 def _check_same_model(estimator, architecture):
