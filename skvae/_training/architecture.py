@@ -9,7 +9,7 @@ from .._model import LIKELIHOODS, default_n_stages
 LINEAR_PATH_MANY = 10_000
 
 # Default channels of a stage, and of one that has neither a linear path beside it nor classes to
-# tell apart, for black-and-white pixels. There, twice as many epochs are worth more.
+# tell apart, for black-and-white pixels. There, more epochs in the same time are worth more.
 N_CHANNELS, N_CHANNELS_ALONE = 64, 32
 
 
