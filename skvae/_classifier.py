@@ -96,8 +96,8 @@ class ConvVAEClassifier(ClassifierMixin, ClassNormalsMixin, ConvVAETransformer):
     hidden_channels : tuple of int, default=None
         Channels of each stage of the encoder, starting at the image. The decoder mirrors them.
         None: one stage, or two if a side has more than 28 pixels. A stage has 64 channels, or 32
-        for 10,000 images or more with the Bernoulli likelihood and without classes. A warm start
-        keeps them.
+        with the Bernoulli likelihood and without classes, if `fit` gets 10,000 images or more, or
+        if `partial_fit` starts. A warm start keeps them.
 
     hidden_units : int, default=256
         Width of the dense layer between the convolutions and the components.

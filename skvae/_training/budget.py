@@ -12,9 +12,6 @@ PRODUCTS_PER_NUMBER, PRODUCTS_PER_IMAGE = 650, 2_000_000
 # Share of the multiplications of the network that are the encoder's.
 ENCODER_SHARE = 0.5
 
-# The default work: that of 20 epochs of 60,000 images of 28 x 28 pixels.
-WORK = 20 * 60_000 * (2_165_248 + PRODUCTS_PER_NUMBER * 784 + PRODUCTS_PER_IMAGE)
-
 # The most epochs by default, and the fewest steps of the optimiser to aim at.
 MAX_EPOCHS, N_STEPS = 200, 4_500
 
@@ -26,6 +23,15 @@ LEARNING_RATE_BESIDE_LINEAR, LEARNING_RATE, LEARNING_RATE_OF_CLASSES = 5e-3, 3e-
 
 # Weight decay of networks with a linear path, times the number of images.
 WEIGHT_DECAY = 1_000.0
+
+
+def cost_of_image(products, n_numbers):
+    """The time of a training image, in multiplications: `products` of the network, and the rest."""
+    return products + PRODUCTS_PER_NUMBER * n_numbers + PRODUCTS_PER_IMAGE
+
+
+# The default work: that of 20 epochs of 60,000 images of 28 x 28 pixels.
+WORK = 20 * 60_000 * cost_of_image(2_165_248, 784)
 
 
 class Budget(NamedTuple):
@@ -56,7 +62,7 @@ def default_budget(n_images, architecture, n_encoded=0.0):
     """
     channels, height, width = architecture["image_shape"]
     products = n_products(**architecture) * (1 + ENCODER_SHARE * n_encoded)
-    cost = products + PRODUCTS_PER_NUMBER * channels * height * width + PRODUCTS_PER_IMAGE
+    cost = cost_of_image(products, channels * height * width)
     n_epochs = min(MAX_EPOCHS, max(1, round(WORK / (cost * n_images))))
     batch_size = MIN_BATCH_SIZE
     while batch_size < MAX_BATCH_SIZE and 2 * batch_size * N_STEPS <= n_epochs * n_images:

@@ -649,6 +649,10 @@ def test_a_bernoulli_network_without_linear_path_has_half_as_many_channels(likel
         # Whether there is a linear path was decided by the images of the first fit.
         module = vae.set_params(warm_start=True).fit(X[: 10_300 - n_images]).module_
         assert module.hidden_channels == (n_channels,) * n_stages
+    # The first images of `partial_fit` do not tell how many will come.
+    n_channels = 32 if likelihood == "bernoulli" else 64
+    module = ConvVAETransformer(**params).partial_fit(X[:9]).module_
+    assert module.hidden_channels == (n_channels,) * n_stages
     for estimator in (ConvVAEClassifier(**params), ConvVAECluster(2, **params)):
         estimator.fit(X, np.arange(len(X)) % 2)
         assert estimator.module_.hidden_channels == (64,) * n_stages
